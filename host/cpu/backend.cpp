@@ -1,0 +1,155 @@
+// The CPU backend: makes nodes ready, widens half types around operators that compute in float32, converts layouts.
+#include <fmt/format.h>
+
+#include <dnnl.hpp>
+
+#include "cpu/operators.hpp"
+#include "cpu/quantize.hpp"
+#include "cpu/vector.hpp"
+#include "tare/backend.hpp"
+
+namespace tare::cpu {
+namespace {
+
+bool is_half(DataType type) { return type == DataType::float16 || type == DataType::bfloat16; }
+
+Tensor widen(Device& device, const Tensor& half) {
+  Tensor wide = device.allocate(DataType::float32, half.shape(), half.layout());
+  const auto convert = half.type() == DataType::float16 ? device.vector().widen_float16 : device.vector().widen_bfloat16;
+  device.parallel(half.elements(), 16384, [&](std::int64_t begin, std::int64_t end) {
+    convert(half.data<std::uint16_t>() + begin, wide.mutable_data<float>() + begin, static_cast<std::size_t>(end - begin));
+  });
+  return wide;
+}
+
+Tensor narrow(Device& device, const Tensor& wide, DataType type) {
+  Tensor half = device.allocate(type, wide.shape(), wide.layout());
+  const auto convert = type == DataType::float16 ? device.vector().narrow_float16 : device.vector().narrow_bfloat16;
+  device.parallel(wide.elements(), 16384, [&](std::int64_t begin, std::int64_t end) {
+    convert(wide.data<float>() + begin, half.mutable_data<std::uint16_t>() + begin, static_cast<std::size_t>(end - begin));
+  });
+  return half;
+}
+
+class FunctionKernel final : public Kernel {
+ public:
+  FunctionKernel(const Node& node, Device& device, const Operator& op) : node_(node), device_(device), op_(op) {}
+  void run(std::span<Tensor> inputs, std::span<Tensor> outputs) override {
+    Call call{node_, device_, inputs, outputs};
+    op_.function(call);
+  }
+  bool accepts_channels_last() const override { return op_.channels_last; }
+
+ private:
+  const Node& node_;
+  Device& device_;
+  const Operator& op_;
+};
+
+/// Runs a float32 kernel on half tensors: what a half input's type is, the float32 outputs become.
+class WideningKernel final : public Kernel {
+ public:
+  WideningKernel(Device& device, std::unique_ptr<Kernel> inner) : device_(device), inner_(std::move(inner)) {}
+  void run(std::span<Tensor> inputs, std::span<Tensor> outputs) override {
+    DataType half = DataType::undefined;
+    for (Tensor& input : inputs)
+      if (is_half(input.type())) {
+        half = input.type();
+        input = widen(device_, input);
+      }
+    inner_->run(inputs, outputs);
+    if (half == DataType::undefined) return;
+    for (Tensor& output : outputs)
+      if (output.type() == DataType::float32) output = narrow(device_, output, half);
+  }
+  bool accepts_channels_last() const override { return inner_->accepts_channels_last(); }
+
+ private:
+  Device& device_;
+  std::unique_ptr<Kernel> inner_;
+};
+
+class CpuBackend final : public Backend {
+ public:
+  explicit CpuBackend(const CpuOptions& options) : device_(options) {}
+
+  std::string name() const override { return "cpu"; }
+  Tensor allocate(DataType type, const Shape& shape, Layout layout) override {
+    return device_.allocate(type, shape, layout);
+  }
+  Tensor upload(const Tensor& host) override { return host; }
+  Tensor download(const Tensor& tensor) override { return to_plain(tensor); }
+
+  Tensor to_plain(const Tensor& tensor) override {
+    if (tensor.layout() == Layout::plain) return tensor;
+    Tensor plain = device_.allocate(tensor.type(), tensor.shape());
+    const std::int64_t batch = tensor.shape()[0];
+    const std::int64_t channels = tensor.shape()[1];
+    const std::int64_t spatial = tensor.shape().elements(2, tensor.rank());
+    const auto convert = [&]<class T>() {
+      const T* in = tensor.data<T>();
+      T* out = plain.mutable_data<T>();
+      // Tiles of 16 pixels keep both the reads and the writes on few cache lines.
+      constexpr std::int64_t tile = 16;
+      const std::int64_t tiles = (spatial + tile - 1) / tile;
+      device_.parallel(batch * tiles, std::max<std::int64_t>(1, 16384 / (tile * channels + 1)),
+                       [&](std::int64_t begin, std::int64_t end) {
+                         for (std::int64_t t = begin; t < end; ++t) {
+                           const std::int64_t n = t / tiles;
+                           const std::int64_t first = t % tiles * tile;
+                           const std::int64_t last = std::min(first + tile, spatial);
+                           for (std::int64_t c = 0; c < channels; ++c)
+                             for (std::int64_t s = first; s < last; ++s)
+                               out[(n * channels + c) * spatial + s] = in[(n * spatial + s) * channels + c];
+                         }
+                       });
+    };
+    switch (size_of(tensor.type())) {
+      case 1: convert.operator()<std::uint8_t>(); break;
+      case 2: convert.operator()<std::uint16_t>(); break;
+      case 4: convert.operator()<std::uint32_t>(); break;
+      default: convert.operator()<std::uint64_t>(); break;
+    }
+    return plain;
+  }
+
+  std::string unsupported(const Graph&, const Node& node) const override {
+    const Operator* op = operator_table().find(node);
+    if (op == nullptr) return "no such operator";
+    if (node.opset != 0 && node.opset < op->first_opset)
+      return fmt::format("opset {} is older than {}, the first supported", node.opset, op->first_opset);
+    return {};
+  }
+
+  std::unique_ptr<Kernel> compile(const Graph& graph, const Node& node,
+                                  std::span<const Tensor* const> constants) override {
+    const Operator* op = operator_table().find(node);
+    if (op == nullptr) throw Error(ErrorKind::unsupported, fmt::format("{}: no such operator", node.label()));
+    std::unique_ptr<Kernel> kernel = op->factory != nullptr ? op->factory(Compile{graph, node, device_, constants})
+                                                            : std::make_unique<FunctionKernel>(node, device_, *op);
+    if (op->half == Half::widen) kernel = std::make_unique<WideningKernel>(device_, std::move(kernel));
+    return kernel;
+  }
+
+  Tensor quantize_dequantize(Tensor tensor, const TensorEncodings& encodings, Rounding rounding) override {
+    return cpu::quantize_dequantize(device_, std::move(tensor), encodings, rounding);
+  }
+  std::unique_ptr<Observer> make_observer(ObserverKind kind, std::size_t sites) override {
+    return cpu::make_observer(device_, kind, sites);
+  }
+  void synchronize() override {}
+
+ private:
+  Device device_;
+};
+
+}  // namespace
+}  // namespace tare::cpu
+
+namespace tare {
+
+std::unique_ptr<Backend> make_cpu_backend(const CpuOptions& options) {
+  return std::make_unique<cpu::CpuBackend>(options);
+}
+
+}  // namespace tare

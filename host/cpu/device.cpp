@@ -1,0 +1,106 @@
+// Threads and pooled memory of the CPU backend.
+// The pool keeps freed blocks by rounded size: the tensors of one batch die in the order the plan says and the next batch
+// asks for the same sizes, so after the first batch nothing reaches the system allocator.
+#include <fmt/format.h>
+#include <omp.h>
+#include <sched.h>
+
+#include <bit>
+#include <cstdlib>
+#include <limits>
+#include <mutex>
+#include <unordered_map>
+
+#include "cpu/operators.hpp"
+#include "cpu/vector.hpp"
+
+namespace tare::cpu {
+namespace {
+
+/// Sizes grow in eighths of a power of two: at most 12 % of a block is unused, and shapes that vary a little share blocks.
+std::size_t rounded(std::size_t bytes) {
+  if (bytes <= 64) return 64;
+  const std::size_t step = std::max<std::size_t>(std::bit_floor(bytes) / 8, 64);
+  return (bytes + step - 1) / step * step;
+}
+
+}  // namespace
+
+struct Device::Pool {
+  std::mutex mutex;
+  std::unordered_map<std::size_t, std::vector<void*>> free_blocks;
+
+  ~Pool() {
+    for (auto& [size, blocks] : free_blocks)
+      for (void* block : blocks) std::free(block);
+  }
+  void* take(std::size_t size) {
+    {
+      const std::lock_guard lock(mutex);
+      auto& blocks = free_blocks[size];
+      if (!blocks.empty()) {
+        void* block = blocks.back();
+        blocks.pop_back();
+        return block;
+      }
+    }
+    return std::aligned_alloc(64, size);
+  }
+  void give(void* block, std::size_t size) {
+    const std::lock_guard lock(mutex);
+    free_blocks[size].push_back(block);
+  }
+};
+
+Device::Device(const CpuOptions& options)
+    : threads_(options.threads),
+      reproducible_(options.reproducible),
+      isa_(supported_isa(options.isa)),
+      vector_(&vector_kernels(isa_)),
+      pool_(std::make_shared<Pool>()) {
+  if (threads_ <= 0) {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    threads_ = sched_getaffinity(0, sizeof set, &set) == 0 ? std::max(1, CPU_COUNT(&set)) : 1;
+  }
+}
+
+Device::~Device() = default;
+
+Tensor Device::allocate(DataType type, const Shape& shape, Layout layout) {
+  std::size_t bytes = size_of(type);
+  if (bytes == 0) throw Error(ErrorKind::unsupported, fmt::format("tensors of type {} cannot be held", name_of(type)));
+  for (const std::int64_t dim : shape) {
+    if (dim < 0) throw Error(ErrorKind::data, fmt::format("a tensor cannot have the shape {}", shape.text()));
+    if (dim > 0 && bytes > static_cast<std::size_t>(std::numeric_limits<std::int64_t>::max() / dim))
+      throw Error(ErrorKind::data, fmt::format("a tensor of shape {} is too large", shape.text()));
+    bytes *= static_cast<std::size_t>(dim);
+  }
+  const std::size_t size = rounded(bytes);
+  void* block = pool_->take(size);
+  if (block == nullptr)
+    throw Error(ErrorKind::data, fmt::format("out of memory: {} bytes for a tensor of shape {}; lower --batch-size", bytes,
+                                             shape.text()));
+  // The deleter owns the pool: a tensor may outlive its backend.
+  return Tensor(type, shape, std::shared_ptr<void>(block, [pool = pool_, size](void* p) { pool->give(p, size); }), layout);
+}
+
+std::int64_t Device::chunk_count(std::int64_t count, std::int64_t grain) const {
+  return std::min<std::int64_t>(threads_, count / std::max<std::int64_t>(grain, 1));
+}
+
+void Device::run_chunks(std::int64_t chunks, const std::function<void(std::int64_t)>& body) const {
+  std::exception_ptr failure;
+#pragma omp parallel for num_threads(threads_) schedule(static, 1)
+  for (std::int64_t chunk = 0; chunk < chunks; ++chunk) {
+    try {
+      body(chunk);
+    } catch (...) {
+#pragma omp critical(tare_parallel_failure)
+      failure = std::current_exception();
+    }
+  }
+  if (failure) std::rethrow_exception(failure);
+}
+
+}  // namespace tare::cpu

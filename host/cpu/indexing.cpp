@@ -1,0 +1,7 @@
+#include "cpu/operators.hpp"
+
+namespace tare::cpu {
+
+void register_indexing(OperatorTable&) {}
+
+}  // namespace tare::cpu

@@ -1,0 +1,17 @@
+// Included by every file of this folder, and nothing else is, but numerics.hpp and intrinsics: see CMakeLists.txt.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#include "tare/numerics.hpp"
+
+namespace tare::cpu::TARE_ISA {
+#define TARE_VECTOR_KERNEL(result, name, ...) result name(__VA_ARGS__);
+#include "cpu/vector_kernels.def"
+#undef TARE_VECTOR_KERNEL
+}  // namespace tare::cpu::TARE_ISA

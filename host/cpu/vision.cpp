@@ -1,0 +1,7 @@
+#include "cpu/operators.hpp"
+
+namespace tare::cpu {
+
+void register_vision(OperatorTable&) {}
+
+}  // namespace tare::cpu

@@ -1,0 +1,81 @@
+// Host tensors and shapes.
+#include "tare/tensor.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <cstdlib>
+#include <limits>
+
+namespace tare {
+
+std::string_view name_of(DataType type) {
+  switch (type) {
+    case DataType::undefined: return "undefined";
+    case DataType::float32: return "float32";
+    case DataType::uint8: return "uint8";
+    case DataType::int8: return "int8";
+    case DataType::uint16: return "uint16";
+    case DataType::int16: return "int16";
+    case DataType::int32: return "int32";
+    case DataType::int64: return "int64";
+    case DataType::string: return "string";
+    case DataType::boolean: return "bool";
+    case DataType::float16: return "float16";
+    case DataType::float64: return "float64";
+    case DataType::uint32: return "uint32";
+    case DataType::uint64: return "uint64";
+    case DataType::complex64: return "complex64";
+    case DataType::complex128: return "complex128";
+    case DataType::bfloat16: return "bfloat16";
+    case DataType::float8e4m3fn: return "float8e4m3fn";
+    case DataType::float8e4m3fnuz: return "float8e4m3fnuz";
+    case DataType::float8e5m2: return "float8e5m2";
+    case DataType::float8e5m2fnuz: return "float8e5m2fnuz";
+    case DataType::uint4: return "uint4";
+    case DataType::int4: return "int4";
+    case DataType::float4e2m1: return "float4e2m1";
+  }
+  return "unknown";
+}
+
+std::string Shape::text() const { return fmt::format("[{}]", fmt::join(begin(), end(), ",")); }
+
+void Shape::throw_rank(std::size_t rank) {
+  throw Error(ErrorKind::unsupported, fmt::format("a tensor of rank {} is beyond the limit of {} dimensions", rank, max_rank));
+}
+
+Tensor Tensor::host(DataType type, const Shape& shape, Layout layout) {
+  std::size_t bytes = size_of(type);
+  if (bytes == 0) throw Error(ErrorKind::unsupported, fmt::format("tensors of type {} cannot be held", name_of(type)));
+  for (const std::int64_t dim : shape) {
+    if (dim < 0) throw Error(ErrorKind::data, fmt::format("a tensor cannot have the shape {}", shape.text()));
+    if (dim > 0 && bytes > static_cast<std::size_t>(std::numeric_limits<std::int64_t>::max() / dim))
+      throw Error(ErrorKind::data, fmt::format("a tensor of shape {} is too large", shape.text()));
+    bytes *= static_cast<std::size_t>(dim);
+  }
+  void* memory = std::aligned_alloc(64, (std::max<std::size_t>(bytes, 1) + 63) / 64 * 64);
+  if (memory == nullptr)
+    throw Error(ErrorKind::data, fmt::format("out of memory: {} bytes for a tensor of shape {}", bytes, shape.text()));
+  return Tensor(type, shape, std::shared_ptr<void>(memory, std::free), layout);
+}
+
+Shape Tensor::to_shape(std::string_view what) const {
+  const auto widen = [&]<class T>() {
+    const std::span<const T> values = span<T>();
+    return Shape(values.begin(), values.end());
+  };
+  switch (type_) {
+    case DataType::int64: return widen.operator()<std::int64_t>();
+    case DataType::int32: return widen.operator()<std::int32_t>();
+    case DataType::int16: return widen.operator()<std::int16_t>();
+    case DataType::int8: return widen.operator()<std::int8_t>();
+    case DataType::uint8: return widen.operator()<std::uint8_t>();
+    case DataType::uint16: return widen.operator()<std::uint16_t>();
+    case DataType::uint32: return widen.operator()<std::uint32_t>();
+    case DataType::boolean: return widen.operator()<bool>();
+    default: throw Error(ErrorKind::model, fmt::format("{} must be integers, not {}", what, name_of(type_)));
+  }
+}
+
+}  // namespace tare

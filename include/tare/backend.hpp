@@ -1,0 +1,77 @@
+// A backend is one device and one stream behind a dozen functions. Everything above it (plan, executor, calibration) is
+// the same for every device; everything below it depends on these public headers alone.
+// Odd: kernels see their inputs by mutable span so that they may take over the storage of an input that nobody else
+// holds; the executor has already let go of values that are used for the last time.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "tare/graph.hpp"
+#include "tare/quantizer.hpp"
+#include "tare/statistics.hpp"
+#include "tare/tensor.hpp"
+
+namespace tare {
+
+/// One node made ready to run. Not thread-safe: one run at a time.
+class Kernel {
+ public:
+  virtual ~Kernel() = default;
+  /// inputs[i] belongs to node.inputs[i] (absent for omitted ones); the kernel fills outputs[i] for every node.outputs[i]
+  /// that is not `absent`. Throws Error(data) when shapes do not fit, naming the node.
+  virtual void run(std::span<Tensor> inputs, std::span<Tensor> outputs) = 0;
+  /// True when run() takes rank >= 3 inputs in channels_last layout; otherwise the executor hands over plain ones.
+  virtual bool accepts_channels_last() const { return false; }
+};
+
+/// Statistics of many sites, kept on the device until collected.
+class Observer {
+ public:
+  virtual ~Observer() = default;
+  /// Adds all elements of a float32, float16 or bfloat16 tensor (any layout) to `site`.
+  virtual void observe(std::size_t site, const Tensor& tensor) = 0;
+  /// NaN and infinities seen so far, all sites together. Cheap enough to ask once a batch.
+  virtual std::uint64_t nonfinite_count() const = 0;
+  /// One entry a site, in order.
+  virtual std::vector<TensorStatistics> collect() const = 0;
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  virtual std::string name() const = 0;  ///< "cpu", "cuda:0"
+
+  virtual Tensor allocate(DataType type, const Shape& shape, Layout layout = Layout::plain) = 0;
+  virtual Tensor upload(const Tensor& host) = 0;      ///< may return the same storage where device memory is host memory
+  virtual Tensor download(const Tensor& tensor) = 0;  ///< host tensor in plain layout
+  virtual Tensor to_plain(const Tensor& tensor) = 0;  ///< same device, plain layout
+
+  /// Empty when the node can run here; otherwise why not ("no kernel for opset 18", "string tensors").
+  virtual std::string unsupported(const Graph& graph, const Node& node) const = 0;
+  /// `constants[i]` is the value of node.inputs[i] when it is known before the run, else null. A kernel may pack it.
+  virtual std::unique_ptr<Kernel> compile(const Graph& graph, const Node& node,
+                                          std::span<const Tensor* const> constants) = 0;
+
+  /// Quantize-dequantize: in place when `tensor` is the sole view of its storage, else into new storage; returns the result.
+  /// Shape, type and layout are kept. `encodings.encodings` holds one entry per tensor, channel or block (see quantizer.hpp).
+  virtual Tensor quantize_dequantize(Tensor tensor, const TensorEncodings& encodings, Rounding rounding) = 0;
+  virtual std::unique_ptr<Observer> make_observer(ObserverKind kind, std::size_t sites) = 0;
+
+  virtual void synchronize() = 0;
+};
+
+enum class Isa : std::uint8_t { automatic, baseline, avx2, avx512 };
+
+struct CpuOptions {
+  int threads = 0;               ///< 0: all cores this process may use
+  Isa isa = Isa::automatic;      ///< highest instruction set to use
+  bool reproducible = false;     ///< the same bits for any thread count: library kernels run with a fixed partitioning
+};
+
+std::unique_ptr<Backend> make_cpu_backend(const CpuOptions& options = {});
+
+}  // namespace tare

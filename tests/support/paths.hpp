@@ -1,0 +1,13 @@
+// Where the tests find things: committed small data, and the cache of models and ONNX tests that `make data` fills.
+#pragma once
+
+#include <filesystem>
+
+namespace tare::test {
+
+/// tests/data of the source tree.
+std::filesystem::path data_folder();
+/// $TARE_CACHE, or ~/.cache/tare.
+std::filesystem::path cache_folder();
+
+}  // namespace tare::test
