@@ -21,7 +21,8 @@ TARE_HD float float_of(std::uint32_t bits) { return __builtin_bit_cast(float, bi
 TARE_HD float half_to_float(std::uint16_t half) {
   const std::uint32_t sign = static_cast<std::uint32_t>(half & 0x8000u) << 16;
   const std::uint32_t rest = half & 0x7fffu;
-  // Shift exponent and mantissa into place, then correct the bias by a multiplication, which also normalises subnormals.
+  // Shift exponent and mantissa into place, then correct the bias by a multiplication, which also normalises
+  // subnormals.
   const float scaled = float_of(rest << 13) * 0x1p112f;
   const std::uint32_t magnitude = rest >= 0x7c00u ? (0x7f800000u | (rest << 13)) : bits_of(scaled);
   return float_of(sign | magnitude);
@@ -54,5 +55,123 @@ TARE_HD std::uint16_t float_to_bfloat(float value) {
   const std::uint32_t quiet = (bits >> 16) | 0x40u;
   return static_cast<std::uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? quiet : rounded);
 }
+
+/// Nearest integer, ties to even (the default rounding mode).
+TARE_HD float round_half_even(float value) {
+#if defined(__CUDA_ARCH__)
+  return ::rintf(value);
+#else
+  return __builtin_rintf(value);
+#endif
+}
+
+TARE_HD float truncate(float value) {
+#if defined(__CUDA_ARCH__)
+  return ::truncf(value);
+#else
+  return __builtin_truncf(value);
+#endif
+}
+
+/// Nearest integer, ties away from zero: C's round(), exact also just below a half.
+TARE_HD float round_half_away(float value) {
+  const float whole = truncate(value);
+  const float rest = value - whole;
+  return whole + (rest >= 0.5f ? 1.0f : 0.0f) - (rest <= -0.5f ? 1.0f : 0.0f);
+}
+
+/// Limits `value`; NaN becomes `low`.
+TARE_HD float clamp(float value, float low, float high) {
+  const float raised = value > low ? value : low;
+  return raised < high ? raised : high;
+}
+
+/// ONNX QuantizeLinear: the code saturate(round_half_even(x / scale) + zero_point), as a float in [low, high]. NaN
+/// gives `low`, infinities saturate. `low`, `high` and `zero_point` are integers.
+TARE_HD float quantize(float x, float scale, float zero_point, float low, float high) {
+  return clamp(round_half_even(x / scale) + zero_point, low, high);
+}
+
+/// ONNX DequantizeLinear.
+TARE_HD float dequantize(float code, float scale, float zero_point) { return (code - zero_point) * scale; }
+
+TARE_HD float quantize_dequantize(float x, float scale, float zero_point, float low, float high) {
+  return dequantize(quantize(x, scale, zero_point, low, high), scale, zero_point);
+}
+
+/// AIMET's quantizer: clamps to [minimum, maximum] first, then rounds on the grid that starts at 0 (offset =
+/// -zero_point), where half away from zero is half up. NaN gives the lowest code.
+TARE_HD float quantize_half_up(float x, float scale, float offset, float minimum, float maximum) {
+  return round_half_away(clamp(x, minimum, maximum) / scale - offset);
+}
+
+TARE_HD float quantize_dequantize_half_up(float x, float scale, float offset, float minimum, float maximum) {
+  return scale * (quantize_half_up(x, scale, offset, minimum, maximum) + offset);
+}
+
+/// An encoding (quantizer.hpp) as the float32 numbers that the functions above take.
+struct Grid {
+  float scale;
+  float zero_point;  ///< on the unsigned grid: codes run from `low` = 0 to `high` = steps
+  float low;
+  float high;
+  float offset;   ///< -zero_point
+  float minimum;  ///< real value of the lowest code
+  float maximum;  ///< real value of the highest code
+};
+
+TARE_HD Grid make_grid(double scale, double offset, double steps, double minimum, double maximum) {
+  return {static_cast<float>(scale),  static_cast<float>(-offset), 0.0f,
+          static_cast<float>(steps),  static_cast<float>(offset),  static_cast<float>(minimum),
+          static_cast<float>(maximum)};
+}
+
+// The histogram. A magnitude falls into one of 97 octaves below 2^-30 (the first holds the subnormals), 50 octaves of
+// 64 bins up to 2^20, or one of 108 octaves above. Negative values come first, so bins ascend with the value. Zero, NaN
+// and infinities have no bin: they are counted beside.
+inline constexpr std::uint32_t histogram_first_fine_octave = 97;  // biased exponent of 2^-30
+inline constexpr std::uint32_t histogram_end_fine_octave = 147;   // biased exponent of 2^20
+inline constexpr std::uint32_t histogram_fine_bits = 6;           // mantissa bits inside, none outside
+inline constexpr std::uint32_t histogram_side_count =             // bins of one sign: 3405
+    255 + (histogram_end_fine_octave - histogram_first_fine_octave) * ((1u << histogram_fine_bits) - 1);
+inline constexpr std::uint32_t histogram_bin_count = 2 * histogram_side_count;
+
+/// Bin of a magnitude among those of its sign, ascending: 0 holds the subnormals. `magnitude` = bits without the sign.
+TARE_HD std::uint32_t histogram_side_bin(std::uint32_t magnitude) {
+  constexpr std::uint32_t first = histogram_first_fine_octave << histogram_fine_bits;
+  constexpr std::uint32_t end = histogram_end_fine_octave << histogram_fine_bits;
+  const std::uint32_t octave = magnitude >> 23;
+  const std::uint32_t fine = magnitude >> (23 - histogram_fine_bits);
+  const std::uint32_t below = octave < histogram_first_fine_octave ? octave : histogram_first_fine_octave;
+  const std::uint32_t above = octave > histogram_end_fine_octave ? octave : histogram_end_fine_octave;
+  const std::uint32_t raised = fine > first ? fine : first;
+  const std::uint32_t inside = raised < end ? raised : end;
+  return below + inside + above - (first + histogram_end_fine_octave);
+}
+
+/// Bin of a finite, non-zero float32 given by its bits, in [0, histogram_bin_count), ascending with the value.
+TARE_HD std::uint32_t histogram_bin(std::uint32_t bits) {
+  const std::uint32_t sign = 0u - (bits >> 31);  // all ones for negative values
+  return (histogram_side_bin(bits & 0x7fffffffu) ^ sign) + histogram_side_count;
+}
+
+/// Smallest magnitude of a bin of one sign; that of bin + 1 is its open upper edge. histogram_side_count gives 2^128.
+TARE_HD double histogram_side_edge(std::uint32_t side_bin) {
+  constexpr std::uint32_t fine_bins = (histogram_end_fine_octave - histogram_first_fine_octave) << histogram_fine_bits;
+  if (side_bin >= histogram_side_count) return 0x1p128;
+  if (side_bin < histogram_first_fine_octave) return static_cast<double>(float_of(side_bin << 23));
+  const std::uint32_t inside = side_bin - histogram_first_fine_octave;
+  if (inside < fine_bins)
+    return static_cast<double>(
+        float_of(((histogram_first_fine_octave << histogram_fine_bits) + inside) << (23 - histogram_fine_bits)));
+  return static_cast<double>(float_of((inside - fine_bins + histogram_end_fine_octave) << 23));
+}
+
+/// Edges of a bin, exact. A positive bin holds [lower, upper), a negative one (lower, upper].
+TARE_HD double histogram_bin_lower(std::uint32_t bin) {
+  return bin < histogram_side_count ? -histogram_side_edge(histogram_side_count - bin)
+                                    : histogram_side_edge(bin - histogram_side_count);
+}
+TARE_HD double histogram_bin_upper(std::uint32_t bin) { return histogram_bin_lower(bin + 1); }
 
 }  // namespace tare
