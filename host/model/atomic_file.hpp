@@ -1,0 +1,44 @@
+// A file that appears whole or not at all: written under a temporary name in the same folder, flushed to disk, renamed.
+// Odd: a destination that is no regular file (a pipe, /dev/stdout) is written directly; there is nothing to rename over.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace tare {
+
+class AtomicFile {
+ public:
+  /// Creates the temporary file. Throws Error(io) when the folder is missing, read-only or full.
+  explicit AtomicFile(std::filesystem::path path);
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+  /// Removes the temporary file unless commit() was reached.
+  ~AtomicFile();
+
+  void write(std::span<const std::byte> bytes);
+  void write(std::string_view text) { write(std::as_bytes(std::span(text.data(), text.size()))); }
+  /// Flushes and moves the file to its name. Nothing may be written afterwards.
+  void commit();
+
+  std::size_t bytes_written() const { return written_; }
+
+ private:
+  [[noreturn]] void fail(std::string_view what, int error) const;
+  void close_and_remove() noexcept;
+
+  std::filesystem::path path_;
+  std::filesystem::path temporary_;  ///< empty when written directly
+  int descriptor_ = -1;
+  std::size_t written_ = 0;
+};
+
+void write_file_atomically(const std::filesystem::path& path, std::string_view bytes);
+/// The callback writes piece by piece; when it throws, nothing is left behind.
+void write_file_atomically(const std::filesystem::path& path, const std::function<void(AtomicFile&)>& write);
+
+}  // namespace tare

@@ -1,0 +1,451 @@
+// Builds a Graph in one pass a scope: first every name that the scope defines gets its id, then the nodes are read, so the
+// order of the file does not matter. Functions are inlined on the way: a call binds the function's names to the caller's
+// ids and reads the function's nodes into the caller's graph.
+// Odd: string tensors cannot be held; one that is read becomes a Constant node, which the backend refuses by its name.
+#include "model/graph_builder.hpp"
+
+#include <fmt/format.h>
+#include <google/protobuf/unknown_field_set.h>
+
+#include <algorithm>
+#include <set>
+#include <tuple>
+
+#include "model/scope.hpp"
+#include "model/tensor_proto.hpp"
+
+namespace tare {
+namespace {
+
+using OpsetImports = std::map<std::string, std::int64_t>;
+constexpr int deepest_nesting = 100;                       // bodies and calls inside of each other
+constexpr std::size_t most_nodes = std::size_t{1} << 21;  // after inlining: functions can grow exponentially
+
+std::string domain_of(const std::string& domain) { return domain == "ai.onnx" ? std::string() : domain; }
+
+[[noreturn]] void fail(const std::string& what) { throw Error(ErrorKind::model, what); }
+
+/// Fields that are newer than the installed ONNX headers arrive as unknown fields.
+std::string unknown_text(const google::protobuf::Message& message, int number) {
+  const google::protobuf::UnknownFieldSet& fields = message.GetReflection()->GetUnknownFields(message);
+  for (int i = 0; i < fields.field_count(); ++i)
+    if (fields.field(i).number() == number &&
+        fields.field(i).type() == google::protobuf::UnknownField::TYPE_LENGTH_DELIMITED)
+      return fields.field(i).length_delimited();
+  return {};
+}
+
+std::string text_field(const google::protobuf::Message& message, int number) {
+  const google::protobuf::FieldDescriptor* field = message.GetDescriptor()->FindFieldByNumber(number);
+  return field == nullptr ? unknown_text(message, number) : message.GetReflection()->GetString(message, field);
+}
+
+constexpr int node_overload = 8;
+constexpr int function_overload = 13;
+constexpr int function_attribute_defaults = 11;
+
+/// The attributes of a function that have a default value.
+std::vector<onnx::AttributeProto> attribute_defaults(const onnx::FunctionProto& function) {
+  std::vector<onnx::AttributeProto> result;
+  const google::protobuf::Reflection& reflection = *function.GetReflection();
+  if (const auto* field = function.GetDescriptor()->FindFieldByNumber(function_attribute_defaults)) {
+    for (int i = 0; i < reflection.FieldSize(function, field); ++i)
+      result.emplace_back().CopyFrom(reflection.GetRepeatedMessage(function, field, i));
+    return result;
+  }
+  const google::protobuf::UnknownFieldSet& fields = reflection.GetUnknownFields(function);
+  for (int i = 0; i < fields.field_count(); ++i)
+    if (fields.field(i).number() == function_attribute_defaults &&
+        fields.field(i).type() == google::protobuf::UnknownField::TYPE_LENGTH_DELIMITED &&
+        !result.emplace_back().ParseFromString(fields.field(i).length_delimited()))
+      fail(fmt::format("function '{}': a default attribute cannot be read", function.name()));
+  return result;
+}
+
+OpsetImports read_opsets(const google::protobuf::RepeatedPtrField<onnx::OperatorSetIdProto>& imports) {
+  OpsetImports result;
+  for (const onnx::OperatorSetIdProto& import : imports) {
+    if (import.version() < 1) fail(fmt::format("the opset version {} of domain '{}' cannot be", import.version(), import.domain()));
+    result[domain_of(import.domain())] = import.version();
+  }
+  return result;
+}
+
+/// Old files do not say which field of an attribute is in use.
+onnx::AttributeProto::AttributeType type_of(const onnx::AttributeProto& attribute) {
+  if (attribute.type() != onnx::AttributeProto::UNDEFINED) return attribute.type();
+  if (attribute.has_f()) return onnx::AttributeProto::FLOAT;
+  if (attribute.has_i()) return onnx::AttributeProto::INT;
+  if (attribute.has_s()) return onnx::AttributeProto::STRING;
+  if (attribute.has_t()) return onnx::AttributeProto::TENSOR;
+  if (attribute.has_g()) return onnx::AttributeProto::GRAPH;
+  if (attribute.floats_size() > 0) return onnx::AttributeProto::FLOATS;
+  if (attribute.strings_size() > 0) return onnx::AttributeProto::STRINGS;
+  return onnx::AttributeProto::INTS;
+}
+
+bool holds_strings(const onnx::TensorProto& tensor) { return tensor.data_type() == onnx::TensorProto::STRING; }
+
+std::vector<std::string> strings_of(const onnx::TensorProto& tensor) {
+  return {tensor.string_data().begin(), tensor.string_data().end()};
+}
+
+/// Type and shape as declared; what is not a tensor (a sequence, a map) stays unknown.
+void declare(Value& value, const onnx::TypeProto& type) {
+  if (!type.has_tensor_type()) return;
+  const int element = type.tensor_type().elem_type();
+  if (element > 0 && element <= static_cast<int>(DataType::float4e2m1)) value.type = static_cast<DataType>(element);
+  if (!type.tensor_type().has_shape()) return;
+  const auto& dims = type.tensor_type().shape().dim();
+  if (dims.size() > static_cast<int>(Shape::max_rank)) return;
+  Shape shape;
+  for (const auto& dim : dims) shape.push_back(dim.has_dim_value() && dim.dim_value() >= 0 ? dim.dim_value() : -1);
+  value.shape = shape;
+}
+
+class Builder {
+ public:
+  explicit Builder(std::shared_ptr<ModelSource> source) : source_(std::move(source)) {
+    for (const onnx::FunctionProto& function : source_->proto.functions()) {
+      const auto key = std::tuple(domain_of(function.domain()), function.name(), text_field(function, function_overload));
+      if (!functions_.emplace(key, Function{&function, read_opsets(function.opset_import()), attribute_defaults(function)}).second)
+        fail(fmt::format("the function '{}' of domain '{}' is defined twice", function.name(), function.domain()));
+    }
+  }
+
+  Graph build() {
+    const onnx::ModelProto& proto = source_->proto;
+    const OpsetImports opsets = read_opsets(proto.opset_import());
+    GraphUnderConstruction target;
+    Scope scope;
+    scope.target = &target;
+    scope.opsets = &opsets;
+    read_graph(proto.graph(), scope);
+    if (target.graph.outputs.empty()) fail("the graph has no outputs: there is nothing to compute");
+    return std::move(target.graph);
+  }
+
+ private:
+  struct Function {
+    const onnx::FunctionProto* proto;
+    OpsetImports opsets;
+    std::vector<onnx::AttributeProto> defaults;
+    bool in_use = false;  ///< being inlined: another call inside is a recursion
+  };
+  using FunctionKey = std::tuple<std::string, std::string, std::string>;
+
+  /// A new value of this scope.
+  ValueId define(Scope& scope, const std::string& name, std::string_view kind) {
+    if (name.empty()) fail(fmt::format("a {} of graph '{}' has no name", kind, scope.target->graph.name));
+    Value value;
+    value.name = scope.target->unique_value_name(scope.prefix + name);
+    const ValueId id = scope.target->graph.add_value(std::move(value));
+    if (!scope.names.emplace(name, id).second)
+      fail(fmt::format("the value '{}' is defined twice (the second time as a {}); names must be unique", scope.prefix + name, kind));
+    return id;
+  }
+
+  /// The id of a name, captured from the scopes around when it is not of this one. `absent` + false: nobody defines it.
+  std::pair<ValueId, bool> look_up(Scope& scope, const std::string& name) {
+    if (const auto it = scope.names.find(name); it != scope.names.end()) return {it->second, true};
+    if (scope.outer == nullptr) return {absent, false};
+    const auto [outer, found] = look_up(*scope.outer, name);
+    if (!found || outer == absent) return {outer, found};
+    Value value = scope.outer->target->graph.value(outer);
+    value.name = scope.target->unique_value_name(value.name);
+    const ValueId id = scope.target->graph.add_value(std::move(value));
+    scope.target->graph.captures.push_back(id);
+    scope.outer_captures.push_back(outer);
+    scope.names.emplace(name, id);
+    return {id, true};
+  }
+
+  ValueId resolve(Scope& scope, const std::string& name, const std::string& reader) {
+    if (name.empty()) return absent;
+    const auto [id, found] = look_up(scope, name);
+    if (!found) fail(fmt::format("{} reads '{}', which no node, input or initializer provides", reader, name));
+    return id;
+  }
+
+  void read_graph(const onnx::GraphProto& proto, Scope& scope) {
+    Graph& graph = scope.target->graph;
+    graph.name = proto.name();
+    std::unordered_set<std::string> initialized;
+    for (const onnx::TensorProto& tensor : proto.initializer()) initialized.insert(tensor.name());
+    for (const auto& tensor : proto.sparse_initializer()) initialized.insert(tensor.values().name());
+    for (const onnx::ValueInfoProto& input : proto.input()) {
+      const ValueId id = define(scope, input.name(), "graph input");
+      declare(graph.value(id), input.type());
+      if (!initialized.contains(input.name())) graph.inputs.push_back(id);
+    }
+    std::unordered_set<std::string> seen;
+    const auto constant_id = [&](const std::string& name) {
+      if (!seen.insert(name).second) fail(fmt::format("the initializer '{}' is defined twice; names must be unique", name));
+      const auto it = scope.names.find(name);
+      return it == scope.names.end() ? define(scope, name, "initializer") : it->second;
+    };
+    std::vector<std::pair<ValueId, std::vector<std::string>>> texts;
+    for (const onnx::TensorProto& tensor : proto.initializer()) {
+      const ValueId id = constant_id(tensor.name());
+      if (holds_strings(tensor))
+        texts.emplace_back(id, strings_of(tensor));
+      else
+        set_constant(graph, id, read_tensor(source_, tensor, fmt::format("initializer '{}'", tensor.name())));
+    }
+    for (const onnx::SparseTensorProto& tensor : proto.sparse_initializer()) {
+      const std::string& name = tensor.values().name();
+      set_constant(graph, constant_id(name), read_sparse_tensor(source_, tensor, fmt::format("initializer '{}'", name)));
+    }
+    for (const onnx::NodeProto& node : proto.node()) define_outputs(node, scope);
+    for (const onnx::ValueInfoProto& info : proto.value_info())
+      if (const auto it = scope.names.find(info.name()); it != scope.names.end() && !graph.constants.contains(it->second))
+        declare(graph.value(it->second), info.type());
+    for (const onnx::ValueInfoProto& output : proto.output())
+      if (const auto it = scope.names.find(output.name()); it != scope.names.end() && !graph.constants.contains(it->second))
+        declare(graph.value(it->second), output.type());
+    read_nodes(proto.node(), scope);
+    for (auto& [id, strings] : texts) keep_strings(graph, id, std::move(strings), scope);
+    for (const onnx::ValueInfoProto& output : proto.output()) {
+      if (output.name().empty()) fail(fmt::format("an output of graph '{}' has no name", proto.name()));
+      graph.outputs.push_back(resolve(scope, output.name(), fmt::format("graph '{}': an output", proto.name())));
+    }
+    sort_topologically(graph);
+  }
+
+  static void set_constant(Graph& graph, ValueId id, Tensor tensor) {
+    Value& value = graph.value(id);
+    value.type = tensor.type();
+    value.shape = tensor.shape();
+    graph.constants.emplace(id, std::move(tensor));
+  }
+
+  void keep_strings(Graph& graph, ValueId id, std::vector<std::string> strings, Scope& scope) {
+    graph.value(id).type = DataType::string;
+    Node node;
+    node.op_type = "Constant";
+    node.name = scope.target->unique_node_name(graph.value(id).name);
+    node.opset = opset_of(scope, "", node.name);
+    node.outputs = {id};
+    node.attributes.emplace("value_strings", std::move(strings));
+    graph.nodes.push_back(std::move(node));
+  }
+
+  void define_outputs(const onnx::NodeProto& node, Scope& scope) {
+    for (const std::string& name : node.output())
+      if (!name.empty()) define(scope, name, fmt::format("output of {} '{}'", node.op_type(), node.name()));
+  }
+
+  void read_nodes(const google::protobuf::RepeatedPtrField<onnx::NodeProto>& nodes, Scope& scope) {
+    // Nodes with a name keep it: the numbered ones make room.
+    for (const onnx::NodeProto& node : nodes)
+      if (!node.name().empty()) reserved_.insert(scope.prefix + node.name());
+    for (int i = 0; i < nodes.size(); ++i) {
+      const onnx::NodeProto& proto = nodes[i];
+      if (++nodes_read_ > most_nodes)
+        throw Error(ErrorKind::unsupported, fmt::format("the model has more than {} nodes once its functions are inlined", most_nodes));
+      const std::string name = name_of_node(proto, i, scope);
+      const FunctionKey key{domain_of(proto.domain()), proto.op_type(), text_field(proto, node_overload)};
+      if (const auto function = functions_.find(key); function != functions_.end())
+        inline_call(proto, name, function->second, scope);
+      else if (proto.op_type() == "Constant" && domain_of(proto.domain()).empty())
+        read_constant(proto, name, scope);
+      else
+        read_node(proto, name, scope);
+    }
+  }
+
+  std::string name_of_node(const onnx::NodeProto& proto, int index, Scope& scope) {
+    if (!proto.name().empty()) return scope.target->unique_node_name(scope.prefix + proto.name());
+    std::string wanted = fmt::format("{}{}_{}", scope.prefix, proto.op_type(), index);
+    while (reserved_.contains(wanted)) wanted += '_';
+    return scope.target->unique_node_name(wanted);
+  }
+
+  std::int64_t opset_of(const Scope& scope, const std::string& domain, const std::string& name) {
+    const auto it = scope.opsets->find(domain);
+    if (it != scope.opsets->end()) return it->second;
+    if (domain.empty()) fail(fmt::format("node '{}': the model does not import an opset for its operators (opset_import)", name));
+    return 1;
+  }
+
+  void read_node(const onnx::NodeProto& proto, const std::string& name, Scope& scope) {
+    Node node;
+    node.name = name;
+    node.domain = domain_of(proto.domain());
+    node.op_type = proto.op_type();
+    if (node.op_type.empty()) fail(fmt::format("node '{}' has no operator", name));
+    node.opset = opset_of(scope, node.domain, name);
+    for (const std::string& input : proto.input()) node.inputs.push_back(resolve(scope, input, node.label()));
+    for (const std::string& output : proto.output())
+      node.outputs.push_back(output.empty() ? absent : scope.names.at(output));
+    for (const onnx::AttributeProto& written : proto.attribute()) {
+      const AttributeBinding attribute = bound(written, scope);
+      if (attribute.proto == nullptr) continue;
+      std::optional<Attribute> value = read_attribute(*attribute.proto, *attribute.scope, scope, node, written.name());
+      if (!value) continue;
+      if (!node.attributes.emplace(written.name(), std::move(*value)).second)
+        fail(fmt::format("{}: attribute '{}' is given twice", node.label(), written.name()));
+    }
+    scope.target->graph.nodes.push_back(std::move(node));
+  }
+
+  /// The attribute meant: itself, or what the function's caller (or the function's default) gives for it.
+  static AttributeBinding bound(const onnx::AttributeProto& attribute, Scope& scope) {
+    if (attribute.ref_attr_name().empty()) return {&attribute, &scope};
+    for (Scope* around = &scope; around != nullptr; around = around->outer)
+      if (const auto it = around->attributes.find(attribute.ref_attr_name()); it != around->attributes.end()) return it->second;
+    return {};
+  }
+
+  std::optional<Attribute> read_attribute(const onnx::AttributeProto& proto, Scope& written_in, Scope& scope,
+                                          const Node& node, const std::string& key) {
+    const auto what = [&] { return fmt::format("{}: attribute '{}'", node.label(), key); };
+    switch (type_of(proto)) {
+      case onnx::AttributeProto::FLOAT: return proto.f();
+      case onnx::AttributeProto::INT: return std::int64_t{proto.i()};
+      case onnx::AttributeProto::STRING: return proto.s();
+      case onnx::AttributeProto::FLOATS: return std::vector<float>(proto.floats().begin(), proto.floats().end());
+      case onnx::AttributeProto::INTS: return std::vector<std::int64_t>(proto.ints().begin(), proto.ints().end());
+      case onnx::AttributeProto::STRINGS: return std::vector<std::string>(proto.strings().begin(), proto.strings().end());
+      case onnx::AttributeProto::TENSOR:
+        if (holds_strings(proto.t())) return strings_of(proto.t());
+        return read_tensor(source_, proto.t(), what());
+      case onnx::AttributeProto::SPARSE_TENSOR: return read_sparse_tensor(source_, proto.sparse_tensor(), what());
+      case onnx::AttributeProto::GRAPH: return read_body(proto.g(), written_in, scope, what());
+      case onnx::AttributeProto::TYPE_PROTO: return std::nullopt;  // the type of an Optional: no operator here reads it
+      default: break;
+    }
+    throw Error(ErrorKind::unsupported, fmt::format("{}: attributes of kind {} cannot be held", what(), static_cast<int>(proto.type())));
+  }
+
+  Subgraph read_body(const onnx::GraphProto& proto, Scope& written_in, Scope& scope, const std::string& what) {
+    if (written_in.target != scope.target)
+      throw Error(ErrorKind::unsupported, what + ": a body handed through a function into another body cannot be read");
+    GraphUnderConstruction target;
+    Scope body;
+    body.outer = &written_in;
+    body.target = &target;
+    body.opsets = written_in.opsets;
+    body.depth = deeper(scope, what);
+    read_graph(proto, body);
+    return {std::make_shared<const Graph>(std::move(target.graph)), std::move(body.outer_captures)};
+  }
+
+  static int deeper(const Scope& scope, const std::string& what) {
+    if (scope.depth >= deepest_nesting)
+      fail(fmt::format("{}: bodies and functions are nested more than {} deep", what, deepest_nesting));
+    return scope.depth + 1;
+  }
+
+  void read_constant(const onnx::NodeProto& proto, const std::string& name, Scope& scope) {
+    const std::string what = fmt::format("Constant '{}'", name);
+    if (proto.output_size() != 1 || proto.output(0).empty()) fail(what + " must have one output");
+    const ValueId id = scope.names.at(proto.output(0));
+    Graph& graph = scope.target->graph;
+    for (const onnx::AttributeProto& written : proto.attribute()) {
+      const AttributeBinding attribute = bound(written, scope);
+      if (attribute.proto == nullptr || (!written.name().starts_with("value") && written.name() != "sparse_value")) continue;
+      const onnx::AttributeProto& value = *attribute.proto;
+      switch (type_of(value)) {
+        case onnx::AttributeProto::TENSOR:
+          if (holds_strings(value.t())) return keep_strings(graph, id, strings_of(value.t()), scope);
+          return set_constant(graph, id, read_tensor(source_, value.t(), what));
+        case onnx::AttributeProto::SPARSE_TENSOR:
+          return set_constant(graph, id, read_sparse_tensor(source_, value.sparse_tensor(), what));
+        case onnx::AttributeProto::FLOAT: {
+          const float scalar = value.f();
+          return set_constant(graph, id, Tensor::of<float>({}, {&scalar, 1}));
+        }
+        case onnx::AttributeProto::INT: {
+          const std::int64_t scalar = value.i();
+          return set_constant(graph, id, Tensor::of<std::int64_t>({}, {&scalar, 1}));
+        }
+        case onnx::AttributeProto::FLOATS: {
+          const std::vector<float> list(value.floats().begin(), value.floats().end());
+          return set_constant(graph, id, Tensor::of<float>({value.floats_size()}, list));
+        }
+        case onnx::AttributeProto::INTS: {
+          const std::vector<std::int64_t> list(value.ints().begin(), value.ints().end());
+          return set_constant(graph, id, Tensor::of<std::int64_t>({value.ints_size()}, list));
+        }
+        case onnx::AttributeProto::STRING: return keep_strings(graph, id, {value.s()}, scope);
+        case onnx::AttributeProto::STRINGS:
+          return keep_strings(graph, id, {value.strings().begin(), value.strings().end()}, scope);
+        default: fail(fmt::format("{}: attribute '{}' is no value", what, written.name()));
+      }
+    }
+    fail(what + " has no value");
+  }
+
+  void inline_call(const onnx::NodeProto& call, const std::string& name, Function& function, Scope& caller) {
+    const onnx::FunctionProto& proto = *function.proto;
+    const std::string what = fmt::format("{} '{}'", call.op_type(), name);
+    if (function.in_use) fail(fmt::format("{}: the function '{}' calls itself", what, proto.name()));
+    if (call.input_size() > proto.input_size() || call.output_size() > proto.output_size())
+      fail(fmt::format("{}: the function takes {} inputs and gives {} outputs, the call has {} and {}", what,
+                       proto.input_size(), proto.output_size(), call.input_size(), call.output_size()));
+    Scope scope;
+    scope.target = caller.target;
+    scope.prefix = name + "/";
+    scope.opsets = &function.opsets;
+    scope.depth = deeper(caller, what);
+    for (int i = 0; i < proto.input_size(); ++i) {
+      const ValueId id = i < call.input_size() ? resolve(caller, call.input(i), what) : absent;
+      if (!scope.names.emplace(proto.input(i), id).second) fail(fmt::format("{}: the function's input '{}' stands twice", what, proto.input(i)));
+    }
+    // The caller's attributes win over the function's defaults; one without either is left out.
+    for (const onnx::AttributeProto& attribute : call.attribute())
+      if (const AttributeBinding binding = bound(attribute, caller); binding.proto != nullptr)
+        scope.attributes.emplace(attribute.name(), binding);
+    for (const onnx::AttributeProto& attribute : function.defaults)
+      scope.attributes.emplace(attribute.name(), AttributeBinding{&attribute, &scope});
+
+    std::unordered_map<std::string, ValueId> results;  // inner name → the caller's value
+    std::vector<std::pair<std::string, ValueId>> copies;
+    for (int i = 0; i < call.output_size(); ++i) {
+      if (call.output(i).empty()) continue;
+      const ValueId id = caller.names.at(call.output(i));
+      if (scope.names.contains(proto.output(i)) || !results.emplace(proto.output(i), id).second)
+        copies.emplace_back(proto.output(i), id);
+    }
+    for (const onnx::NodeProto& node : proto.node())
+      for (const std::string& output : node.output()) {
+        if (output.empty()) continue;
+        if (const auto it = results.find(output); it == results.end())
+          define(scope, output, fmt::format("output of {}", node.op_type()));
+        else if (!scope.names.emplace(output, it->second).second)
+          fail(fmt::format("{}: the function's value '{}' is defined twice", what, output));
+      }
+    for (const auto& [inner, id] : results)
+      if (!scope.names.contains(inner)) fail(fmt::format("{}: the function's output '{}' is not provided by any of its nodes", what, inner));
+    function.in_use = true;
+    read_nodes(proto.node(), scope);
+    function.in_use = false;
+    for (const auto& [inner, id] : copies) copy(scope, inner, id, what);
+  }
+
+  /// An output of a function that is one of its inputs, or one of its other outputs.
+  void copy(Scope& scope, const std::string& inner, ValueId to, const std::string& what) {
+    const ValueId from = scope.names.at(inner);
+    if (from == absent) fail(fmt::format("{}: its output is the function's input '{}', which is not given", what, inner));
+    Node node;
+    node.op_type = "Identity";
+    node.name = scope.target->unique_node_name(scope.prefix + inner);
+    const auto opset = scope.opsets->find("");
+    node.opset = opset == scope.opsets->end() ? 1 : opset->second;
+    node.inputs = {from};
+    node.outputs = {to};
+    scope.target->graph.nodes.push_back(std::move(node));
+  }
+
+  std::shared_ptr<ModelSource> source_;
+  std::map<FunctionKey, Function> functions_;
+  std::unordered_set<std::string> reserved_;
+  std::size_t nodes_read_ = 0;
+};
+
+}  // namespace
+
+Graph build_graph(const std::shared_ptr<ModelSource>& source) { return Builder(source).build(); }
+
+}  // namespace tare

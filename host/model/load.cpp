@@ -1,0 +1,79 @@
+// Reading ONNX files. The file is mapped, parsed once, and kept as the model's source; every failure is one Error that
+// begins with the file's name.
+#include <fmt/format.h>
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
+
+#include <algorithm>
+#include <limits>
+#include <new>
+#include <string_view>
+
+#include "model/graph_builder.hpp"
+#include "model/source.hpp"
+#include "model/tensor_proto.hpp"
+#include "tare/model.hpp"
+
+namespace tare {
+namespace {
+
+/// Runs `read` and puts the file's name before whatever it has to say.
+template <class Read>
+auto naming_file(const std::filesystem::path& path, const Read& read) {
+  try {
+    return read();
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::io) throw;
+    throw Error(error.kind(), fmt::format("{}: {}", path.string(), error.what()));
+  } catch (const std::bad_alloc&) {
+    throw Error(ErrorKind::model, fmt::format("{}: out of memory while reading it", path.string()));
+  }
+}
+
+void parse(const MappedFile& file, google::protobuf::Message& message, std::string_view expected) {
+  const std::span<const std::byte> bytes = file.bytes();
+  const auto refuse = [&](std::string_view why) {
+    throw Error(ErrorKind::model, fmt::format("not {}: {}", expected, why));
+  };
+  if (bytes.empty()) refuse("the file is empty");
+  if (bytes.size() > static_cast<std::size_t>(std::numeric_limits<int>::max()))
+    refuse(fmt::format("{} bytes are more than the 2 GB such a file can have; save the model with external data", bytes.size()));
+  const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  if (text.starts_with("version https://git-lfs")) refuse("it is a Git LFS pointer; fetch the file itself with 'git lfs pull'");
+  google::protobuf::io::ArrayInputStream stream(bytes.data(), static_cast<int>(bytes.size()));
+  google::protobuf::io::CodedInputStream input(&stream);
+  input.SetRecursionLimit(200);
+  if (!message.ParseFromCodedStream(&input) || !input.ConsumedEntireMessage())
+    refuse("its content is truncated, damaged or of another format");
+}
+
+}  // namespace
+
+Model load_model(const std::filesystem::path& path) {
+  return naming_file(path, [&] {
+    const auto source = std::make_shared<ModelSource>();
+    source->folder = path.parent_path();
+    {
+      const MappedFile file(path);
+      parse(file, source->proto, "an ONNX model");
+    }
+    if (!source->proto.has_graph()) throw Error(ErrorKind::model, "not an ONNX model: it holds no graph");
+    Model model{build_graph(source), path, source};
+    infer_types(model.graph);
+    return model;
+  });
+}
+
+Tensor load_tensor(const std::filesystem::path& pb_file) {
+  return naming_file(pb_file, [&] {
+    const auto source = std::make_shared<ModelSource>();
+    source->folder = pb_file.parent_path();
+    const MappedFile file(pb_file);
+    // The tensor lives in the source, as an initializer would: views of it keep the source alive.
+    onnx::TensorProto& proto = *source->proto.mutable_graph()->add_initializer();
+    parse(file, proto, "an ONNX tensor");
+    return read_tensor(source, proto, fmt::format("tensor '{}'", proto.name()));
+  });
+}
+
+}  // namespace tare
