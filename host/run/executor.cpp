@@ -1,0 +1,213 @@
+#include "run/executor.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "plan/control_flow.hpp"
+#include "run/control_flow.hpp"
+
+namespace tare {
+namespace {
+
+/// For every value the index of the last node that reads it; graph outputs are never let go.
+std::vector<std::int32_t> last_uses(const Graph& graph) {
+  constexpr std::int32_t never = -1;
+  std::vector<std::int32_t> last(graph.values.size(), never);
+  const auto readers = consumers(graph);
+  for (std::size_t v = 0; v < last.size(); ++v)
+    if (!readers[v].empty()) last[v] = *std::max_element(readers[v].begin(), readers[v].end());
+  for (const ValueId output : graph.outputs) last[static_cast<std::size_t>(output)] = never;
+  return last;
+}
+
+}  // namespace
+
+struct Executor::Implementation {
+  Graph graph;
+  Backend& backend;
+  std::vector<std::int32_t> site_of_value;
+  std::vector<std::int32_t> last_use;
+  std::vector<std::unique_ptr<Kernel>> kernels;             ///< null for control flow
+  std::vector<std::unique_ptr<ControlFlow>> control_flow;  ///< null for all others
+  std::vector<Tensor> constants;                            ///< by value; absent where not constant
+  std::vector<Tensor> values;                               ///< by value; the working set of the current batch
+  std::vector<Tensor> inputs;
+  std::vector<Tensor> outputs;
+  Watcher watcher;
+
+  Implementation(Graph g, Backend& b, std::vector<std::int32_t> sites)
+      : graph(std::move(g)), backend(b), site_of_value(std::move(sites)), last_use(last_uses(graph)) {
+    site_of_value.resize(graph.values.size(), -1);
+    values.resize(graph.values.size());
+    constants.resize(graph.values.size());
+    for (const auto& [value, tensor] : graph.constants) constants[index(value)] = backend.upload(tensor);
+    kernels.resize(graph.nodes.size());
+    control_flow.resize(graph.nodes.size());
+    for (std::size_t n = 0; n < graph.nodes.size(); ++n) {
+      const Node& node = graph.nodes[n];
+      if (is_control_flow(node)) {
+        control_flow[n] = make_control_flow(node, backend);
+        continue;
+      }
+      std::vector<const Tensor*> known;
+      for (const ValueId input : node.inputs)
+        known.push_back(input != absent && constants[index(input)].present() ? &constants[index(input)] : nullptr);
+      kernels[n] = backend.compile(graph, node, known);
+    }
+  }
+
+  static std::size_t index(ValueId value) { return static_cast<std::size_t>(value); }
+
+  void check_inputs(std::span<const Tensor> given) const {
+    if (given.size() != graph.inputs.size())
+      throw Error(ErrorKind::data, fmt::format("the model takes {} inputs, {} were given", graph.inputs.size(), given.size()));
+    for (std::size_t i = 0; i < given.size(); ++i) {
+      const Value& value = graph.value(graph.inputs[i]);
+      if (value.type != DataType::undefined && given[i].type() != value.type)
+        throw Error(ErrorKind::data, fmt::format("input '{}' must be {}, not {}", value.name, name_of(value.type),
+                                                 name_of(given[i].type())));
+      if (!value.shape) continue;
+      bool fits = given[i].rank() == value.shape->rank();
+      for (std::size_t d = 0; fits && d < value.shape->rank(); ++d)
+        fits = (*value.shape)[d] < 0 || (*value.shape)[d] == given[i].shape()[d];
+      if (!fits)
+        throw Error(ErrorKind::data, fmt::format("input '{}' must have the shape {} (-1: any), not {}", value.name,
+                                                 value.shape->text(), given[i].shape().text()));
+    }
+  }
+
+  void produce(ValueId value, Tensor tensor, ValueHook* hook) {
+    const std::int32_t site = site_of_value[index(value)];
+    if (hook != nullptr && site >= 0) tensor = hook->on_value(static_cast<std::size_t>(site), std::move(tensor));
+    values[index(value)] = std::move(tensor);
+  }
+
+  /// The value for node n: the only view when n is its last reader.
+  Tensor fetch(ValueId value, std::size_t n) {
+    Tensor& slot = values[index(value)];
+    if (!slot.present()) return constants[index(value)];
+    return last_use[index(value)] == static_cast<std::int32_t>(n) ? std::exchange(slot, Tensor()) : slot;
+  }
+
+  void gather_inputs(const Node& node, std::size_t n) {
+    inputs.clear();
+    for (std::size_t i = 0; i < node.inputs.size(); ++i) {
+      const ValueId value = node.inputs[i];
+      if (value == absent) {
+        inputs.emplace_back();
+        continue;
+      }
+      // A value read twice by its last reader is moved on the first reading: share that view.
+      const auto earlier = std::find(node.inputs.begin(), node.inputs.begin() + static_cast<std::ptrdiff_t>(i), value);
+      const auto at = static_cast<std::size_t>(earlier - node.inputs.begin());
+      inputs.push_back(at < i ? inputs[at] : fetch(value, n));
+      if (!inputs.back().present())
+        throw Error(ErrorKind::internal, fmt::format("{}: input '{}' has no value", node.label(), graph.value(value).name));
+    }
+  }
+
+  void run_node(std::size_t n, ValueHook* hook) {
+    const Node& node = graph.nodes[n];
+    outputs.assign(node.outputs.size(), Tensor());
+    if (control_flow[n] != nullptr) {
+      run_control_flow(n);
+    } else {
+      gather_inputs(node, n);
+      if (!kernels[n]->accepts_channels_last())
+        for (Tensor& input : inputs)
+          if (input.layout() != Layout::plain) input = backend.to_plain(input);
+      kernels[n]->run(inputs, outputs);
+      inputs.clear();
+    }
+    if (watcher) watcher(n, outputs);
+    for (std::size_t i = 0; i < outputs.size(); ++i) {
+      const ValueId value = node.outputs[i];
+      if (value == absent) continue;
+      if (!outputs[i].present())
+        throw Error(ErrorKind::internal, fmt::format("{}: output {} was not computed", node.label(), i));
+      // An output that nobody reads still has to pass its hook, then goes at once.
+      produce(value, std::move(outputs[i]), hook);
+    }
+  }
+
+  void run_control_flow(std::size_t n) {
+    // A body runs other executors: inputs and outputs are members, so they are taken off before and put back after.
+    const Node& node = graph.nodes[n];
+    gather_inputs(node, n);
+    std::vector<Tensor> in = std::move(inputs);
+    for (Tensor& tensor : in)
+      if (tensor.present()) tensor = backend.download(tensor);
+    std::vector<std::vector<Tensor>> captures;
+    for (const Subgraph* body : bodies(node)) {
+      std::vector<Tensor> captured;
+      for (const ValueId value : body->captures) {
+        const Tensor& slot = values[index(value)];
+        const Tensor& tensor = slot.present() ? slot : constants[index(value)];
+        if (tensor.present()) {
+          captured.push_back(backend.download(tensor));
+        } else {  // moved into `in`: it is an input of this node as well
+          const auto at = std::find(node.inputs.begin(), node.inputs.end(), value) - node.inputs.begin();
+          captured.push_back(in.at(static_cast<std::size_t>(at)));
+        }
+      }
+      captures.push_back(std::move(captured));
+    }
+    std::vector<Tensor> result = control_flow[n]->run(in, captures);
+    outputs.assign(node.outputs.size(), Tensor());
+    for (std::size_t i = 0; i < result.size() && i < outputs.size(); ++i) outputs[i] = backend.upload(result[i]);
+    inputs.clear();
+  }
+
+  void release_dead(std::size_t n) {
+    const Node& node = graph.nodes[n];
+    const auto let_go = [&](ValueId value) {
+      if (value != absent && last_use[index(value)] == static_cast<std::int32_t>(n)) values[index(value)] = Tensor();
+    };
+    for (const Subgraph* body : bodies(node))
+      for (const ValueId value : body->captures) let_go(value);
+    for (const ValueId value : node.inputs) let_go(value);
+  }
+
+  std::vector<Tensor> run(std::span<const Tensor> given, ValueHook* hook) {
+    check_inputs(given);
+    std::fill(values.begin(), values.end(), Tensor());
+    for (std::size_t i = 0; i < given.size(); ++i) produce(graph.inputs[i], backend.upload(given[i]), hook);
+    for (std::size_t n = 0; n < graph.nodes.size(); ++n) {
+      try {
+        run_node(n, hook);
+      } catch (const Error& error) {
+        const std::string label = graph.nodes[n].label();
+        if (std::string_view(error.what()).find(label) != std::string_view::npos) throw;
+        throw Error(error.kind(), fmt::format("{}: {}", label, error.what()));
+      } catch (const std::bad_alloc&) {
+        throw Error(ErrorKind::data, fmt::format("{}: out of memory; lower --batch-size", graph.nodes[n].label()));
+      } catch (const std::exception& error) {
+        throw Error(ErrorKind::internal, fmt::format("{}: {}", graph.nodes[n].label(), error.what()));
+      }
+      release_dead(n);
+    }
+    std::vector<Tensor> result;
+    for (const ValueId output : graph.outputs) {
+      const Tensor& slot = values[index(output)];
+      result.push_back(backend.download(slot.present() ? slot : constants[index(output)]));
+    }
+    backend.synchronize();
+    std::fill(values.begin(), values.end(), Tensor());
+    return result;
+  }
+};
+
+Executor::Executor(Graph graph, Backend& backend, std::vector<std::int32_t> site_of_value)
+    : implementation_(std::make_unique<Implementation>(std::move(graph), backend, std::move(site_of_value))) {}
+Executor::~Executor() = default;
+Executor::Executor(Executor&&) noexcept = default;
+Executor& Executor::operator=(Executor&&) noexcept = default;
+
+const Graph& Executor::graph() const { return implementation_->graph; }
+std::vector<Tensor> Executor::run(std::span<const Tensor> inputs, ValueHook* hook) {
+  return implementation_->run(inputs, hook);
+}
+void Executor::watch(Watcher watcher) { implementation_->watcher = std::move(watcher); }
+
+}  // namespace tare

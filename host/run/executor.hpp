@@ -1,0 +1,50 @@
+// Runs a graph on a backend, one batch at a time, shapes free to vary from batch to batch. Every value lives from its
+// producer to its last reader; a reader that is the last one gets the only view and may work in place.
+// Quantizers are hooks: the executor hands each value that has a site to the hook as soon as it exists, and everybody
+// downstream reads what the hook returns. Float, observing and simulated runs differ in the hook alone.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "tare/backend.hpp"
+#include "tare/graph.hpp"
+
+namespace tare {
+
+/// Sees (and may replace) the values that have a site.
+class ValueHook {
+ public:
+  virtual ~ValueHook() = default;
+  virtual Tensor on_value(std::size_t site, Tensor value) = 0;
+};
+
+class Executor {
+ public:
+  /// `site_of_value[v]`: index handed to the hook, or -1. Empty: no sites. Constants never reach the hook: whoever made the
+  /// graph has quantized them once. `graph` is used as it is: simplify it first.
+  /// The backend must outlive the executor.
+  Executor(Graph graph, Backend& backend, std::vector<std::int32_t> site_of_value = {});
+  ~Executor();
+  Executor(Executor&&) noexcept;
+  Executor& operator=(Executor&&) noexcept;
+
+  const Graph& graph() const;
+
+  /// inputs: host tensors in the order of graph.inputs. Returns host tensors in plain layout, in the order of graph.outputs.
+  /// Throws Error(data) naming node and shapes when an input does not fit.
+  std::vector<Tensor> run(std::span<const Tensor> inputs, ValueHook* hook = nullptr);
+
+  /// Called after every node with the node's index and the tensors it made: profiling and the search for the first bad value.
+  using Watcher = std::function<void(std::size_t node, std::span<const Tensor> outputs)>;
+  void watch(Watcher watcher);
+
+ private:
+  struct Implementation;
+  std::unique_ptr<Implementation> implementation_;
+};
+
+}  // namespace tare

@@ -1,0 +1,149 @@
+// The ONNX project's own backend tests: every directory of the onnx wheel is one test, judged as its runner does
+// (relative tolerance 1e-3, absolute 1e-7). Directories that are not run stand in skipped.txt with the reason.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <map>
+
+#include "plan/simplify.hpp"
+#include "run/executor.hpp"
+#include "support/paths.hpp"
+#include "tare/backend.hpp"
+#include "tare/model.hpp"
+
+namespace tare {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::vector<double> as_doubles(Backend& backend, const Tensor& tensor) {
+  // Cast is an operator under test itself, but one with more tests than any other.
+  Graph graph;
+  const ValueId in = graph.add_value({"in", tensor.type(), std::nullopt});
+  const ValueId out = graph.add_value({"out", DataType::float64, std::nullopt});
+  Node cast{.name = "cast", .domain = "", .op_type = "Cast", .opset = 21, .inputs = {in}, .outputs = {out}, .attributes = {}};
+  cast.attributes["to"] = std::int64_t{static_cast<std::int32_t>(DataType::float64)};
+  graph.nodes.push_back(cast);
+  graph.inputs = {in};
+  graph.outputs = {out};
+  const Tensor wide = Executor(graph, backend).run(std::array{tensor}).at(0);
+  const std::span<const double> values = wide.span<double>();
+  return {values.begin(), values.end()};
+}
+
+bool close(double actual, double expected) {
+  if (std::isnan(expected) || std::isnan(actual)) return std::isnan(expected) && std::isnan(actual);
+  if (std::isinf(expected) || std::isinf(actual)) return actual == expected;
+  return std::abs(actual - expected) <= 1e-7 + 1e-3 * std::abs(expected);
+}
+
+std::vector<Tensor> load_numbered(const fs::path& folder, const std::string& kind) {
+  std::vector<Tensor> tensors;
+  for (std::size_t i = 0; fs::exists(folder / fmt::format("{}_{}.pb", kind, i)); ++i)
+    tensors.push_back(load_tensor(folder / fmt::format("{}_{}.pb", kind, i)));
+  return tensors;
+}
+
+class Directory : public testing::Test {
+ public:
+  Directory(fs::path folder, std::string reason) : folder_(std::move(folder)), reason_(std::move(reason)) {}
+
+  void TestBody() override {
+    if (!reason_.empty()) GTEST_SKIP() << reason_;
+    const auto backend = make_cpu_backend();
+    const Model model = load_model(folder_ / "model.onnx");
+    check_supported(model.graph, *backend);
+    const std::vector<bool> nothing_visible(model.graph.values.size(), false);
+    Executor executor(simplify(model.graph, nothing_visible, *backend), *backend);
+    int sets = 0;
+    for (const auto& entry : fs::directory_iterator(folder_)) {
+      if (!entry.is_directory() || !entry.path().filename().string().starts_with("test_data_set_")) continue;
+      ++sets;
+      const std::vector<Tensor> outputs = executor.run(load_numbered(entry.path(), "input"));
+      const std::vector<Tensor> expected = load_numbered(entry.path(), "output");
+      ASSERT_GE(outputs.size(), expected.size());
+      for (std::size_t i = 0; i < expected.size(); ++i) compare(*backend, i, outputs[i], expected[i]);
+    }
+    EXPECT_GT(sets, 0) << "no data";
+  }
+
+ private:
+  static void compare(Backend& backend, std::size_t output, const Tensor& actual, const Tensor& expected) {
+    ASSERT_EQ(name_of(actual.type()), name_of(expected.type())) << "output " << output;
+    ASSERT_EQ(actual.shape().text(), expected.shape().text()) << "output " << output;
+    const std::vector<double> a = as_doubles(backend, actual);
+    const std::vector<double> e = as_doubles(backend, expected);
+    std::size_t wrong = 0;
+    for (std::size_t i = 0; i < e.size(); ++i)
+      if (!close(a[i], e[i]) && wrong++ == 0)
+        ADD_FAILURE() << fmt::format("output {}: element {} is {}, expected {}", output, i, a[i], e[i]);
+    if (wrong > 1) ADD_FAILURE() << fmt::format("output {}: {} of {} elements differ", output, wrong, e.size());
+  }
+
+  fs::path folder_;
+  std::string reason_;
+};
+
+/// Lines "category/directory reason…"; '#' starts a comment.
+std::map<std::string, std::string> read_skipped(const fs::path& file) {
+  std::map<std::string, std::string> skipped;
+  std::ifstream stream(file);
+  for (std::string line; std::getline(stream, line);) {
+    const std::size_t space = line.find(' ');
+    if (line.empty() || line[0] == '#' || space == std::string::npos) continue;
+    skipped[line.substr(0, space)] = line.substr(line.find_first_not_of(' ', space));
+  }
+  return skipped;
+}
+
+/// Counts per category, printed at the end.
+class Tally : public testing::EmptyTestEventListener {
+ public:
+  void OnTestEnd(const testing::TestInfo& test) override {
+    auto& [passed, skipped, failed] = counts_[test.test_suite_name()];
+    const testing::TestResult& result = *test.result();
+    ++(result.Skipped() ? skipped : result.Passed() ? passed : failed);
+  }
+  void OnTestProgramEnd(const testing::UnitTest&) override {
+    for (const auto& [category, count] : counts_)
+      fmt::print("{}: {} passed, {} skipped, {} failed of {}\n", category == "node" ? "conformance" : "conformance " + category,
+                 count[0], count[1], count[2], count[0] + count[1] + count[2]);
+  }
+
+ private:
+  std::map<std::string, std::array<int, 3>> counts_;
+};
+
+}  // namespace
+}  // namespace tare
+
+int main(int argc, char** argv) {
+  using namespace tare;
+  testing::InitGoogleTest(&argc, argv);
+  const fs::path root = test::cache_folder() / "onnx-backend-tests/1.17.0";
+  const auto skipped = read_skipped(fs::path(TARE_SOURCE_DIR) / "tests/conformance/skipped.txt");
+  for (const char* category : {"node", "simple", "pytorch-operator", "pytorch-converted", "light"}) {
+    std::vector<std::string> names;
+    std::error_code missing;
+    for (const auto& entry : fs::directory_iterator(root / category, missing))
+      if (fs::exists(entry.path() / "model.onnx")) names.push_back(entry.path().filename().string());
+    if (missing || names.empty()) {
+      fmt::print(stderr, "{}: no ONNX backend tests here; run `make data`\n", (root / category).string());
+      return 1;
+    }
+    std::sort(names.begin(), names.end());
+    for (const std::string& name : names) {
+      const auto reason = skipped.find(fmt::format("{}/{}", category, name));
+      const std::string why = reason == skipped.end() ? "" : reason->second;
+      testing::RegisterTest(category, name.c_str(), nullptr, nullptr, __FILE__, __LINE__,
+                            [folder = root / category / name, why] { return new Directory(folder, why); });
+    }
+  }
+  testing::UnitTest::GetInstance()->listeners().Append(new Tally);
+  return RUN_ALL_TESTS();
+}
