@@ -1,0 +1,283 @@
+// Quantizer placement, in the order in which AIMET applies a config (later wins): defaults, parameter types, op types,
+// fused groups, model inputs, model outputs, bitwidths, per-channel, dynamic weights, exceptions, ties.
+// Odd: an activation quantizer belongs to a tensor, not to an op; "input quantizer of an op" means that of the tensor it reads.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <functional>
+#include <map>
+#include <set>
+
+#include "plan/control_flow.hpp"
+#include "plan/ops.hpp"
+#include "plan/ties.hpp"
+#include "tare/placement.hpp"
+
+namespace tare {
+namespace {
+
+class Placement {
+ public:
+  Placement(const Graph& graph, const Config& config, const PlacementOptions& options)
+      : graph_(graph), config_(config), options_(options), ops_(collect_ops(graph, config.supergroup_passes)),
+        consumers_(consumers(graph)), site_of_(graph.values.size(), -1) {}
+
+  std::vector<QuantSite> run() {
+    find_candidates();
+    apply_op_rules();
+    apply_supergroups();
+    apply_model_inputs();
+    apply_model_outputs();
+    apply_types();
+    apply_per_channel();
+    apply_dynamic_weights();
+    apply_norm_exceptions();
+    tie_sites(graph_, ops_, site_of_, sites_);
+    return std::move(sites_);
+  }
+
+ private:
+  QuantSite* site(ValueId value) {
+    const std::int32_t s = value == absent ? -1 : site_of_[static_cast<std::size_t>(value)];
+    return s < 0 ? nullptr : &sites_[static_cast<std::size_t>(s)];
+  }
+  bool is_constant(ValueId value) const { return graph_.constant(value) != nullptr; }
+  bool is_float(ValueId value) const {
+    const Tensor* constant = graph_.constant(value);
+    return is_quantizable(constant != nullptr ? constant->type() : graph_.value(value).type);
+  }
+  const OpRule* rule_of(const Op& op) const {
+    const auto it = config_.op_types.find(op.type);
+    return it == config_.op_types.end() ? nullptr : &it->second;
+  }
+
+  void add_site(ValueId value, SiteRole role) {
+    if (value == absent || !is_float(value) || site(value) != nullptr) return;
+    QuantSite s;
+    s.value = value;
+    s.tensor = graph_.value(value).name;
+    s.role = role;
+    s.enabled = false;
+    s.spec.strict_symmetric = config_.strict_symmetric;
+    s.spec.unsigned_symmetric = config_.unsigned_symmetric;
+    site_of_[static_cast<std::size_t>(value)] = static_cast<std::int32_t>(sites_.size());
+    sites_.push_back(std::move(s));
+  }
+
+  void find_candidates() {
+    for (const ValueId input : graph_.inputs) add_site(input, SiteRole::activation);
+    for (const Op& op : ops_)
+      for (const Parameter& parameter : op.parameters) add_site(parameter.value, SiteRole::parameter);
+    std::set<ValueId> without;
+    for (const Op& op : ops_)
+      if (has_no_output_quantizer(op.type)) without.insert(op.outputs.begin(), op.outputs.end());
+    for (const Op& op : ops_) {
+      const Node& node = graph_.nodes[static_cast<std::size_t>(op.nodes[0])];
+      for (const ValueId input : op.inputs) {
+        const bool resize_setting = op.type == "Resize" && input != node.inputs[0];
+        if (!resize_setting && !without.contains(input)) add_site(input, SiteRole::activation);
+      }
+      for (const ValueId output : op.outputs)
+        if (!without.contains(output)) add_site(output, SiteRole::activation);
+    }
+  }
+
+  void set(QuantSite* s, const std::optional<bool>& enabled, const std::string& reason) {
+    if (s == nullptr || !enabled) return;
+    s->enabled = *enabled;
+    s->reason = reason;
+  }
+
+  void apply_op_rules() {
+    for (const Op& op : ops_) {
+      const OpRule* rule = rule_of(op);
+      OpRule merged = config_.default_op;
+      std::string why = "defaults.ops";
+      if (rule != nullptr) {
+        if (rule->input_quantized) merged.input_quantized = rule->input_quantized;
+        if (rule->symmetric) merged.symmetric = rule->symmetric;
+        if (rule->output_quantized) {
+          merged.output_quantized = rule->output_quantized;
+          why = "op_type." + op.type;
+        }
+      } else if (is_grid_preserving(op.type)) {
+        merged.output_quantized = false;
+        why = op.type + " keeps the grid of its input";
+      }
+      for (const ValueId output : op.outputs) {
+        set(site(output), merged.output_quantized, why);
+        apply_symmetry(site(output), merged.symmetric);
+        if (QuantSite* s = site(output); s != nullptr && rule != nullptr) {
+          s->spec.fixed_min = rule->fixed_min;
+          s->spec.fixed_max = rule->fixed_max;
+        }
+      }
+      for (const ValueId input : op.inputs) {
+        set(site(input), merged.input_quantized, "inputs of " + op.type);
+        apply_symmetry(site(input), merged.symmetric);
+      }
+      for (const Parameter& parameter : op.parameters) apply_parameter_rules(op, rule, parameter);
+    }
+    // Graph inputs and constants wait for model_input.
+    for (QuantSite& s : sites_)
+      if (s.role == SiteRole::activation && (is_constant(s.value) || is_graph_input(s.value))) {
+        s.enabled = false;
+        s.reason = "model_input";
+      }
+  }
+
+  static void apply_symmetry(QuantSite* s, const std::optional<bool>& symmetric) {
+    if (s != nullptr && symmetric && s->role == SiteRole::activation) s->spec.symmetric = *symmetric;
+  }
+
+  void apply_parameter_rules(const Op& op, const OpRule* rule, const Parameter& parameter) {
+    QuantSite* s = site(parameter.value);
+    if (s == nullptr || s->role != SiteRole::parameter) return;
+    const auto apply = [&](const QuantizerRule& r, const std::string& why) {
+      set(s, r.quantized, why);
+      if (r.symmetric) s->spec.symmetric = *r.symmetric;
+    };
+    apply(config_.default_parameter, "defaults.params");
+    if (const auto it = config_.parameters.find(parameter.type); it != config_.parameters.end())
+      apply(it->second, "params." + parameter.type);
+    if (rule == nullptr) return;
+    if (const auto it = rule->parameters.find(parameter.type); it != rule->parameters.end())
+      apply(it->second, fmt::format("op_type.{}.params.{}", op.type, parameter.type));
+  }
+
+  bool is_graph_input(ValueId value) const {
+    return std::find(graph_.inputs.begin(), graph_.inputs.end(), value) != graph_.inputs.end();
+  }
+  bool is_graph_output(ValueId value) const {
+    return std::find(graph_.outputs.begin(), graph_.outputs.end(), value) != graph_.outputs.end();
+  }
+
+  void apply_supergroups() {
+    std::vector<std::vector<std::size_t>> readers(graph_.values.size());
+    for (std::size_t o = 0; o < ops_.size(); ++o)
+      for (const ValueId input : ops_[o].inputs) readers[static_cast<std::size_t>(input)].push_back(o);
+    std::vector<bool> used(ops_.size(), false);
+    // Longer chains first: [Conv, BatchNormalization, Relu] before [Conv, Relu].
+    std::vector<std::vector<std::string>> groups = config_.supergroups;
+    std::stable_sort(groups.begin(), groups.end(), [](const auto& a, const auto& b) { return a.size() > b.size(); });
+    for (const auto& group : groups)
+      for (std::size_t o = 0; o < ops_.size(); ++o) {
+        std::vector<std::size_t> chain{o};
+        if (!matches(o, group[0], used)) continue;
+        while (chain.size() < group.size()) {
+          const Op& last = ops_[chain.back()];
+          const ValueId link = last.outputs.empty() ? absent : last.outputs[0];
+          if (link == absent || is_graph_output(link)) break;
+          const auto& next = readers[static_cast<std::size_t>(link)];
+          if (next.size() != 1 || consumers_[static_cast<std::size_t>(link)].size() != 1 ||
+              !matches(next[0], group[chain.size()], used))
+            break;
+          chain.push_back(next[0]);
+        }
+        if (chain.size() != group.size()) continue;
+        for (const std::size_t member : chain) used[member] = true;
+        for (std::size_t i = 0; i + 1 < chain.size(); ++i)
+          for (const ValueId output : ops_[chain[i]].outputs)
+            set(site(output), false, fmt::format("fused into {}", ops_[chain.back()].type));
+      }
+  }
+  bool matches(std::size_t o, const std::string& type, const std::vector<bool>& used) const {
+    const Op& op = ops_[o];
+    if (used[o] || op.type != type) return false;
+    return !is_unfusable_convolution(graph_, graph_.nodes[static_cast<std::size_t>(op.nodes[0])]);
+  }
+
+  void apply_model_inputs() {
+    if (!config_.model_input_quantized) return;
+    for (QuantSite& s : sites_)
+      if (s.role == SiteRole::activation && (is_constant(s.value) || is_graph_input(s.value)))
+        set(&s, config_.model_input_quantized, "model_input");
+  }
+  void apply_model_outputs() {
+    for (const ValueId output : graph_.outputs) set(site(output), config_.model_output_quantized, "model_output");
+  }
+
+  void apply_types() {
+    for (QuantSite& s : sites_) {
+      const QuantizedType& type = s.role == SiteRole::parameter ? options_.parameter : options_.activation;
+      s.spec.format = type.format;
+      s.spec.bitwidth = type.bitwidth;
+      if (!type.quantized && s.enabled) {
+        s.enabled = false;
+        s.reason = "float32 was asked for";
+      }
+    }
+  }
+
+  void apply_per_channel() {
+    for (const Op& op : ops_) {
+      const OpRule* rule = rule_of(op);
+      const bool per_channel = rule != nullptr && rule->per_channel ? *rule->per_channel : config_.per_channel;
+      if (!per_channel) continue;
+      const Node& node = graph_.nodes[static_cast<std::size_t>(op.nodes[0])];
+      if (op.type == "ConvTranspose" && node.integer("group", 1) != 1) continue;
+      for (const Parameter& parameter : op.parameters)
+        if (QuantSite* s = site(parameter.value); s != nullptr && s->role == SiteRole::parameter)
+          s->spec.channel_axis = parameter.channel_axis;
+    }
+  }
+
+  /// The second operand of a product that is not constant takes the symmetry of a weight.
+  void apply_dynamic_weights() {
+    for (const Op& op : ops_) {
+      if (op.type != "Conv" && op.type != "ConvTranspose" && op.type != "Gemm" && op.type != "MatMul") continue;
+      const Node& node = graph_.nodes[static_cast<std::size_t>(op.nodes[0])];
+      if (node.inputs.size() < 2) continue;
+      const bool weight_is_parameter = std::any_of(op.parameters.begin(), op.parameters.end(),
+                                                   [](const Parameter& p) { return p.type == "weight"; });
+      if (weight_is_parameter) continue;
+      std::optional<bool> symmetric = config_.default_parameter.symmetric;
+      const auto refine = [&](const std::map<std::string, QuantizerRule>& rules) {
+        if (const auto it = rules.find("weight"); it != rules.end() && it->second.symmetric) symmetric = it->second.symmetric;
+      };
+      refine(config_.parameters);
+      if (const OpRule* rule = rule_of(op)) refine(rule->parameters);
+      apply_symmetry(effective_site(node.inputs[1]), symmetric);
+    }
+  }
+
+  /// The quantizer whose grid a tensor is on: its own when enabled, else that of what it was moved from.
+  QuantSite* effective_site(ValueId value) { return tare::effective_site(graph_, ops_, site_of_, sites_, value); }
+
+  /// Parameters of normalizations: at least 8 bits; batch and layer norms symmetric only from 16 bits on, the others as
+  /// their output.
+  void apply_norm_exceptions() {
+    for (const Op& op : ops_) {
+      const bool like_output = op.type == "GroupNormalization" || op.type == "InstanceNormalization" || op.type == "RMSNormalization";
+      const bool by_width = op.type == "LayerNormalization" || op.type == "BatchNormalization";
+      if (!like_output && !by_width) continue;
+      const QuantSite* output = op.outputs.empty() ? nullptr : site(op.outputs[0]);
+      for (const Parameter& parameter : op.parameters) {
+        QuantSite* s = site(parameter.value);
+        if (s == nullptr || s->role != SiteRole::parameter || s->spec.format != NumberFormat::integer) continue;
+        if (like_output && output != nullptr && output->enabled) {
+          s->spec.bitwidth = output->spec.bitwidth;
+          s->spec.symmetric = output->spec.symmetric;
+        }
+        s->spec.bitwidth = std::max(s->spec.bitwidth, 8);
+        if (by_width) s->spec.symmetric = s->spec.bitwidth >= 16;
+      }
+    }
+  }
+
+  const Graph& graph_;
+  const Config& config_;
+  const PlacementOptions& options_;
+  std::vector<Op> ops_;
+  std::vector<std::vector<std::int32_t>> consumers_;
+  std::vector<std::int32_t> site_of_;
+  std::vector<QuantSite> sites_;
+};
+
+}  // namespace
+
+std::vector<QuantSite> place(const Graph& graph, const Config& config, const PlacementOptions& options) {
+  return Placement(graph, config, options).run();
+}
+
+}  // namespace tare

@@ -1,0 +1,114 @@
+// The library's front door: one model on one device. Load it, run it, calibrate it with data that is pulled from a
+// Dataset or pushed batch by batch, simulate it with the encodings found, export it. The command `tare` is a thin client.
+//
+//   tare::Session session("model.onnx");
+//   auto data = tare::open_dataset("data.npz", session.graph());
+//   tare::CalibrationResult result = session.calibrate(*data, {});
+//   session.set_encodings(result.encodings);
+//   std::vector<tare::Tensor> outputs = session.simulate(inputs);
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "tare/backend.hpp"
+#include "tare/calibration.hpp"
+#include "tare/dataset.hpp"
+#include "tare/model.hpp"
+#include "tare/placement.hpp"
+#include "tare/quantizer.hpp"
+
+namespace tare {
+
+struct SessionOptions {
+  std::string device = "auto";  ///< "auto", "cpu", "cuda:N"
+  CpuOptions cpu;
+  Rounding rounding = Rounding::half_even;
+};
+
+/// What to do about NaN and infinities in observed tensors.
+enum class NonfinitePolicy : std::uint8_t {
+  error,  ///< stop, naming the first tensor, sample and index
+  skip,   ///< leave them out of the statistics
+};
+
+/// Told after every batch; return false to stop (calibrate then throws Error(interrupted)).
+using Progress = std::function<bool(std::size_t samples_done, std::size_t samples_total)>;
+
+struct CalibrationOptions {
+  std::string config = "default";  ///< a shipped config's name or a file
+  PlacementOptions types;
+  SearchOptions search;
+  bool observe_quantized_weights = true;  ///< false: statistics do not depend on weight settings
+  bool keep_histograms = false;           ///< also for min_max, so that the statistics can be saved and searched again
+  bool refine = false;                    ///< a second pass over the data measures the true error of the best candidates
+  NonfinitePolicy nonfinite = NonfinitePolicy::error;
+  Progress progress;
+};
+
+struct CalibrationResult {
+  std::vector<QuantSite> sites;
+  EncodingSet encodings;
+  SavedStatistics statistics;          ///< of the activations, by tensor, with their fingerprint
+  std::vector<std::string> warnings;   ///< sentinels, values lost by tf_enhanced, tensors without data: one line each
+  std::size_t samples = 0;
+  std::size_t batches = 0;
+  double seconds = 0;  ///< wall clock of the whole calibration
+};
+
+/// A calibration whose data is pushed by the caller. Made by Session::start_calibration; the session must outlive it.
+class Calibration {
+ public:
+  ~Calibration();
+  Calibration(Calibration&&) noexcept;
+  Calibration& operator=(Calibration&&) noexcept;
+
+  /// One batch, in the order of graph.inputs. `samples`: how many samples it holds (0: its first dimension).
+  void add(std::span<const Tensor> inputs, std::size_t samples = 0);
+  /// For the second pass of `refine`: search, then measure candidates on the same batches again.
+  void start_refinement();
+  CalibrationResult finish();
+
+ private:
+  friend class Session;
+  struct Implementation;
+  explicit Calibration(std::unique_ptr<Implementation> implementation);
+  std::unique_ptr<Implementation> implementation_;
+};
+
+class Session {
+ public:
+  /// Loads and checks the model. Throws one Error(unsupported) that lists everything the device cannot run.
+  explicit Session(const std::filesystem::path& model, const SessionOptions& options = {});
+  ~Session();
+  Session(Session&&) noexcept;
+  Session& operator=(Session&&) noexcept;
+
+  const Model& model() const;
+  const Graph& graph() const;
+  Backend& backend();
+
+  /// The float model. inputs in the order of graph.inputs, outputs in the order of graph.outputs; host tensors.
+  std::vector<Tensor> run(std::span<const Tensor> inputs);
+
+  CalibrationResult calibrate(Dataset& data, const CalibrationOptions& options);
+  Calibration start_calibration(const CalibrationOptions& options);
+  /// Encodings from statistics saved earlier: no data, milliseconds. Throws Error(usage) when they do not fit the options.
+  CalibrationResult calibrate_from(const SavedStatistics& statistics, const CalibrationOptions& options);
+
+  /// From now on simulate() quantizes with these. Throws Error(model) naming encodings of tensors that the model does not have.
+  void set_encodings(const EncodingSet& encodings);
+  std::vector<Tensor> simulate(std::span<const Tensor> inputs);
+
+ private:
+  struct Implementation;
+  std::unique_ptr<Implementation> implementation_;
+};
+
+}  // namespace tare
