@@ -55,7 +55,7 @@ struct CalibrationOptions {
 struct CalibrationResult {
   std::vector<QuantSite> sites;
   EncodingSet encodings;
-  SavedStatistics statistics;          ///< of the activations, by tensor, with their fingerprint
+  StatisticsFile statistics;          ///< of the activations, by tensor, with their fingerprint
   std::vector<std::string> warnings;   ///< sentinels, values lost by tf_enhanced, tensors without data: one line each
   std::size_t samples = 0;
   std::size_t batches = 0;
@@ -100,7 +100,7 @@ class Session {
   CalibrationResult calibrate(Dataset& data, const CalibrationOptions& options);
   Calibration start_calibration(const CalibrationOptions& options);
   /// Encodings from statistics saved earlier: no data, milliseconds. Throws Error(usage) when they do not fit the options.
-  CalibrationResult calibrate_from(const SavedStatistics& statistics, const CalibrationOptions& options);
+  CalibrationResult calibrate_from(const StatisticsFile& statistics, const CalibrationOptions& options);
 
   /// From now on simulate() quantizes with these. Throws Error(model) naming encodings of tensors that the model does not have.
   void set_encodings(const EncodingSet& encodings);
