@@ -68,7 +68,11 @@ struct Call {
 
   bool has(std::size_t i) const { return i < inputs.size() && inputs[i].present(); }
   bool wants(std::size_t i) const { return i < node.outputs.size() && node.outputs[i] != absent; }
-  const Tensor& input(std::size_t i) const { return inputs[i]; }
+  /// A required input; fails when the node omits it.
+  const Tensor& input(std::size_t i) const {
+    if (!has(i)) fail("input " + std::to_string(i) + " is missing");
+    return inputs[i];
+  }
   /// Makes outputs[i] and returns it.
   Tensor& output(std::size_t i, DataType type, const Shape& shape, Layout layout = Layout::plain) {
     outputs[i] = device.allocate(type, shape, layout);
