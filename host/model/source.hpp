@@ -17,10 +17,12 @@
 
 namespace tare {
 
+using ExternalFiles = std::map<std::string, std::shared_ptr<MappedFile>, std::less<>>;  ///< by location
+
 struct ModelSource {
   onnx::ModelProto proto;
   std::filesystem::path folder;  ///< where external data lies
-  std::map<std::string, std::shared_ptr<MappedFile>, std::less<>> external_files;  ///< by location
+  ExternalFiles external_files;
 };
 
 }  // namespace tare

@@ -188,7 +188,13 @@ bool is_external(const onnx::TensorProto& proto) {
   return proto.has_data_location() && proto.data_location() == onnx::TensorProto::EXTERNAL;
 }
 
-ExternalBytes external_bytes(ModelSource& source, const onnx::TensorProto& proto, std::size_t expected_bytes) {
+std::size_t stored_bytes(const onnx::TensorProto& proto, const std::string& what) {
+  return stored_bytes(read_type(proto.data_type(), what),
+                      static_cast<std::size_t>(read_shape(proto.dims(), what).elements()));
+}
+
+ExternalBytes external_bytes(const std::filesystem::path& folder, ExternalFiles& files, const onnx::TensorProto& proto,
+                             std::size_t expected_bytes) {
   const std::string what = fmt::format("tensor '{}'", proto.name());
   std::string location;
   std::uint64_t offset = 0;
@@ -200,8 +206,8 @@ ExternalBytes external_bytes(ModelSource& source, const onnx::TensorProto& proto
   }
   if (length != expected_bytes)
     fail(what, fmt::format("its external data has {} bytes where its shape needs {}", length, expected_bytes));
-  std::shared_ptr<MappedFile>& file = source.external_files[location];
-  if (file == nullptr) file = std::make_shared<MappedFile>(locate(source.folder, location, what));
+  std::shared_ptr<MappedFile>& file = files[location];
+  if (file == nullptr) file = std::make_shared<MappedFile>(locate(folder, location, what));
   const std::span<std::byte> bytes = file->bytes();
   if (offset > bytes.size() || length > bytes.size() - offset)
     fail(what, fmt::format("its external data, {} bytes at {} of '{}', is beyond the end of that file ({} bytes); "
@@ -217,7 +223,7 @@ Tensor read_tensor(const std::shared_ptr<ModelSource>& source, const onnx::Tenso
   const std::size_t bytes = stored_bytes(type, elements);
   if (proto.has_segment()) throw Error(ErrorKind::unsupported, fmt::format("{}: segmented tensors cannot be read", what));
   if (is_external(proto)) {
-    const ExternalBytes external = external_bytes(*source, proto, bytes);
+    const ExternalBytes external = external_bytes(source->folder, source->external_files, proto, bytes);
     return normalised(view_or_copy(type, shape, external.bytes, external.file));
   }
   if (proto.has_raw_data()) {

@@ -18,7 +18,10 @@ struct ExternalBytes {
 };
 
 bool is_external(const onnx::TensorProto& proto);
-ExternalBytes external_bytes(ModelSource& source, const onnx::TensorProto& proto, std::size_t expected_bytes);
+ExternalBytes external_bytes(const std::filesystem::path& folder, ExternalFiles& files, const onnx::TensorProto& proto,
+                             std::size_t expected_bytes);
+/// Bytes of the tensor's elements in a file, from its type and shape.
+std::size_t stored_bytes(const onnx::TensorProto& proto, const std::string& what);
 
 /// Views keep `source` alive; `proto` must be part of it. Throws Error naming `what`; string tensors are unsupported.
 Tensor read_tensor(const std::shared_ptr<ModelSource>& source, const onnx::TensorProto& proto, const std::string& what);

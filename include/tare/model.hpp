@@ -33,7 +33,7 @@ Tensor load_tensor(const std::filesystem::path& pb_file);
 void infer_types(Graph& graph);
 
 struct SaveOptions {
-  /// Put large tensors into `<file name>.data` beside the model. Done in any case when the model had external data or
+  /// Put large tensors into a file beside the model, `m.data` for `m.onnx`. Done in any case when the model had external data or
   /// would not fit into one ONNX file (2 GB).
   bool external_data = false;
 };

@@ -1,0 +1,142 @@
+// Models written again hold what was read; files appear whole or not at all.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstring>
+
+#include "model/atomic_file.hpp"
+#include "support/model_builder.hpp"
+#include "tare/model.hpp"
+
+namespace tare {
+namespace {
+
+using test::TemporaryFolder;
+
+std::size_t entries(const std::filesystem::path& folder) {
+  return static_cast<std::size_t>(std::distance(std::filesystem::directory_iterator(folder), {}));
+}
+
+onnx::ModelProto linear_model() {
+  onnx::ModelProto model = test::empty_model();
+  model.set_producer_name("someone");
+  onnx::StringStringEntryProto& note = *model.add_metadata_props();
+  note.set_key("author");
+  note.set_value("me");
+  onnx::GraphProto& graph = *model.mutable_graph();
+  test::add_input(graph, "x", {-1, 64});
+  test::add_output(graph, "y", {-1, 64});
+  std::vector<float> weights(64 * 64);
+  for (std::size_t i = 0; i < weights.size(); ++i) weights[i] = static_cast<float>(i);
+  test::add_initializer(graph, "w", 1, {64, 64}, weights);
+  test::add_initializer(graph, "b", 1, {64}, std::vector<float>(64, 0.5f));
+  test::add_node(graph, "MatMul", {"x", "w"}, {"h"}, "mm").set_doc_string("a product");
+  test::add_node(graph, "Add", {"h", "b"}, {"y"}, "add");
+  return model;
+}
+
+TEST(SaveModel, WritesTheMessageThatWasRead) {
+  const TemporaryFolder folder;
+  const onnx::ModelProto proto = linear_model();
+  test::write_bytes(folder / "in.onnx", proto.SerializeAsString());
+  save_model(load_model(folder / "in.onnx"), folder / "out.onnx");
+  onnx::ModelProto again;
+  ASSERT_TRUE(again.ParseFromString(test::read_bytes(folder / "out.onnx")));
+  EXPECT_EQ(again.SerializeAsString(), proto.SerializeAsString());
+  EXPECT_EQ(entries(folder.path()), 2u);
+}
+
+TEST(SaveModel, ExternalDataRoundTrips) {
+  const TemporaryFolder folder;
+  std::filesystem::create_directories(folder / "second");
+  test::write_bytes(folder / "in.onnx", linear_model().SerializeAsString());
+  const Model original = load_model(folder / "in.onnx");
+  save_model(original, folder / "out.onnx", {.external_data = true});
+  EXPECT_LT(std::filesystem::file_size(folder / "out.onnx"), 2048u);
+  const Model external = load_model(folder / "out.onnx");
+  // A model with external data is saved with external data, and may replace its own files.
+  save_model(external, folder / "second/copy.onnx");
+  save_model(external, folder / "out.onnx");
+  for (const auto* name : {"out.onnx", "second/copy.onnx"}) {
+    const Model again = load_model(folder / name);
+    const Tensor& weights = *again.graph.constant(again.graph.find("w"));
+    const Tensor& expected = *original.graph.constant(original.graph.find("w"));
+    EXPECT_EQ(weights.shape(), expected.shape());
+    EXPECT_EQ(std::memcmp(weights.data(), expected.data(), expected.bytes()), 0) << name;
+  }
+  EXPECT_TRUE(std::filesystem::exists(folder / "second/copy.data"));
+}
+
+TEST(SaveModel, FailuresLeaveNothingBehind) {
+  const TemporaryFolder folder;
+  test::write_bytes(folder / "in.onnx", linear_model().SerializeAsString());
+  const Model model = load_model(folder / "in.onnx");
+  try {
+    save_model(model, folder / "missing/out.onnx");
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::io);
+    EXPECT_THAT(error.what(), testing::HasSubstr("missing/out.onnx"));
+  }
+  EXPECT_THROW(save_model(model, folder.path()), Error);
+  EXPECT_THROW(save_model(Model{}, folder / "out.onnx"), Error);
+  EXPECT_EQ(entries(folder.path()), 1u);
+}
+
+TEST(AtomicFile, AFullDiskLeavesTheOldFile) {
+  const TemporaryFolder folder;
+  write_file_atomically(folder / "file", "old");
+  // A limit on file sizes stands in for a full disk: write() fails half way through.
+  ::rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+  const auto old_handler = std::signal(SIGXFSZ, SIG_IGN);
+  ::rlimit limited = before;
+  limited.rlim_cur = 4096;
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &limited), 0);
+  EXPECT_THROW(write_file_atomically(folder / "file", std::string(10000, 'x')), Error);
+  ::setrlimit(RLIMIT_FSIZE, &before);
+  std::signal(SIGXFSZ, old_handler);
+  EXPECT_EQ(test::read_bytes(folder / "file"), "old");
+  EXPECT_EQ(entries(folder.path()), 1u);
+}
+
+TEST(AtomicFile, AnExceptionLeavesTheOldFile) {
+  const TemporaryFolder folder;
+  write_file_atomically(folder / "file", "old");
+  EXPECT_THROW(write_file_atomically(folder / "file",
+                                     [](AtomicFile& file) {
+                                       file.write("half");
+                                       throw Error(ErrorKind::data, "no more");
+                                     }),
+               Error);
+  EXPECT_EQ(test::read_bytes(folder / "file"), "old");
+  EXPECT_EQ(entries(folder.path()), 1u);
+  write_file_atomically(folder / "file", "new");
+  EXPECT_EQ(test::read_bytes(folder / "file"), "new");
+}
+
+TEST(AtomicFile, AReadOnlyFolderIsAnError) {
+  if (::geteuid() == 0) GTEST_SKIP() << "root writes everywhere";
+  const TemporaryFolder folder;
+  std::filesystem::permissions(folder.path(), std::filesystem::perms::owner_read | std::filesystem::perms::owner_exec);
+  EXPECT_THROW(write_file_atomically(folder / "file", "x"), Error);
+  std::filesystem::permissions(folder.path(), std::filesystem::perms::owner_all);
+  EXPECT_EQ(entries(folder.path()), 0u);
+}
+
+TEST(AtomicFile, FollowsLinksAndWritesPipesDirectly) {
+  const TemporaryFolder folder;
+  write_file_atomically(folder / "file", "old");
+  std::filesystem::create_symlink("file", folder / "link");
+  write_file_atomically(folder / "link", "new");
+  EXPECT_TRUE(std::filesystem::is_symlink(folder / "link"));
+  EXPECT_EQ(test::read_bytes(folder / "file"), "new");
+  write_file_atomically("/dev/null", "gone");
+  EXPECT_FALSE(std::filesystem::is_regular_file("/dev/null"));
+}
+
+}  // namespace
+}  // namespace tare
