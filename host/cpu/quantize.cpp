@@ -1,7 +1,244 @@
+// Quantize-dequantize of whole tensors: one read and one write, on all threads, in place where nobody else looks.
+// Every granularity becomes rows over the physical order of the tensor: a row of one grid (per tensor, channel or block
+// further out), a row cut into blocks (block axis innermost), or a row whose grid changes with every element (channel
+// axis innermost). Half types pass through a chunk of floats on the stack.
 #include "cpu/quantize.hpp"
 
-namespace tare::cpu {
+#include <fmt/format.h>
 
-Tensor quantize_dequantize(Device&, Tensor tensor, const TensorEncodings&, Rounding) { return tensor; }
+#include <algorithm>
+#include <array>
+#include <vector>
+
+#include "cpu/vector.hpp"
+
+namespace tare::cpu {
+namespace {
+
+constexpr std::int64_t grain = 16384;
+constexpr std::int64_t half_chunk = 4096;
+constexpr std::int64_t narrow_row = 64;  // rows with fewer grids than this are laid side by side
+
+using Uniform = void (*)(const float*, float*, std::size_t, Grid);
+using Columns = void (*)(const float*, float*, std::size_t, GridColumns);
+
+/// The loops of one number format.
+struct Loops {
+  Uniform uniform;
+  Columns columns;
+};
+
+Loops loops_of(const VectorKernels& vector, NumberFormat format, Rounding rounding) {
+  switch (format) {
+    case NumberFormat::float16: return {vector.qdq_float16, nullptr};
+    case NumberFormat::float8e4m3fn: return {vector.qdq_float8e4m3fn, vector.qdq_float8e4m3fn_columns};
+    case NumberFormat::float8e5m2: return {vector.qdq_float8e5m2, vector.qdq_float8e5m2_columns};
+    case NumberFormat::integer: break;
+  }
+  if (rounding == Rounding::half_up) return {vector.qdq_half_up, vector.qdq_half_up_columns};
+  return {vector.qdq_half_even, vector.qdq_half_even_columns};
+}
+
+/// A dimension in memory order and what it does to the index of the grid.
+struct Dimension {
+  std::int64_t size = 1;
+  std::int64_t stride = 0;  ///< grids between two neighbours (two neighbouring blocks)
+  std::int64_t block = 1;   ///< neighbours that share a grid
+
+  /// As the innermost dimension: the grids lie beside each other as the elements do.
+  bool column_mode() const { return stride == 1 && block == 1; }
+};
+
+/// Grids stored [block][channel], so that channels that lie side by side in memory do so here.
+struct Grids {
+  std::vector<Grid> all;
+  std::vector<float> scale, zero_point, offset, minimum, maximum;
+  std::int64_t channels = 1;
+
+  GridColumns columns(std::int64_t first) const {
+    return {scale.data() + first,
+            zero_point.data() + first,
+            offset.data() + first,
+            minimum.data() + first,
+            maximum.data() + first,
+            all[0].low,
+            all[0].high};
+  }
+};
+
+class Plan {
+ public:
+  Plan(const VectorKernels& vector, const Tensor& tensor, const TensorEncodings& encodings, Rounding rounding)
+      : vector_(vector), loops_(loops_of(vector, encodings.spec.format, rounding)) {
+    lay_out(tensor, encodings);
+    make_grids(encodings);
+    if (dimensions_.back().column_mode()) make_columns();
+  }
+
+  /// Elements [begin, end) in memory order; `in` and `out` point at the first of them.
+  void run(const float* in, float* out, std::int64_t begin, std::int64_t end) const {
+    const Dimension& inner = dimensions_.back();
+    while (begin < end) {
+      std::int64_t at = begin % inner.size;
+      const std::int64_t stop = std::min(inner.size, at + (end - begin));
+      const std::int64_t first = first_grid(begin / inner.size);
+      begin += stop - at;
+      while (at < stop) {
+        std::int64_t part = stop - at;
+        if (inner.stride != 0 && !inner.column_mode()) part = std::min(part, inner.block - at % inner.block);
+        const std::size_t n = static_cast<std::size_t>(part);
+        if (inner.column_mode())
+          loops_.columns(in, out, n, grids_.columns(first + at));
+        else
+          loops_.uniform(in, out, n, grids_.all[static_cast<std::size_t>(first + at / inner.block * inner.stride)]);
+        at += part;
+        in += part;
+        out += part;
+      }
+    }
+  }
+
+ private:
+  [[noreturn]] static void fail(const TensorEncodings& encodings, const std::string& message) {
+    throw Error(ErrorKind::data, fmt::format("quantizer of '{}': {}", encodings.tensor, message));
+  }
+
+  void lay_out(const Tensor& tensor, const TensorEncodings& encodings) {
+    const Shape& shape = tensor.shape();
+    const auto axis_of = [&](int axis, const char* what) {
+      const std::int64_t rank = static_cast<std::int64_t>(shape.rank());
+      const std::int64_t positive = axis < 0 ? axis + rank : axis;
+      if (positive < 0 || positive >= rank)
+        fail(encodings, fmt::format("{} axis {} does not exist in a tensor of shape {}", what, axis, shape.text()));
+      return positive;
+    };
+    const QuantizerSpec& spec = encodings.spec;
+    const bool has_grids = spec.format != NumberFormat::float16;
+    const std::int64_t channel_axis = has_grids && spec.channel_axis ? axis_of(*spec.channel_axis, "channel") : -1;
+    const std::int64_t block_axis = has_grids && spec.block_axis ? axis_of(*spec.block_axis, "block") : -1;
+    if (block_axis >= 0 && spec.block_size <= 0) fail(encodings, fmt::format("block size {}", spec.block_size));
+    if (block_axis >= 0 && block_axis == channel_axis)
+      fail(encodings, fmt::format("axis {} is both the channel and the block axis", block_axis));
+
+    grids_.channels = channel_axis >= 0 ? shape[static_cast<std::size_t>(channel_axis)] : 1;
+    if (block_axis >= 0) {
+      const std::int64_t size = shape[static_cast<std::size_t>(block_axis)];
+      blocks_ = (size + spec.block_size - 1) / spec.block_size;
+    }
+
+    // Memory order; neighbouring dimensions without grids become one.
+    std::vector<std::int64_t> order;
+    for (std::size_t i = 0; i < shape.rank(); ++i) order.push_back(static_cast<std::int64_t>(i));
+    if (tensor.layout() == Layout::channels_last && shape.rank() >= 3)
+      std::rotate(order.begin() + 1, order.begin() + 2, order.end());
+    for (const std::int64_t axis : order) {
+      Dimension dimension{shape[static_cast<std::size_t>(axis)], 0, 1};
+      if (axis == channel_axis) dimension.stride = 1;
+      if (axis == block_axis) {
+        dimension.stride = grids_.channels;
+        dimension.block = spec.block_size;
+      }
+      if (dimension.size == 1) continue;
+      if (dimension.stride == 0 && !dimensions_.empty() && dimensions_.back().stride == 0)
+        dimensions_.back().size *= dimension.size;
+      else
+        dimensions_.push_back(dimension);
+    }
+    if (dimensions_.empty()) dimensions_.push_back({});
+  }
+
+  void make_grids(const TensorEncodings& encodings) {
+    const std::int64_t wanted = grids_.channels * blocks_;
+    const QuantizerSpec& spec = encodings.spec;
+    const bool floating = spec.format != NumberFormat::integer;
+    if (floating && encodings.encodings.empty()) {  // a float format needs no range
+      grids_.all.assign(static_cast<std::size_t>(std::max<std::int64_t>(wanted, 1)),
+                        make_grid(1.0, 0.0, 0.0, 0.0, 0.0));
+      return;
+    }
+    if (spec.format != NumberFormat::float16 && static_cast<std::int64_t>(encodings.encodings.size()) != wanted)
+      fail(encodings, fmt::format("{} encodings for {} channels of {} blocks", encodings.encodings.size(),
+                                  grids_.channels, blocks_));
+    grids_.all.reserve(static_cast<std::size_t>(wanted));
+    for (std::int64_t block = 0; block < blocks_; ++block)
+      for (std::int64_t channel = 0; channel < grids_.channels; ++channel) {
+        const Encoding& e = encodings.encodings[static_cast<std::size_t>(channel * blocks_ + block)];
+        grids_.all.push_back(make_grid(e.scale, e.offset, static_cast<double>(spec.steps()), e.min, e.max));
+      }
+  }
+
+  /// Channels innermost. Few of them and no blocks: several rows become one, so that the loop over a row pays.
+  void make_columns() {
+    Dimension& inner = dimensions_.back();
+    if (blocks_ == 1 && inner.size < narrow_row && dimensions_.size() == 2) {
+      const std::int64_t rows = dimensions_[0].size;
+      std::int64_t together = 1;
+      while (together * inner.size < narrow_row && rows % (together * 2) == 0) together *= 2;
+      const std::vector<Grid> once = grids_.all;
+      for (std::int64_t i = 1; i < together; ++i) grids_.all.insert(grids_.all.end(), once.begin(), once.end());
+      dimensions_[0].size /= together;
+      inner.size *= together;
+    }
+    for (const Grid& grid : grids_.all) {
+      grids_.scale.push_back(grid.scale);
+      grids_.zero_point.push_back(grid.zero_point);
+      grids_.offset.push_back(grid.offset);
+      grids_.minimum.push_back(grid.minimum);
+      grids_.maximum.push_back(grid.maximum);
+    }
+  }
+
+  std::int64_t first_grid(std::int64_t row) const {
+    std::int64_t grid = 0;
+    for (std::size_t i = dimensions_.size() - 1; i-- > 0;) {
+      const Dimension& dimension = dimensions_[i];
+      grid += row % dimension.size / dimension.block * dimension.stride;
+      row /= dimension.size;
+    }
+    return grid;
+  }
+
+  const VectorKernels& vector_;
+  Loops loops_;
+  std::vector<Dimension> dimensions_;  ///< memory order, the last one is a row
+  Grids grids_;
+  std::int64_t blocks_ = 1;
+};
+
+}  // namespace
+
+Tensor quantize_dequantize(Device& device, Tensor tensor, const TensorEncodings& encodings, Rounding rounding) {
+  if (!is_quantizable(tensor.type()))
+    throw Error(ErrorKind::data,
+                fmt::format("quantizer of '{}': a tensor of type {} cannot be quantized; float32, float16 "
+                            "and bfloat16 can",
+                            encodings.tensor, name_of(tensor.type())));
+  const VectorKernels& vector = device.vector();
+  if (tensor.elements() == 0) return tensor;
+  const Plan plan(vector, tensor, encodings, rounding);
+  Tensor result = tensor.unique() ? tensor : device.allocate(tensor.type(), tensor.shape(), tensor.layout());
+  if (tensor.type() == DataType::float32) {
+    const float* in = tensor.data<float>();
+    float* out = result.mutable_data<float>();
+    device.parallel(tensor.elements(), grain,
+                    [&](std::int64_t begin, std::int64_t end) { plan.run(in + begin, out + begin, begin, end); });
+    return result;
+  }
+  const bool half = tensor.type() == DataType::float16;
+  const auto widen = half ? vector.widen_float16 : vector.widen_bfloat16;
+  const auto narrow = half ? vector.narrow_float16 : vector.narrow_bfloat16;
+  const std::uint16_t* in = tensor.data<std::uint16_t>();
+  std::uint16_t* out = result.mutable_data<std::uint16_t>();
+  device.parallel(tensor.elements(), grain, [&](std::int64_t begin, std::int64_t end) {
+    alignas(64) std::array<float, half_chunk> wide;
+    for (; begin < end; begin += half_chunk) {
+      const std::int64_t stop = std::min(end, begin + half_chunk);
+      widen(in + begin, wide.data(), static_cast<std::size_t>(stop - begin));
+      plan.run(wide.data(), wide.data(), begin, stop);
+      narrow(wide.data(), out + begin, static_cast<std::size_t>(stop - begin));
+    }
+  });
+  return result;
+}
 
 }  // namespace tare::cpu

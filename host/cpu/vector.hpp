@@ -6,7 +6,9 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "cpu/vector_types.hpp"
 #include "tare/backend.hpp"
+#include "tare/numerics.hpp"
 
 namespace tare::cpu {
 

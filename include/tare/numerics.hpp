@@ -109,6 +109,25 @@ TARE_HD float quantize_dequantize_half_up(float x, float scale, float offset, fl
   return scale * (quantize_half_up(x, scale, offset, minimum, maximum) + offset);
 }
 
+/// Nearest value with `mantissa_bits` of mantissa and exponents from `1 - bias`, ties to even; what exceeds `largest`
+/// saturates, infinities too; NaN stays NaN. The value set of an ONNX float8 type, as a float.
+TARE_HD float round_to_float8(float x, int mantissa_bits, int bias, float largest) {
+  const std::uint32_t bits = bits_of(x);
+  const std::uint32_t sign = bits & 0x80000000u;
+  const std::uint32_t magnitude = bits & 0x7fffffffu;
+  const int dropped = 23 - mantissa_bits;
+  const std::uint32_t half = (1u << (dropped - 1)) - 1;
+  const std::uint32_t normal = (magnitude + half + ((magnitude >> dropped) & 1u)) & ~((1u << dropped) - 1);
+  // Below the smallest normal value the step is constant: let the adder round at the right place.
+  const float shift = float_of(static_cast<std::uint32_t>(127 + 1 - bias + dropped) << 23);
+  const float subnormal = (float_of(magnitude) + shift) - shift;
+  const float rounded = magnitude < static_cast<std::uint32_t>(128 - bias) << 23 ? subnormal : float_of(normal);
+  const float limited = rounded > largest ? largest : rounded;
+  return float_of(sign | (magnitude > 0x7f800000u ? magnitude : bits_of(limited)));
+}
+TARE_HD float round_to_float8e4m3fn(float x) { return round_to_float8(x, 3, 7, 448.0f); }
+TARE_HD float round_to_float8e5m2(float x) { return round_to_float8(x, 2, 15, 57344.0f); }
+
 /// An encoding (quantizer.hpp) as the float32 numbers that the functions above take.
 struct Grid {
   float scale;

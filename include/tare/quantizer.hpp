@@ -29,12 +29,12 @@ struct QuantizerSpec {
   bool symmetric = false;
   bool strict_symmetric = false;    ///< symmetric without the lowest code: [-127, 127]
   bool unsigned_symmetric = false;  ///< symmetric data that is never negative uses codes [0, 255]
-  std::optional<int> channel_axis;  ///< per channel along this axis; none: per tensor
-  std::optional<int> block_axis;    ///< per block of `block_size` along this axis (within each channel)
+  std::optional<int> channel_axis{}; ///< per channel along this axis; none: per tensor
+  std::optional<int> block_axis{};   ///< per block of `block_size` along this axis (within each channel)
   int block_size = 0;
-  std::optional<Scheme> scheme;     ///< this quantizer's own scheme; none: the run's
-  std::optional<double> fixed_min;  ///< range constraints applied after the search
-  std::optional<double> fixed_max;
+  std::optional<Scheme> scheme{};    ///< this quantizer's own scheme; none: the run's
+  std::optional<double> fixed_min{}; ///< range constraints applied after the search
+  std::optional<double> fixed_max{};
   /// Number of steps of the grid: 2^bitwidth - 1, one less when symmetric and strict.
   std::int64_t steps() const { return (std::int64_t{1} << bitwidth) - 1 - (symmetric && strict_symmetric ? 1 : 0); }
 };

@@ -1,4 +1,4 @@
-// Included by every file of this folder, and nothing else is, but numerics.hpp and intrinsics: see CMakeLists.txt.
+// Included by every file of this folder, and nothing else is, but numerics.hpp, plain data and intrinsics: see CMakeLists.txt.
 #pragma once
 
 #include <cstddef>
@@ -8,6 +8,7 @@
 #include <immintrin.h>
 #endif
 
+#include "cpu/vector_types.hpp"
 #include "tare/numerics.hpp"
 
 namespace tare::cpu::TARE_ISA {

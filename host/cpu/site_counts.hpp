@@ -1,0 +1,49 @@
+// What an observer keeps of one site between batches: extremes, special counts and the histogram, by touched groups of
+// 64 bins (one octave inside the fine range). 32-bit counters with carries beside them: a few KiB a site, however many
+// samples.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <vector>
+
+#include "cpu/vector_types.hpp"
+#include "tare/numerics.hpp"
+#include "tare/statistics.hpp"
+
+namespace tare::cpu {
+
+class SiteCounts {
+ public:
+  void add_elements(std::uint64_t elements) { elements_ += elements; }
+  void add(const Extremes& more);
+  void add(std::uint32_t bin, std::uint32_t count) {
+    std::uint32_t& counter = counter_of(bin);
+    counter += count;
+    if (counter < count) ++carries_[bin];
+  }
+  std::uint64_t nonfinite_count() const {
+    return extremes_.nan_count + extremes_.positive_infinity_count + extremes_.negative_infinity_count;
+  }
+  TensorStatistics statistics() const;
+
+ private:
+  static constexpr std::uint32_t group_bins = 64;
+  static constexpr std::uint32_t groups = (histogram_bin_count + group_bins - 1) / group_bins;
+
+  std::uint32_t& counter_of(std::uint32_t bin) {
+    if (places_.empty()) places_.resize(groups);
+    std::uint16_t& place = places_[bin / group_bins];
+    if (place == 0) place = add_group();
+    return counters_[(place - 1u) * group_bins + bin % group_bins];
+  }
+  std::uint16_t add_group();
+
+  std::uint64_t elements_ = 0;
+  Extremes extremes_;
+  std::vector<std::uint16_t> places_;  ///< of every group: 0 untouched, else 1 + its position in counters_
+  std::vector<std::uint32_t> counters_;
+  std::map<std::uint32_t, std::uint32_t> carries_;  ///< how often a bin's counter wrapped
+};
+
+}  // namespace tare::cpu
