@@ -1,0 +1,366 @@
+// Datasets: a plan of batches over records. The shapes of all records are checked against the graph and the batches are
+// planned when the dataset is opened; next() only reads.
+// Odd: which inputs have a batch axis is told from model and data together. A dynamic first dimension is one, unless
+// this input has one row where others have many; a fixed one is, when the data has more or fewer rows than it says. All
+// other inputs go into every batch as they are.
+#include "tare/dataset.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "run/bytes.hpp"
+#include "run/records.hpp"
+#include "tare/error.hpp"
+
+namespace tare {
+namespace {
+
+constexpr std::int64_t default_batch = 8;
+
+[[noreturn]] void refuse(const std::string& where, const std::string& what) {
+  throw Error(ErrorKind::data, fmt::format("{}: {}", where, what));
+}
+
+struct Piece {
+  std::size_t record = 0;
+  std::int64_t first = 0, rows = 0;
+  bool whole = true;  ///< all of the record
+};
+
+struct PlannedBatch {
+  std::vector<Piece> pieces;
+  std::size_t first_sample = 0, samples = 0;
+};
+
+class Planner {
+ public:
+  Planner(const Records& records, const std::vector<InputSpec>& inputs, const DataOptions& options)
+      : records_(records), inputs_(inputs), options_(options) {}
+
+  void check_shapes() const {
+    for (std::size_t r = 0; r < records_.count(); ++r)
+      for (std::size_t i = 0; i < inputs_.size(); ++i) {
+        const InputSpec& input = inputs_[i];
+        if (!input.shape) continue;
+        const Shape found = records_.shape(r, i);
+        bool fits = found.rank() == input.shape->rank();
+        for (std::size_t axis = 1; fits && axis < found.rank(); ++axis)
+          fits = !input.fixed(axis) || (*input.shape)[axis] == found[axis];
+        if (!fits)
+          refuse(records_.where(r, i),
+                 fmt::format("found shape {}, but input '{}' is {}", found.text(), input.name, input.text()));
+      }
+  }
+
+  /// Sets which inputs are cut into rows, and the rows that a batch must have (0: any).
+  void find_batch_axes() {
+    batched_.assign(inputs_.size(), false);
+    std::vector<bool> single(inputs_.size(), true);
+    bool many = false;
+    for (std::size_t r = 0; r < records_.count(); ++r)
+      for (std::size_t i = 0; i < inputs_.size(); ++i) {
+        const Shape shape = records_.shape(r, i);
+        if (shape.rank() == 0) continue;
+        const bool one = shape[0] == 1;
+        if (!one) single[i] = false;
+        if (inputs_[i].fixed(0))
+          batched_[i] = batched_[i] || shape[0] != (*inputs_[i].shape)[0];
+        else
+          many = many || !one;
+      }
+    for (std::size_t i = 0; i < inputs_.size(); ++i) many = many || batched_[i];
+    for (std::size_t i = 0; i < inputs_.size(); ++i) {
+      const bool scalar = inputs_[i].shape ? inputs_[i].shape->rank() == 0 : records_.shape(0, i).rank() == 0;
+      if (!inputs_[i].fixed(0) && !scalar) batched_[i] = !(many && single[i] && inputs_.size() > 1);
+      if (!batched_[i] || !inputs_[i].fixed(0)) continue;
+      const std::int64_t rows = (*inputs_[i].shape)[0];
+      if (rows == 0 || (fixed_rows_ != 0 && rows != fixed_rows_))
+        refuse(records_.where(0, i),
+               fmt::format("found shape {}, but input '{}' is {}, and these inputs cannot be cut into "
+                           "batches together; give one batch a key ('000/{}', '001/{}', ...)",
+                           records_.shape(0, i).text(), inputs_[i].name, inputs_[i].text(), inputs_[i].name,
+                           inputs_[i].name));
+      fixed_rows_ = rows;
+    }
+    any_batched_ = std::find(batched_.begin(), batched_.end(), true) != batched_.end();
+    joinable_ = std::find(batched_.begin(), batched_.end(), false) == batched_.end();
+  }
+
+  std::vector<PlannedBatch> plan() {
+    const std::int64_t asked = static_cast<std::int64_t>(std::min<std::size_t>(options_.batch_size, 1u << 30));
+    rows_ = fixed_rows_ != 0 ? fixed_rows_ : asked != 0 ? asked : records_.grouped() ? 0 : default_batch;
+    for (std::size_t r = 0; r < records_.count(); ++r) add_record(r);
+    close();
+    return std::move(batches_);
+  }
+
+  /// What did not fit, for the description.
+  std::size_t left_over() const { return left_over_; }
+
+ private:
+  std::int64_t rows_in(std::size_t record) const {
+    std::int64_t rows = -1;
+    std::size_t counted = 0;
+    for (std::size_t i = 0; i < inputs_.size(); ++i) {
+      if (!batched_[i]) continue;
+      const std::int64_t found = records_.shape(record, i)[0];
+      if (rows >= 0 && found != rows)
+        refuse(records_.where(record, i),
+               fmt::format("input '{}' has {} rows here, but input '{}' has {}; inputs with a batch axis need as many",
+                           inputs_[i].name, found, inputs_[counted].name, rows));
+      rows = found;
+      counted = i;
+    }
+    return rows;
+  }
+
+  void add_record(std::size_t r) {
+    if (taken_ >= options_.samples) return;
+    if (!any_batched_) {
+      std::int64_t samples = 1;
+      if (!records_.one_sample_each() && records_.shape(r, 0).rank() > 0)
+        samples = std::max<std::int64_t>(1, records_.shape(r, 0)[0]);
+      current_.pieces.push_back({r, 0, 0, true});
+      current_.samples = static_cast<std::size_t>(samples);
+      close();
+      return;
+    }
+    const std::int64_t all = rows_in(r);
+    std::int64_t rows = std::min<std::int64_t>(
+        all, static_cast<std::int64_t>(std::min<std::size_t>(options_.samples - taken_ - current_.samples, 1u << 30)));
+    for (std::int64_t first = 0; rows > 0;) {
+      if (!current_.pieces.empty() && !(joinable_ && rows_ != 0 && same_rows(current_.pieces[0].record, r))) close();
+      const std::int64_t room = rows_ == 0 ? rows : rows_ - static_cast<std::int64_t>(current_.samples);
+      const std::int64_t part = std::min(rows, room);
+      current_.pieces.push_back({r, first, part, first == 0 && part == all});
+      current_.samples += static_cast<std::size_t>(part);
+      first += part;
+      rows -= part;
+      if (rows_ == 0 || static_cast<std::int64_t>(current_.samples) == rows_) close();
+    }
+  }
+
+  bool same_rows(std::size_t a, std::size_t b) const {
+    for (std::size_t i = 0; i < inputs_.size(); ++i)
+      if (rows_of(records_.shape(a, i), 1) != rows_of(records_.shape(b, i), 1)) return false;
+    return true;
+  }
+
+  void close() {
+    if (current_.pieces.empty()) return;
+    if (fixed_rows_ != 0 && static_cast<std::int64_t>(current_.samples) != fixed_rows_) {
+      left_over_ += current_.samples;
+    } else {
+      current_.first_sample = taken_;
+      taken_ += current_.samples;
+      batches_.push_back(std::move(current_));
+    }
+    current_ = {};
+  }
+
+  const Records& records_;
+  const std::vector<InputSpec>& inputs_;
+  const DataOptions& options_;
+  std::vector<bool> batched_;
+  bool any_batched_ = false, joinable_ = false;
+  std::int64_t fixed_rows_ = 0, rows_ = 0;
+  std::vector<PlannedBatch> batches_;
+  PlannedBatch current_;
+  std::size_t taken_ = 0, left_over_ = 0;
+
+ public:
+  const std::vector<bool>& batched() const { return batched_; }
+};
+
+class PlannedDataset final : public Dataset {
+ public:
+  PlannedDataset(std::unique_ptr<Records> records, std::vector<InputSpec> inputs, const DataOptions& options,
+                 std::string source)
+      : records_(std::move(records)), inputs_(std::move(inputs)), source_(std::move(source)) {
+    if (inputs_.empty()) {
+      refuse(source_, "the model has no inputs, so there is nothing to feed");
+    }
+    if (records_->count() == 0) refuse(source_, "holds no samples");
+    Planner planner(*records_, inputs_, options);
+    planner.check_shapes();
+    planner.find_batch_axes();
+    batched_ = planner.batched();
+    batches_ = planner.plan();
+    left_over_ = planner.left_over();
+    if (batches_.empty()) refuse(source_, fmt::format("{} samples do not make one batch of the model", left_over_));
+    samples_ = batches_.back().first_sample + batches_.back().samples;
+  }
+
+  std::optional<Batch> next() override {
+    if (position_ == batches_.size()) return std::nullopt;
+    const PlannedBatch& planned = batches_[position_++];
+    Batch batch;
+    batch.first_sample = planned.first_sample;
+    batch.samples = planned.samples;
+    for (std::size_t i = 0; i < inputs_.size(); ++i) batch.inputs.push_back(read_input(planned, i));
+    return batch;
+  }
+  void rewind() override { position_ = 0; }
+  std::size_t samples() const override { return samples_; }
+  std::size_t batches() const override { return batches_.size(); }
+
+  std::string description() const override {
+    std::string text = fmt::format("{} sample{} in {} batch{} from {}", samples_, samples_ == 1 ? "" : "s",
+                                   batches_.size(), batches_.size() == 1 ? "" : "es", source_);
+    if (left_over_ != 0) text += fmt::format(" ({} left out: no full batch of the model's fixed size)", left_over_);
+    return text;
+  }
+
+  std::uint64_t fingerprint() const override {
+    std::uint64_t hash = hash_start;
+    for (const PlannedBatch& batch : batches_) {
+      hash = hash_number(batch.samples, hash);
+      for (const Piece& piece : batch.pieces) {
+        hash = hash_number(piece.record, hash);
+        hash = hash_number(static_cast<std::uint64_t>(piece.first), hash);
+      }
+    }
+    for (const InputSpec& input : inputs_) hash = hash_text(input.name, hash);
+    return records_->hash(hash);
+  }
+
+ private:
+  Tensor read_input(const PlannedBatch& planned, std::size_t i) const {
+    if (!batched_[i] || (planned.pieces.size() == 1 && planned.pieces[0].whole))
+      return records_->read(planned.pieces[0].record, i);
+    if (planned.pieces.size() == 1)
+      return records_->read_rows(planned.pieces[0].record, i, planned.pieces[0].first, planned.pieces[0].rows);
+    const Shape shape =
+        rows_of(records_->shape(planned.pieces[0].record, i), static_cast<std::int64_t>(planned.samples));
+    Tensor joined = Tensor::host(inputs_[i].type, shape);
+    std::byte* to = joined.mutable_data();
+    for (const Piece& piece : planned.pieces) {
+      const Tensor part = records_->read_rows(piece.record, i, piece.first, piece.rows);
+      if (part.bytes() != 0) std::memcpy(to, part.data(), part.bytes());
+      to += part.bytes();
+    }
+    return joined;
+  }
+
+  std::unique_ptr<Records> records_;
+  std::vector<InputSpec> inputs_;
+  std::string source_;
+  std::vector<bool> batched_;
+  std::vector<PlannedBatch> batches_;
+  std::size_t position_ = 0, samples_ = 0, left_over_ = 0;
+};
+
+}  // namespace
+
+std::string InputSpec::text() const {
+  if (!shape) return fmt::format("{} of any shape", name_of(type));
+  std::string dims;
+  for (const std::int64_t dim : *shape)
+    dims += fmt::format("{}{}", dims.empty() ? "" : ",", dim < 0 ? "?" : std::to_string(dim));
+  return fmt::format("{} [{}]", name_of(type), dims);
+}
+
+std::vector<InputSpec> inputs_of(const Graph& graph) {
+  std::vector<InputSpec> inputs;
+  for (const ValueId id : graph.inputs) {
+    const Value& value = graph.value(id);
+    if (size_of(value.type) == 0)
+      throw Error(ErrorKind::unsupported,
+                  fmt::format("input '{}' of the model is of type {}, which no data format here holds", value.name,
+                              name_of(value.type)));
+    inputs.push_back({value.name, value.type, value.shape});
+  }
+  return inputs;
+}
+
+Shape rows_of(Shape shape, std::int64_t rows) {
+  if (shape.rank() > 0) shape[0] = rows;
+  return shape;
+}
+
+Tensor slice_rows(const Tensor& whole, std::int64_t first, std::int64_t rows) {
+  Tensor part = Tensor::host(whole.type(), rows_of(whole.shape(), rows));
+  const std::size_t row = rows == 0 ? 0 : part.bytes() / static_cast<std::size_t>(rows);
+  if (part.bytes() != 0)
+    std::memcpy(part.mutable_data(), whole.data() + static_cast<std::size_t>(first) * row, part.bytes());
+  return part;
+}
+
+namespace {
+
+std::string lower_extension(const std::filesystem::path& path) {
+  std::string extension = path.extension().string();
+  std::transform(extension.begin(), extension.end(), extension.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
+  return extension;
+}
+
+bool is_image(const std::filesystem::path& path) {
+  const std::string extension = lower_extension(path);
+  return extension == ".jpg" || extension == ".jpeg" || extension == ".png" || extension == ".bmp";
+}
+
+std::unique_ptr<Records> open_folder(const std::filesystem::path& folder, const std::vector<InputSpec>& inputs,
+                                     const DataOptions& options) {
+  std::vector<std::filesystem::path> archives, images, tests;
+  bool is_test = false;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
+    const std::filesystem::path& path = entry.path();
+    const bool here = path.parent_path() == folder;
+    if (entry.is_directory() && here && path.filename().string().starts_with("test_data_set_")) tests.push_back(path);
+    if (!entry.is_regular_file()) continue;
+    if (here && lower_extension(path) == ".npz") archives.push_back(path);
+    if (here && path.filename() == "input_0.pb") is_test = true;
+    if (is_image(path)) images.push_back(path);
+  }
+  std::sort(archives.begin(), archives.end());
+  std::sort(images.begin(), images.end());
+  std::sort(tests.begin(), tests.end());
+  if (is_test) return open_onnx_records({folder}, inputs);
+  if (!tests.empty()) return open_onnx_records(tests, inputs);
+  if (!archives.empty()) return open_npz_records(archives, inputs);
+  if (!images.empty()) {
+    images.resize(std::min(images.size(), options.samples));
+    return open_image_records(images, inputs, options.image);
+  }
+  refuse(fmt::format("folder '{}'", folder.string()),
+         "holds no .npz files, no test_data_set_* folders and no images (.jpg, .png, .bmp)");
+}
+
+}  // namespace
+
+std::unique_ptr<Dataset> open_dataset(const std::filesystem::path& path, const Graph& graph,
+                                      const DataOptions& options) {
+  if (options.samples == 0) throw Error(ErrorKind::usage, "the number of samples must be at least 1");
+  std::error_code failed;
+  const auto status = std::filesystem::status(path, failed);
+  if (!std::filesystem::exists(status))
+    throw Error(ErrorKind::io, fmt::format("data '{}': no such file or folder", path.string()));
+  const std::vector<InputSpec> inputs = inputs_of(graph);
+  std::unique_ptr<Records> records;
+  const std::string extension = lower_extension(path);
+  try {
+    if (std::filesystem::is_directory(status))
+      records = open_folder(path, inputs, options);
+    else if (extension == ".npz")
+      records = open_npz_records({path}, inputs);
+    else if (extension == ".npy")
+      records = open_npy_records(path, inputs);
+    else if (extension == ".txt")
+      records = open_list_records(path, inputs);
+    else if (is_image(path))
+      records = open_image_records({path}, inputs, options.image);
+    else
+      refuse(fmt::format("file '{}'", path.string()),
+             "is of no known kind; data is an .npz or .npy file, a .txt list of raw files, or a folder of .npz files, "
+             "images or test_data_set_* folders");
+  } catch (const std::filesystem::filesystem_error& error) {
+    throw Error(ErrorKind::io, fmt::format("data '{}': {}", path.string(), error.code().message()));
+  }
+  return std::make_unique<PlannedDataset>(std::move(records), inputs, options,
+                                          path.filename().empty() ? path.string() : path.filename().string());
+}
+
+}  // namespace tare

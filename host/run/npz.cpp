@@ -1,0 +1,316 @@
+// .npy and .npz files for callers: reading whole arrays, and writing them as NumPy would.
+// Odd: a member's local header is written with room for 64-bit sizes and filled in when the member ends, so that arrays
+// are written in one pass whatever their size.
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <set>
+
+#include "run/npy.hpp"
+#include "run/zip.hpp"
+#include "tare/dataset.hpp"
+
+namespace tare {
+namespace {
+
+/// A file under a temporary name beside its place.
+class PendingFile {
+ public:
+  explicit PendingFile(const std::filesystem::path& path)
+      : path_(path), temporary_(path.string() + fmt::format(".{}.tmp", ::getpid())) {
+    descriptor_ = ::open(temporary_.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0666);
+    if (descriptor_ < 0) fail("created");
+  }
+  PendingFile(const PendingFile&) = delete;
+  PendingFile& operator=(const PendingFile&) = delete;
+  ~PendingFile() {
+    if (descriptor_ >= 0) ::close(descriptor_);
+    if (!committed_) ::unlink(temporary_.c_str());
+  }
+
+  void append(std::span<const std::byte> bytes) {
+    write_at(size_, bytes);
+    size_ += bytes.size();
+  }
+  void append(std::string_view text) { append(std::as_bytes(std::span(text))); }
+  void write_at(std::uint64_t offset, std::span<const std::byte> bytes) {
+    while (!bytes.empty()) {
+      const ssize_t count = ::pwrite(descriptor_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+      if (count < 0 && errno == EINTR) continue;
+      if (count < 0) fail("written");
+      offset += static_cast<std::uint64_t>(count);
+      bytes = bytes.subspan(static_cast<std::size_t>(count));
+    }
+  }
+  std::uint64_t size() const { return size_; }
+  const std::filesystem::path& path() const { return path_; }
+
+  void commit() {
+    const int status = ::close(descriptor_);
+    descriptor_ = -1;
+    if (status != 0 || ::rename(temporary_.c_str(), path_.c_str()) != 0) fail("moved to its place");
+    committed_ = true;
+  }
+
+ private:
+  [[noreturn]] void fail(const char* what) const {
+    throw Error(ErrorKind::io, fmt::format("file '{}': cannot be {}: {}", path_.string(), what, std::strerror(errno)));
+  }
+
+  std::filesystem::path path_;
+  std::string temporary_;
+  int descriptor_ = -1;
+  std::uint64_t size_ = 0;
+  bool committed_ = false;
+};
+
+std::span<const std::byte> elements_of(const Tensor& tensor) { return {tensor.data(), tensor.bytes()}; }
+
+void put(std::string& record, std::uint64_t value, std::size_t width) {
+  for (std::size_t i = 0; i < width; ++i) record += static_cast<char>((value >> (8 * i)) & 0xffu);
+}
+
+struct WrittenMember {
+  std::string name;
+  std::uint16_t method = 0;
+  std::uint32_t checksum = 0;
+  std::uint64_t packed_size = 0, size = 0, offset = 0;
+};
+
+/// What local header and directory have in common: version to extract, flags (names in UTF-8), method, date, checksum,
+/// sizes.
+std::string common_fields(const WrittenMember& member) {
+  std::string record;
+  put(record, 45, 2);
+  put(record, 1u << 11, 2);
+  put(record, member.method, 2);
+  put(record, (1u << 21) | (1u << 16), 4);  // 1 January 1980: the same data gives the same bytes
+  put(record, member.checksum, 4);
+  put(record, 0xffffffff, 4);
+  put(record, 0xffffffff, 4);
+  put(record, member.name.size(), 2);
+  return record;
+}
+
+}  // namespace
+
+Tensor read_npy(const std::filesystem::path& path) {
+  const NpyReader array(open_file(path));
+  return array.read(array.type());
+}
+
+void write_npy(const std::filesystem::path& path, const Tensor& tensor) {
+  const std::string header = npy_header(tensor.type(), tensor.shape(), path.filename().string());
+  PendingFile file(path);
+  file.append(header);
+  file.append(elements_of(tensor));
+  file.commit();
+}
+
+struct NpzFile::State {
+  explicit State(const std::filesystem::path& path) : archive(path) {
+    for (const ZipMember& member : archive.members()) {
+      const std::string_view name = member.name;
+      keys.emplace_back(name.ends_with(".npy") ? name.substr(0, name.size() - 4) : name);
+    }
+  }
+  NpyReader open(std::string_view key) const {
+    const auto it = std::find(keys.begin(), keys.end(), key);
+    if (it == keys.end()) throw Error(ErrorKind::data, fmt::format("{}: no key '{}'", archive.name(), key));
+    return NpyReader(archive.open(archive.members()[static_cast<std::size_t>(it - keys.begin())]));
+  }
+
+  ZipArchive archive;
+  std::vector<std::string> keys;
+};
+
+NpzFile::NpzFile(const std::filesystem::path& path) : state_(std::make_unique<State>(path)) {}
+NpzFile::NpzFile(NpzFile&&) noexcept = default;
+NpzFile& NpzFile::operator=(NpzFile&&) noexcept = default;
+NpzFile::~NpzFile() = default;
+
+const std::vector<std::string>& NpzFile::keys() const { return state_->keys; }
+bool NpzFile::has(std::string_view key) const {
+  return std::find(state_->keys.begin(), state_->keys.end(), key) != state_->keys.end();
+}
+Shape NpzFile::shape(std::string_view key) const { return state_->open(key).shape(); }
+DataType NpzFile::type(std::string_view key) const { return state_->open(key).type(); }
+Tensor NpzFile::read(std::string_view key) const {
+  const NpyReader array = state_->open(key);
+  return array.read(array.type());
+}
+
+struct NpzWriter::State {
+  State(const std::filesystem::path& path, Compression how) : file(path), compression(how) {}
+  ~State() {
+    if (deflating) ::deflateEnd(&stream);
+  }
+  State(const State&) = delete;
+  State& operator=(const State&) = delete;
+
+  void write_local_header(const WrittenMember& member) {
+    std::string record;
+    put(record, 0x04034b50, 4);
+    record += common_fields(member);
+    put(record, 20, 2);
+    record += member.name;
+    put(record, 1, 2);
+    put(record, 16, 2);
+    put(record, member.size, 8);
+    put(record, member.packed_size, 8);
+    const auto bytes = std::as_bytes(std::span(record));
+    if (member.offset == file.size())
+      file.append(bytes);
+    else
+      file.write_at(member.offset, bytes);
+  }
+
+  void begin(std::string_view key, DataType type, const Shape& shape) {
+    if (open)
+      throw Error(ErrorKind::internal, fmt::format("NpzWriter: '{}' begins before '{}' ended", key, open->name));
+    const std::string header = npy_header(type, shape, key);
+    WrittenMember member;
+    member.name = std::string(key) + ".npy";
+    if (member.name.size() > 0xffff || !names.insert(member.name).second)
+      throw Error(ErrorKind::internal, fmt::format("NpzWriter: key '{}' is taken or too long", key));
+    member.method = compression == Compression::none ? 0 : 8;
+    member.checksum = static_cast<std::uint32_t>(::crc32(0, nullptr, 0));
+    member.offset = file.size();
+    expected = header.size() + static_cast<std::uint64_t>(shape.elements()) * size_of(type);
+    open = std::move(member);
+    write_local_header(*open);
+    if (open->method == 8) {
+      stream = {};
+      if (::deflateInit2(&stream, 1, Z_DEFLATED, -MAX_WBITS, 9, Z_DEFAULT_STRATEGY) != Z_OK)
+        throw Error(ErrorKind::internal, "zlib: deflateInit2 failed");
+      deflating = true;
+    }
+    append(std::as_bytes(std::span(header)));
+  }
+
+  void append(std::span<const std::byte> bytes) {
+    if (!open) throw Error(ErrorKind::internal, "NpzWriter: append() before begin()");
+    while (!bytes.empty()) {
+      const auto piece = bytes.first(std::min<std::size_t>(bytes.size(), 1u << 30));
+      open->checksum = static_cast<std::uint32_t>(
+          ::crc32(open->checksum, reinterpret_cast<const Bytef*>(piece.data()), static_cast<uInt>(piece.size())));
+      open->size += piece.size();
+      if (deflating)
+        deflate(piece, Z_NO_FLUSH);
+      else {
+        file.append(piece);
+        open->packed_size += piece.size();
+      }
+      bytes = bytes.subspan(piece.size());
+    }
+  }
+
+  void deflate(std::span<const std::byte> bytes, int flush) {
+    stream.next_in = reinterpret_cast<Bytef*>(const_cast<std::byte*>(bytes.data()));  // zlib does not write there
+    stream.avail_in = static_cast<uInt>(bytes.size());
+    do {
+      stream.next_out = reinterpret_cast<Bytef*>(packed.data());
+      stream.avail_out = static_cast<uInt>(packed.size());
+      if (::deflate(&stream, flush) == Z_STREAM_ERROR) throw Error(ErrorKind::internal, "zlib: deflate failed");
+      const std::size_t made = packed.size() - stream.avail_out;
+      file.append(std::span(packed).first(made));
+      open->packed_size += made;
+    } while (stream.avail_out == 0);
+  }
+
+  void end() {
+    if (!open) throw Error(ErrorKind::internal, "NpzWriter: end() before begin()");
+    if (open->size != expected)
+      throw Error(ErrorKind::internal,
+                  fmt::format("NpzWriter: '{}' has {} bytes, its shape says {}", open->name, open->size, expected));
+    if (deflating) {
+      deflate({}, Z_FINISH);
+      ::deflateEnd(&stream);
+      deflating = false;
+    }
+    write_local_header(*open);
+    written.push_back(std::move(*open));
+    open.reset();
+  }
+
+  void commit() {
+    if (open) throw Error(ErrorKind::internal, fmt::format("NpzWriter: '{}' has not ended", open->name));
+    const std::uint64_t start = file.size();
+    for (const WrittenMember& member : written) {
+      std::string record;
+      put(record, 0x02014b50, 4);
+      put(record, (3u << 8) | 45, 2);
+      record += common_fields(member);
+      put(record, 28, 2);         // extra field
+      put(record, 0, 2 + 2 + 2);  // comment, disk, internal attributes
+      put(record, 0100644u << 16, 4);
+      put(record, 0xffffffff, 4);
+      record += member.name;
+      put(record, 1, 2);
+      put(record, 24, 2);
+      put(record, member.size, 8);
+      put(record, member.packed_size, 8);
+      put(record, member.offset, 8);
+      file.append(record);
+    }
+    const std::uint64_t end_of_directory = file.size();
+    std::string record;
+    put(record, 0x06064b50, 4);
+    put(record, 44, 8);
+    put(record, (3u << 8) | 45, 2);
+    put(record, 45, 2);
+    put(record, 0, 4 + 4);
+    put(record, written.size(), 8);
+    put(record, written.size(), 8);
+    put(record, end_of_directory - start, 8);
+    put(record, start, 8);
+    put(record, 0x07064b50, 4);
+    put(record, 0, 4);
+    put(record, end_of_directory, 8);
+    put(record, 1, 4);
+    put(record, 0x06054b50, 4);
+    put(record, 0, 4);
+    put(record, std::min<std::uint64_t>(written.size(), 0xffff), 2);
+    put(record, std::min<std::uint64_t>(written.size(), 0xffff), 2);
+    put(record, 0xffffffff, 4);
+    put(record, 0xffffffff, 4);
+    put(record, 0, 2);
+    file.append(record);
+    file.commit();
+  }
+
+  PendingFile file;
+  Compression compression;
+  std::set<std::string> names;
+  std::vector<WrittenMember> written;
+  std::optional<WrittenMember> open;
+  std::uint64_t expected = 0;
+  z_stream stream{};
+  bool deflating = false;
+  std::array<std::byte, 1 << 16> packed;
+};
+
+NpzWriter::NpzWriter(const std::filesystem::path& path, Compression compression)
+    : state_(std::make_unique<State>(path, compression)) {}
+NpzWriter::NpzWriter(NpzWriter&&) noexcept = default;
+NpzWriter& NpzWriter::operator=(NpzWriter&&) noexcept = default;
+NpzWriter::~NpzWriter() = default;
+
+void NpzWriter::add(std::string_view key, const Tensor& tensor) {
+  begin(key, tensor.type(), tensor.shape());
+  append(elements_of(tensor));
+  end();
+}
+void NpzWriter::begin(std::string_view key, DataType type, const Shape& shape) { state_->begin(key, type, shape); }
+void NpzWriter::append(std::span<const std::byte> elements) { state_->append(elements); }
+void NpzWriter::end() { state_->end(); }
+void NpzWriter::commit() { state_->commit(); }
+
+}  // namespace tare
