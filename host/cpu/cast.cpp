@@ -1,7 +1,132 @@
-#include "cpu/operators.hpp"
+// Cast and CastLike between all numeric types. In two steps, so that n types need n conversions and not n^2: what is
+// packed (half, 8-bit and 4-bit types) is first read as float32 or int8, and written last from float32. Odd: floats out
+// of an integer's range saturate and NaN becomes 0 (ONNX leaves both open); double to half rounds once.
+#include <cmath>
+
+#include "cpu/elementwise.hpp"
+#include "cpu/small_float.hpp"
+#include "cpu/vector.hpp"
 
 namespace tare::cpu {
+namespace {
 
-void register_cast(OperatorTable&) {}
+constexpr std::int64_t grain = 16384;
+
+template <class In, class Out, class Formula>
+Tensor convert(Device& device, const Tensor& in, DataType type, Formula&& f) {
+  Tensor out = device.allocate(type, in.shape(), in.layout());
+  const In* from = in.data<In>();
+  Out* to = out.mutable_data<Out>();
+  device.parallel(in.elements(), grain, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) to[i] = f(from[i]);
+  });
+  return out;
+}
+
+/// The tensor in a type that C++ computes with, all values kept.
+Tensor unpacked(const Call& call, const Tensor& x) {
+  if (const SmallFloat* format = small_float(x.type()))
+    return convert<std::uint8_t, float>(call.device, x, DataType::float32,
+                                        [=](std::uint8_t code) { return format->decode(code); });
+  switch (x.type()) {
+    case DataType::float16:
+      return convert<std::uint16_t, float>(call.device, x, DataType::float32,
+                                           [](std::uint16_t half) { return half_to_float(half); });
+    case DataType::bfloat16:
+      return convert<std::uint16_t, float>(call.device, x, DataType::float32,
+                                           [](std::uint16_t half) { return bfloat_to_float(half); });
+    case DataType::int4: return x.retyped(DataType::int8);
+    case DataType::uint4: return x.retyped(DataType::uint8);
+    default: return x;
+  }
+}
+
+/// A double as float, so that rounding the result to a shorter type rounds as if from the double (round to odd).
+float sticky(double x) {
+  const float nearest = static_cast<float>(x);
+  if (static_cast<double>(nearest) == x || x != x) return nearest;
+  const bool beyond = std::abs(static_cast<double>(nearest)) > std::abs(x);
+  return float_of((bits_of(nearest) - (beyond ? 1u : 0u)) | 1u);
+}
+
+template <class T>
+float to_float(T x) {
+  if constexpr (std::is_same_v<T, float>)
+    return x;
+  else
+    return sticky(static_cast<double>(x));
+}
+
+/// `x` as `type`, for packed types: write(float) gives the code.
+template <class Code, class Write>
+Tensor packed(const Call& call, const Tensor& x, DataType type, Write&& write) {
+  return dispatch(x.type(), call, [&]<class T>() {
+    return convert<T, Code>(call.device, x, type, [&](T value) { return write(to_float(value)); });
+  });
+}
+
+template <class T, class U>
+U convert_number(T x) {
+  if constexpr (std::is_same_v<U, bool>)
+    return x != T{0};
+  else if constexpr (std::is_floating_point_v<T> && std::is_integral_v<U>)
+    return saturate_to<U>(static_cast<double>(x));
+  else
+    return static_cast<U>(x);
+}
+
+/// Rounded to even and limited to [low, high]; NaN to 0.
+float limited(float x, float low, float high) { return x != x ? 0.0f : clamp(round_half_even(x), low, high); }
+
+Tensor cast(const Call& call, const Tensor& source, DataType type, bool saturate) {
+  if (size_of(source.type()) == 0 || size_of(type) == 0 || type == DataType::complex64 || type == DataType::complex128)
+    call.fail("cannot cast " + std::string(name_of(source.type())) + " to " + std::string(name_of(type)));
+  if (source.type() == type) return source;
+  const Tensor x = unpacked(call, source);
+  if (const SmallFloat* format = small_float(type))
+    return packed<std::uint8_t>(call, x, type, [=](float value) { return format->encode(value, saturate); });
+  switch (type) {
+    case DataType::float16:
+      return packed<std::uint16_t>(call, x, type, [](float value) { return float_to_half(value); });
+    case DataType::bfloat16:
+      return packed<std::uint16_t>(call, x, type, [](float value) { return float_to_bfloat(value); });
+    case DataType::int4:
+      return packed<std::int8_t>(call, x, type,
+                                 [](float value) { return static_cast<std::int8_t>(limited(value, -8, 7)); });
+    case DataType::uint4:
+      return packed<std::uint8_t>(call, x, type,
+                                  [](float value) { return static_cast<std::uint8_t>(limited(value, 0, 15)); });
+    default: break;
+  }
+  if (x.type() == type) return x;
+  return dispatch(x.type(), call, [&]<class T>() {
+    return dispatch(type, call, [&]<class U>() {
+      if constexpr (std::is_same_v<T, bool>)
+        return convert<std::uint8_t, U>(call.device, x, type,
+                                        [](std::uint8_t value) { return static_cast<U>(value != 0); });
+      else
+        return convert<T, U>(call.device, x, type, [](T value) { return convert_number<T, U>(value); });
+    });
+  });
+}
+
+void cast_of(Call& call) {
+  require_inputs(call, 1);
+  const auto type = static_cast<DataType>(call.node.integer("to"));
+  call.outputs[0] = cast(call, call.input(0), type, call.node.integer("saturate", 1) != 0);
+}
+
+void cast_like_of(Call& call) {
+  require_inputs(call, 2);
+  call.outputs[0] = cast(call, call.input(0), call.input(1).type(), call.node.integer("saturate", 1) != 0);
+}
+
+}  // namespace
+
+void register_cast(OperatorTable& table) {
+  // CastLike reads no element of its second input, but the executor would convert its layout: both stay as they are.
+  table.add("Cast", Operator{.function = cast_of, .half = Half::native, .channels_last = true});
+  table.add("CastLike", Operator{.function = cast_like_of, .half = Half::native, .channels_last = true});
+}
 
 }  // namespace tare::cpu
