@@ -39,6 +39,25 @@ TARE_HD void merge_extremes(Extremes& all, std::int32_t low, std::int32_t high, 
   }
 }
 
+/// Adds the extremes of a block without special values, given as keys.
+template <std::size_t block>
+TARE_HD void merge_block(const float* values, Extremes& all, std::int32_t low, std::int32_t high) {
+  merge_extremes(all, low, high, [values](std::int32_t key) {
+    std::uint32_t equal = 0;
+    for (std::size_t i = 0; i < block; ++i) equal += key_of(bits_of(values[i])) == key ? 1u : 0u;
+    return std::uint64_t{equal};
+  });
+}
+
+/// Keys from which on a value may change the extremes or their counts. An extreme of 0 only yields to a lower one.
+struct Reach {
+  std::int32_t low;
+  std::int32_t high;
+};
+TARE_HD Reach reach_of(const Extremes& all) {
+  return {all.min == 0.0f ? -2 : key_of(bits_of(all.min)), all.max == 0.0f ? 1 : key_of(bits_of(all.max))};
+}
+
 /// Any values, one at a time; `count(bits, i)` is called for the finite ones that are not zero.
 template <class Count>
 TARE_HD void walk(const float* in, std::size_t n, Extremes& all, Count count) {
@@ -68,6 +87,7 @@ TARE_HD void walk(const float* in, std::size_t n, Extremes& all, Count count) {
 void observe_extremes(const float* in, std::size_t n, Extremes* extremes) {
   constexpr std::size_t block = 1024;
   Extremes all = *extremes;
+  Reach reach = reach_of(all);
   std::size_t done = 0;
   for (; done + block <= n; done += block) {
     const float* values = in + done;
@@ -81,16 +101,16 @@ void observe_extremes(const float* in, std::size_t n, Extremes* extremes) {
       high = key > high ? key : high;
       zeros += (bits & 0x7fffffffu) == 0 ? 1u : 0u;
     }
-    if (low <= negative_infinity_key || high >= positive_infinity_key) {
-      walk(values, block, all, [](std::uint32_t, std::size_t) {});
-      continue;
+    if (low <= reach.low || high >= reach.high) {
+      if (low <= negative_infinity_key || high >= positive_infinity_key) {
+        walk(values, block, all, [](std::uint32_t, std::size_t) {});
+        reach = reach_of(all);
+        continue;
+      }
+      merge_block<block>(values, all, low, high);
+      reach = reach_of(all);
     }
     all.zero_count += zeros;
-    merge_extremes(all, low, high, [values](std::int32_t key) {
-      std::uint32_t equal = 0;
-      for (std::size_t i = 0; i < block; ++i) equal += key_of(bits_of(values[i])) == key ? 1u : 0u;
-      return std::uint64_t{equal};
-    });
   }
   walk(in + done, n - done, all, [](std::uint32_t, std::size_t) {});
   *extremes = all;
@@ -99,6 +119,7 @@ void observe_extremes(const float* in, std::size_t n, Extremes* extremes) {
 void observe_histogram(const float* in, std::size_t n, std::uint16_t* counters, Extremes* extremes) {
   constexpr std::size_t block = histogram_block;
   Extremes all = *extremes;
+  Reach reach = reach_of(all);
   std::size_t done = 0;
   for (; done + block <= n; done += block) {
     const float* values = in + done;
@@ -114,17 +135,17 @@ void observe_histogram(const float* in, std::size_t n, std::uint16_t* counters, 
                                     static_cast<std::uint32_t>(i % histogram_columns);
       index[i] = (bits & 0x7fffffffu) == 0 ? static_cast<std::uint32_t>(zero_area + i) : counter;
     }
-    if (low <= negative_infinity_key || high >= positive_infinity_key) {
-      walk(values, block, all, [counters](std::uint32_t bits, std::size_t i) {
-        ++counters[histogram_bin(bits) * histogram_columns + i % histogram_columns];
-      });
-      continue;
+    if (low <= reach.low || high >= reach.high) {
+      if (low <= negative_infinity_key || high >= positive_infinity_key) {
+        walk(values, block, all, [counters](std::uint32_t bits, std::size_t i) {
+          ++counters[histogram_bin(bits) * histogram_columns + i % histogram_columns];
+        });
+        reach = reach_of(all);
+        continue;
+      }
+      merge_block<block>(values, all, low, high);
+      reach = reach_of(all);
     }
-    merge_extremes(all, low, high, [values](std::int32_t key) {
-      std::uint32_t equal = 0;
-      for (std::size_t i = 0; i < block; ++i) equal += key_of(bits_of(values[i])) == key ? 1u : 0u;
-      return std::uint64_t{equal};
-    });
     for (std::size_t i = 0; i < block; ++i) ++counters[index[i]];
   }
   walk(in + done, n - done, all, [counters](std::uint32_t bits, std::size_t i) {
