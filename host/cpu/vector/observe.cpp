@@ -21,46 +21,49 @@ constexpr std::int32_t positive_infinity_key = 0x7f800000;
 constexpr std::int32_t negative_infinity_key = -positive_infinity_key - 1;
 constexpr std::size_t zero_area = std::size_t{histogram_bin_count} * histogram_columns;
 
-/// Adds what a stretch without special values holds; `count_equal(key)` counts its elements of that key.
-template <class CountEqual>
-TARE_HD void merge_extremes(Extremes& all, std::int32_t low, std::int32_t high, CountEqual count_equal) {
-  // The key of -0 is -1: both zeros are one value here, and their number is known anyway.
-  const float low_value = low == -1 ? 0.0f : value_of(low);
-  const float high_value = high == -1 ? 0.0f : value_of(high);
-  if (low_value <= all.min) {
-    const std::uint64_t before = low_value < all.min ? 0 : all.min_count;
-    all.min = low_value;
-    all.min_count = low_value == 0.0f ? 0 : before + count_equal(low);
-  }
-  if (high_value >= all.max) {
-    const std::uint64_t before = high_value > all.max ? 0 : all.max_count;
-    all.max = high_value;
-    all.max_count = high_value == 0.0f ? 0 : before + count_equal(high);
-  }
-}
-
-/// Adds the extremes of a block without special values, given as keys.
-template <std::size_t block>
-TARE_HD void merge_block(const float* values, Extremes& all, std::int32_t low, std::int32_t high) {
-  merge_extremes(all, low, high, [values](std::int32_t key) {
-    std::uint32_t equal = 0;
-    for (std::size_t i = 0; i < block; ++i) equal += key_of(bits_of(values[i])) == key ? 1u : 0u;
-    return std::uint64_t{equal};
-  });
-}
-
-/// Keys from which on a value may change the extremes or their counts. An extreme of 0 only yields to a lower one.
-struct Reach {
+/// Extremes as keys while a run of values is walked; both zeros have the key 0.
+struct Keys {
   std::int32_t low;
   std::int32_t high;
+  std::uint64_t low_count;
+  std::uint64_t high_count;
+
+  /// Whether a stretch from `first` to `last` changes an extreme or its count. One of 0 only yields to a lower one.
+  TARE_HD bool touched_by(std::int32_t first, std::int32_t last) const {
+    return first <= (low == 0 ? -2 : low) || last >= (high == 0 ? 1 : high);
+  }
+  /// Adds a stretch without special values; `count_equal(bits)` counts its elements of those bits.
+  template <class CountEqual>
+  TARE_HD void add(std::int32_t first, std::int32_t last, CountEqual count_equal) {
+    if (first == -1) first = 0;
+    if (last == -1) last = 0;
+    if (first <= low && first != 0) low_count = (first < low ? 0 : low_count) + count_equal(bits_of(value_of(first)));
+    if (last >= high && last != 0) high_count = (last > high ? 0 : high_count) + count_equal(bits_of(value_of(last)));
+    low = first < low ? first : low;
+    high = last > high ? last : high;
+  }
 };
-TARE_HD Reach reach_of(const Extremes& all) {
-  return {all.min == 0.0f ? -2 : key_of(bits_of(all.min)), all.max == 0.0f ? 1 : key_of(bits_of(all.max))};
+
+TARE_HD Keys keys_of(const Extremes& all) {
+  return {key_of(bits_of(all.min)), key_of(bits_of(all.max)), all.min_count, all.max_count};
+}
+TARE_HD void store(const Keys& keys, Extremes& all) {
+  all.min = value_of(keys.low);
+  all.max = value_of(keys.high);
+  all.min_count = keys.low_count;
+  all.max_count = keys.high_count;
+}
+
+template <std::size_t block>
+TARE_HD std::uint64_t count_equal(const float* values, std::uint32_t bits) {
+  std::uint32_t equal = 0;
+  for (std::uint32_t i = 0; i < block; ++i) equal += bits_of(values[i]) == bits ? 1u : 0u;
+  return equal;
 }
 
 /// Any values, one at a time; `count(bits, i)` is called for the finite ones that are not zero.
 template <class Count>
-TARE_HD void walk(const float* in, std::size_t n, Extremes& all, Count count) {
+TARE_HD void walk(const float* in, std::size_t n, Extremes& all, Keys& keys, Count count) {
   for (std::size_t i = 0; i < n; ++i) {
     const std::uint32_t bits = bits_of(in[i]);
     const std::uint32_t magnitude = bits & 0x7fffffffu;
@@ -74,7 +77,7 @@ TARE_HD void walk(const float* in, std::size_t n, Extremes& all, Count count) {
       continue;
     }
     const std::int32_t key = key_of(bits);
-    merge_extremes(all, key, key, [](std::int32_t) { return std::uint64_t{1}; });
+    keys.add(key, key, [](std::uint32_t) { return std::uint64_t{1}; });
     if (magnitude == 0)
       ++all.zero_count;
     else
@@ -87,70 +90,70 @@ TARE_HD void walk(const float* in, std::size_t n, Extremes& all, Count count) {
 void observe_extremes(const float* in, std::size_t n, Extremes* extremes) {
   constexpr std::size_t block = 1024;
   Extremes all = *extremes;
-  Reach reach = reach_of(all);
+  Keys keys = keys_of(all);
   std::size_t done = 0;
   for (; done + block <= n; done += block) {
     const float* values = in + done;
     std::int32_t low = positive_infinity_key;
     std::int32_t high = negative_infinity_key;
     std::uint32_t zeros = 0;
-    for (std::size_t i = 0; i < block; ++i) {
+    for (std::uint32_t i = 0; i < block; ++i) {
       const std::uint32_t bits = bits_of(values[i]);
       const std::int32_t key = key_of(bits);
       low = key < low ? key : low;
       high = key > high ? key : high;
       zeros += (bits & 0x7fffffffu) == 0 ? 1u : 0u;
     }
-    if (low <= reach.low || high >= reach.high) {
+    if (keys.touched_by(low, high)) {
       if (low <= negative_infinity_key || high >= positive_infinity_key) {
-        walk(values, block, all, [](std::uint32_t, std::size_t) {});
-        reach = reach_of(all);
+        walk(values, block, all, keys, [](std::uint32_t, std::size_t) {});
         continue;
       }
-      merge_block<block>(values, all, low, high);
-      reach = reach_of(all);
+      keys.add(low, high, [values](std::uint32_t bits) { return count_equal<block>(values, bits); });
     }
     all.zero_count += zeros;
   }
-  walk(in + done, n - done, all, [](std::uint32_t, std::size_t) {});
+  walk(in + done, n - done, all, keys, [](std::uint32_t, std::size_t) {});
+  store(keys, all);
   *extremes = all;
 }
 
 void observe_histogram(const float* in, std::size_t n, std::uint16_t* counters, Extremes* extremes) {
   constexpr std::size_t block = histogram_block;
+  constexpr std::uint32_t columns = histogram_columns;
   Extremes all = *extremes;
-  Reach reach = reach_of(all);
+  Keys keys = keys_of(all);
   std::size_t done = 0;
   for (; done + block <= n; done += block) {
     const float* values = in + done;
     std::uint32_t index[block];
     std::int32_t low = positive_infinity_key;
     std::int32_t high = negative_infinity_key;
-    for (std::size_t i = 0; i < block; ++i) {
+    // 32-bit lane numbers and masks instead of conditions: the compiler then needs no wider vectors and no branches.
+    for (std::uint32_t i = 0; i < block; ++i) {
       const std::uint32_t bits = bits_of(values[i]);
       const std::int32_t key = key_of(bits);
       low = key < low ? key : low;
       high = key > high ? key : high;
-      const std::uint32_t counter = histogram_bin(bits) * static_cast<std::uint32_t>(histogram_columns) +
-                                    static_cast<std::uint32_t>(i % histogram_columns);
-      index[i] = (bits & 0x7fffffffu) == 0 ? static_cast<std::uint32_t>(zero_area + i) : counter;
+      const std::uint32_t counter = histogram_bin(bits) * columns + i % columns;
+      const std::uint32_t zero = 0u - static_cast<std::uint32_t>((bits & 0x7fffffffu) == 0);
+      index[i] = counter ^ ((counter ^ (static_cast<std::uint32_t>(zero_area) + i)) & zero);
     }
-    if (low <= reach.low || high >= reach.high) {
+    if (keys.touched_by(low, high)) {
       if (low <= negative_infinity_key || high >= positive_infinity_key) {
-        walk(values, block, all, [counters](std::uint32_t bits, std::size_t i) {
+        walk(values, block, all, keys, [counters](std::uint32_t bits, std::size_t i) {
           ++counters[histogram_bin(bits) * histogram_columns + i % histogram_columns];
         });
-        reach = reach_of(all);
         continue;
       }
-      merge_block<block>(values, all, low, high);
-      reach = reach_of(all);
+      keys.add(low, high, [values](std::uint32_t bits) { return count_equal<block>(values, bits); });
     }
     for (std::size_t i = 0; i < block; ++i) ++counters[index[i]];
   }
-  walk(in + done, n - done, all, [counters](std::uint32_t bits, std::size_t i) {
+  walk(in + done, n - done, all, keys, [counters](std::uint32_t bits, std::size_t i) {
     ++counters[histogram_bin(bits) * histogram_columns + i % histogram_columns];
   });
+  store(keys, all);
   *extremes = all;
 }
 
