@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 
 #include "cpu/arguments.hpp"
 #include "cpu/sorting.hpp"
@@ -9,16 +10,16 @@
 namespace tare::cpu {
 namespace {
 
+/// Without branches, so that the loop over lanes becomes vector code.
 template <class T, bool largest, bool last>
 bool wins(T challenger, T best) {
+  const bool beyond = largest ? challenger > best : challenger < best;
   if constexpr (std::is_floating_point_v<T>) {
-    if (best != best) return last && challenger != challenger;
-    if (challenger != challenger) return true;
+    const bool nan = challenger != challenger;
+    return last ? beyond | (challenger == best) | nan : beyond | (nan & (best == best));
+  } else {
+    return last ? beyond | (challenger == best) : beyond;
   }
-  if constexpr (largest)
-    return last ? challenger >= best : challenger > best;
-  else
-    return last ? challenger <= best : challenger < best;
 }
 
 template <class T, bool largest, bool last>
@@ -42,16 +43,18 @@ void search(const Device& device, const T* in, std::int64_t* out, std::int64_t o
         *to = best;
         continue;
       }
+      // Indices of the width of a float: comparison and choice run at the same width.
       T best[block];
+      std::int32_t index[block] = {};
       std::copy_n(from, lanes, best);
-      std::fill_n(to, lanes, std::int64_t{0});
       for (std::int64_t d = 1; d < dim; ++d)
         for (std::int64_t i = 0; i < lanes; ++i) {
           const T value = from[d * inner + i];
           const bool win = wins<T, largest, last>(value, best[i]);
           best[i] = win ? value : best[i];
-          to[i] = win ? d : to[i];
+          index[i] = win ? static_cast<std::int32_t>(d) : index[i];
         }
+      std::copy_n(index, lanes, to);
     }
   });
 }
@@ -72,6 +75,7 @@ void arg_extreme(Call& call) {
   }
   Tensor& out = call.output(0, DataType::int64, shape);
   if (out.elements() == 0) return;
+  if (dim > std::numeric_limits<std::int32_t>::max()) call.fail(fmt::format("a dimension of {} is too long", dim));
   if (dim == 0) call.fail(fmt::format("nothing to search along axis {} of {}", axis, in.shape().text()));
   const std::int64_t outer = in.shape().elements(0, std::min(axis, in.rank()));
   const std::int64_t inner = in.elements() / (outer * dim);

@@ -28,9 +28,18 @@ void gather(Call& call) {
   if (out.elements() == 0) return;
   const auto count = static_cast<std::int64_t>(indices.size());
   const auto run = static_cast<std::size_t>(inner) * size_of(in.type());
-  const auto at = [&](std::int64_t i) {
-    const std::int64_t index = indices[static_cast<std::size_t>(i % count)];
-    return i / count * dim + (index < 0 ? index + dim : index);
+  // Row i of the output, counted on from the first row of a chunk: no division in the loop.
+  const auto for_rows = [&](std::int64_t begin, std::int64_t end, auto&& body) {
+    std::int64_t base = begin / count * dim;
+    auto next = static_cast<std::size_t>(begin % count);
+    for (std::int64_t i = begin; i < end; ++i) {
+      const std::int64_t index = indices[next];
+      body(i, base + (index < 0 ? index + dim : index));
+      if (++next == indices.size()) {
+        next = 0;
+        base += dim;
+      }
+    }
   };
   const std::int64_t rows = out.elements() / inner;
   const std::int64_t grain = std::max<std::int64_t>(1, 16384 / inner);
@@ -39,15 +48,16 @@ void gather(Call& call) {
       const T* from = in.data<T>();
       T* to = out.mutable_data<T>();
       call.device.parallel(rows, grain, [&](std::int64_t begin, std::int64_t end) {
-        for (std::int64_t i = begin; i < end; ++i) to[i] = from[at(i)];
+        for_rows(begin, end, [&](std::int64_t i, std::int64_t source) { to[i] = from[source]; });
       });
     });
   } else {
     const std::byte* from = in.data();
     std::byte* to = out.mutable_data();
     call.device.parallel(rows, grain, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t i = begin; i < end; ++i)
-        std::memcpy(to + static_cast<std::size_t>(i) * run, from + static_cast<std::size_t>(at(i)) * run, run);
+      for_rows(begin, end, [&](std::int64_t i, std::int64_t source) {
+        std::memcpy(to + static_cast<std::size_t>(i) * run, from + static_cast<std::size_t>(source) * run, run);
+      });
     });
   }
 }

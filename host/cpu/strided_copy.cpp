@@ -147,7 +147,7 @@ void run_nest(const Device& device, std::span<const CopyPlan::Loop> nest, const 
 
   const bool transposed = column.to == 1 && row.from == 1 && column.from != 1 && column.from != 0;
   const std::int64_t column_block = std::min<std::int64_t>(column.count, transposed ? 256 : 16384);
-  const std::int64_t row_block = std::min(row.count, transposed ? 64 : std::max<std::int64_t>(1, 16384 / column_block));
+  const std::int64_t row_block = std::min(row.count, std::max<std::int64_t>(transposed ? 64 : 1, 16384 / column_block));
   const std::int64_t row_blocks = (row.count + row_block - 1) / row_block;
   const std::int64_t column_blocks = (column.count + column_block - 1) / column_block;
   const std::int64_t blocks = row_blocks * column_blocks;
