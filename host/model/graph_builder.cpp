@@ -19,7 +19,7 @@ namespace {
 
 using OpsetImports = std::map<std::string, std::int64_t>;
 constexpr int deepest_nesting = 100;                       // bodies and calls inside of each other
-constexpr std::size_t most_nodes = std::size_t{1} << 21;  // after inlining: functions can grow exponentially
+constexpr std::size_t most_nodes = std::size_t{1} << 19;  // after inlining: functions can grow exponentially
 
 std::string domain_of(const std::string& domain) { return domain == "ai.onnx" ? std::string() : domain; }
 
