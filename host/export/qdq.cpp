@@ -32,7 +32,6 @@ class Writer {
   Writer(const Model& model, const QdqOptions& options)
       : model_(model), options_(options), proto_(model.source->proto), graph_(*proto_.mutable_graph()), names_(graph_) {
     for (const Value& value : model.graph.values) values_.emplace(value.name, &value);
-    for (const auto& output : graph_.output()) outputs_.insert(output.name());
     for (int i = 0; i < graph_.initializer_size(); ++i) initializers_.emplace(graph_.initializer(i).name(), i);
     for (const onnx::NodeProto& node : graph_.node())
       for (const std::string& output : node.output()) produced_.insert(output);
@@ -145,11 +144,8 @@ class Writer {
       if (!(rounded > -0x1p31f)) return low;
       return rounded >= 0x1p31f ? high : std::clamp(static_cast<std::int64_t>(rounded) + zero_point, low, high);
     }
-    return static_cast<std::int64_t>(
-        quantize_code(x, scale, static_cast<float>(zero_point), static_cast<float>(low), static_cast<float>(high)));
-  }
-  static float quantize_code(float x, float scale, float zero_point, float low, float high) {
-    return tare::quantize(x, scale, zero_point, low, high);
+    return static_cast<std::int64_t>(tare::quantize(x, scale, static_cast<float>(zero_point), static_cast<float>(low),
+                                                    static_cast<float>(high)));
   }
 
   struct Parameters {
@@ -312,7 +308,7 @@ class Writer {
   onnx::GraphProto& graph_;
   Names names_;
   KnownValues values_;
-  std::unordered_set<std::string> outputs_, produced_, inputs_, freed_inputs_;
+  std::unordered_set<std::string> produced_, inputs_, freed_inputs_;
   std::unordered_map<std::string, int> initializers_;
   std::unordered_map<std::string, std::string> renamed_outputs_, renamed_reads_;
   std::unordered_map<std::string, Nodes> after_producer_;

@@ -12,7 +12,7 @@ struct QdqOptions {
   /// Parameters as integers behind one DequantizeLinear; otherwise as floats behind QuantizeLinear and DequantizeLinear.
   /// Block-wise and 32-bit parameters are always integers.
   bool prequantize_constants = false;
-  SaveOptions save;
+  SaveOptions save = {};
 };
 
 /// Writes the original model with a QuantizeLinear / DequantizeLinear pair at every tensor of `encodings`. Tensors keep
