@@ -1,0 +1,125 @@
+// Casts: every 8-bit float code survives, rounding goes to the nearest value of the format, integers wrap or saturate.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "cpu/small_float.hpp"
+#include "ops_elementwise/operator_run.hpp"
+
+namespace tare::test {
+namespace {
+
+constexpr float inf = std::numeric_limits<float>::infinity();
+constexpr float nan = std::numeric_limits<float>::quiet_NaN();
+
+Tensor cast(const Tensor& x, DataType type, bool saturate = true) {
+  return OperatorRun{"Cast", {{"to", static_cast<std::int64_t>(type)}, {"saturate", std::int64_t{saturate}}}}({x});
+}
+
+const DataType float8_types[] = {DataType::float8e4m3fn, DataType::float8e4m3fnuz, DataType::float8e5m2,
+                                 DataType::float8e5m2fnuz};
+
+TEST(SmallFloat, EveryCodeSurvivesTheRoundTrip) {
+  for (const DataType type : float8_types) {
+    Tensor codes = Tensor::host(type, {256});
+    for (int i = 0; i < 256; ++i) codes.mutable_data<std::uint8_t>()[i] = static_cast<std::uint8_t>(i);
+    const Tensor wide = cast(codes, DataType::float32);
+    const Tensor back = cast(wide, type, false);
+    for (int i = 0; i < 256; ++i)
+      if (!std::isnan(wide.data<float>()[i])) {
+        EXPECT_EQ(back.data<std::uint8_t>()[i], i) << name_of(type) << " " << wide.data<float>()[i];
+      }
+  }
+}
+
+TEST(SmallFloat, KnownValues) {
+  const auto decode = [](DataType type, int code) {
+    return cpu::small_float(type)->decode(static_cast<std::uint8_t>(code));
+  };
+  EXPECT_EQ(decode(DataType::float8e4m3fn, 0x7e), 448.0f);
+  EXPECT_EQ(decode(DataType::float8e4m3fn, 0x38), 1.0f);
+  EXPECT_EQ(decode(DataType::float8e4m3fn, 0x01), 0x1p-9f);
+  EXPECT_EQ(decode(DataType::float8e4m3fnuz, 0x7f), 240.0f);
+  EXPECT_EQ(decode(DataType::float8e5m2, 0x7b), 57344.0f);
+  EXPECT_EQ(decode(DataType::float8e5m2, 0xfc), -inf);
+  EXPECT_EQ(decode(DataType::float8e5m2, 0x01), 0x1p-16f);
+  EXPECT_EQ(decode(DataType::float8e5m2fnuz, 0x7f), 57344.0f);
+  EXPECT_TRUE(std::isnan(decode(DataType::float8e5m2fnuz, 0x80)));
+  EXPECT_EQ(decode(DataType::float4e2m1, 7), 6.0f);
+  EXPECT_EQ(decode(DataType::float4e2m1, 9), -0.5f);
+}
+
+TEST(SmallFloat, RoundsToTheNearestCode) {
+  for (const DataType type : float8_types) {
+    const cpu::SmallFloat& format = *cpu::small_float(type);
+    for (const float x : numbers(5000, -1.2, 1.2)) {
+      const float value = x * format.largest * std::abs(x) * std::abs(x) * std::abs(x);
+      const float rounded = format.decode(format.encode(value, true));
+      double best = 1e30;
+      for (int code = 0; code < 256; ++code) {
+        const float candidate = format.decode(static_cast<std::uint8_t>(code));
+        if (std::isfinite(candidate))
+          best = std::min(best, std::abs(static_cast<double>(candidate) - static_cast<double>(value)));
+      }
+      EXPECT_EQ(std::abs(static_cast<double>(rounded) - static_cast<double>(value)), best)
+          << name_of(type) << " " << value;
+    }
+  }
+}
+
+TEST(SmallFloat, OverflowSaturatesOrBecomesInfiniteOrNan) {
+  for (const DataType type : float8_types) {
+    const cpu::SmallFloat& format = *cpu::small_float(type);
+    EXPECT_EQ(format.decode(format.encode(1e9f, true)), format.largest);
+    EXPECT_EQ(format.decode(format.encode(-1e9f, true)), -format.largest);
+    const float beyond = format.decode(format.encode(1e9f, false));
+    EXPECT_TRUE(type == DataType::float8e5m2 ? beyond == inf : std::isnan(beyond));
+    EXPECT_TRUE(std::isnan(format.decode(format.encode(nan, true))));
+    EXPECT_EQ(format.decode(format.encode(-1e-30f, true)), 0.0f);
+  }
+}
+
+TEST(Cast, FloatsToIntegersTruncateAndSaturate) {
+  const Tensor x = tensor<float>({7}, {-1.9f, 1.9f, 300, -300, nan, inf, 1e30f});
+  EXPECT_EQ(values<std::int8_t>(cast(x, DataType::int8)), (std::vector<std::int8_t>{-1, 1, 127, -128, 0, 127, 127}));
+  EXPECT_EQ(values<std::int64_t>(cast(x, DataType::int64))[2], 300);
+  EXPECT_EQ(values<std::int64_t>(cast(x, DataType::int64))[6], std::numeric_limits<std::int64_t>::max());
+  EXPECT_EQ(values<bool>(cast(tensor<float>({3}, {0, -0.5f, nan}), DataType::boolean)),
+            (std::vector<bool>{false, true, true}));
+}
+
+TEST(Cast, IntegersWrapAndKeepSixtyFourBits) {
+  const std::int64_t large = (std::int64_t{1} << 53) + 1;
+  const Tensor x = tensor<std::int64_t>({2}, {large, -1});
+  EXPECT_EQ(values<std::uint64_t>(cast(x, DataType::uint64)), (std::vector<std::uint64_t>{9007199254740993u, ~0ull}));
+  EXPECT_EQ(values<std::uint8_t>(cast(x, DataType::uint8)), (std::vector<std::uint8_t>{1, 255}));
+  EXPECT_EQ(values<float>(cast(tensor<bool>({2}, {true, false}), DataType::float32)), (std::vector<float>{1, 0}));
+}
+
+TEST(Cast, DoublesBecomeHalvesInOneRounding) {
+  // Just above a tie of float16: through float32 it would fall onto the tie and go down.
+  const Tensor x = tensor<double>({2}, {1 + 0x1p-11 + 0x1p-40, -(1 + 0x1p-11 + 0x1p-40)});
+  const Tensor half = cast(x, DataType::float16);
+  EXPECT_EQ(half_to_float(half.data<std::uint16_t>()[0]), 1 + 0x1p-10f);
+  EXPECT_EQ(half_to_float(half.data<std::uint16_t>()[1]), -1 - 0x1p-10f);
+}
+
+TEST(Cast, FourBitIntegersAreLimited) {
+  const Tensor x = tensor<float>({5}, {-9, -1.5f, 0.5f, 6.6f, 20});
+  EXPECT_EQ(values<std::int8_t>(cast(x, DataType::int4)), (std::vector<std::int8_t>{-8, -2, 0, 7, 7}));
+  EXPECT_EQ(values<std::uint8_t>(cast(x, DataType::uint4)), (std::vector<std::uint8_t>{0, 0, 0, 7, 15}));
+  EXPECT_EQ(values<float>(cast(cast(x, DataType::int4), DataType::float32)), (std::vector<float>{-8, -2, 0, 7, 7}));
+}
+
+TEST(Cast, KeepsTheLayoutAndRefusesStrings) {
+  const Tensor x = tensor<float>({2, 3, 4}, numbers(24, -9, 9));
+  const Tensor last = cast(to_channels_last(x), DataType::int32);
+  EXPECT_EQ(values<std::int32_t>(to_plain(last)), values<std::int32_t>(cast(x, DataType::int32)));
+  EXPECT_THROW(cast(x, DataType::string), Error);
+  EXPECT_THROW(cast(x, static_cast<DataType>(99)), Error);
+  EXPECT_EQ(OperatorRun{"CastLike"}({x, tensor<double>({}, {0})}).type(), DataType::float64);
+}
+
+}  // namespace
+}  // namespace tare::test
