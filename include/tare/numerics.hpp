@@ -193,4 +193,68 @@ TARE_HD double histogram_bin_lower(std::uint32_t bin) {
 }
 TARE_HD double histogram_bin_upper(std::uint32_t bin) { return histogram_bin_lower(bin + 1); }
 
+// The search. Lengths are in steps of the candidate's grid, from zero outwards, one side at a time: zero is a grid
+// point, so both sides look alike. float64, no contraction, sums in the order given here: every device finds the same
+// encoding.
+
+/// Bins a block: blocks are aligned in the side's bin numbers, and summed by one fixed tree.
+inline constexpr std::uint32_t noise_block = 32;
+
+/// Nearest integer, ties to even, for |value| < 2^51.
+TARE_HD double round_half_even(double value) { return (value + 0x1.8p52) - 0x1.8p52; }
+
+/// Antiderivative of the squared rounding error at `u` steps from zero.
+TARE_HD double rounding_noise_integral(double u) {
+  const double level = round_half_even(u);
+  const double rest = u - level;
+  return level * (1.0 / 12) + rest * rest * rest * (1.0 / 3);
+}
+
+/// The same for a grid that ends at `limit` steps, with what lies beyond weighted by gamma.
+TARE_HD double clipped_noise_integral(double u, double limit, double gamma) {
+  const double inside = u < limit ? u : limit;
+  const double beyond = u - inside;
+  return rounding_noise_integral(inside) + gamma * (beyond * beyond * beyond) * (1.0 / 3);
+}
+
+/// Squared error, in squared steps, of one value at `u` steps from zero.
+TARE_HD double point_noise(double u, double limit, double gamma) {
+  const double inside = u < limit ? u : limit;
+  const double beyond = u - inside;
+  const double rest = inside - round_half_even(inside);
+  return beyond > 0 ? gamma * (beyond * beyond) : rest * rest;
+}
+
+/// 2^(-n/512), n >= 0: the lattice on which candidate scales lie. From literal tables, so the same on every device.
+inline constexpr int candidate_octave = 512;
+TARE_HD double candidate_ratio(int n) {
+  constexpr double eighths[8] = {1.0,
+                                 0.917004043204671231744,
+                                 0.840896415253714543031,
+                                 0.771105412703970411806,
+                                 0.707106781186547524401,
+                                 0.648419777325504832967,
+                                 0.594603557501360533359,
+                                 0.545253866332628829604};
+  constexpr double sixty_fourths[8] = {1.0,
+                                       0.989228013193975484129,
+                                       0.978572062087700134509,
+                                       0.968030896746147225299,
+                                       0.957603280698573646936,
+                                       0.947287990793482820670,
+                                       0.937083817055149950665,
+                                       0.926989562541692784196};
+  constexpr double fine[8] = {1.0,
+                              0.998647112890970173588,
+                              0.997296056085470126258,
+                              0.995946827107305806959,
+                              0.994599423483633175652,
+                              0.993253842744953671125,
+                              0.991910082425109684930,
+                              0.990568140061280041461};
+  double ratio = eighths[(n >> 6) & 7] * sixty_fourths[(n >> 3) & 7] * fine[n & 7];
+  for (int octave = n >> 9; octave > 0; --octave) ratio *= 0.5;
+  return ratio;
+}
+
 }  // namespace tare

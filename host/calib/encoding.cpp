@@ -1,0 +1,152 @@
+// Encodings from ranges, by AIMET's rules, and the dispatch over schemes.
+// Odd: AIMET's min-max is symmetric in range, not in magnitude: a tensor whose largest magnitude is negative is divided
+// by 128 and not by 127, and a symmetric 2-bit grid clips the positive side.
+#include "calib/encoding.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cfloat>
+#include <cmath>
+
+#include "tare/error.hpp"
+
+namespace tare {
+namespace calib {
+
+double minimum_scale(const QuantizerSpec& spec) {
+  return std::min(static_cast<double>(FLT_EPSILON), 0.01 / static_cast<double>(spec.steps()));
+}
+
+GridShape grid_shape(const QuantizerSpec& spec, double low) {
+  const double steps = static_cast<double>(spec.steps());
+  if (!spec.symmetric) return {steps, 0, 0, false};
+  if (spec.unsigned_symmetric && low >= 0) return {steps, 0, steps, true};
+  return {steps, std::ceil(steps / 2), std::floor(steps / 2), true};
+}
+
+Range observed_range(const TensorStatistics& statistics, bool keep_infinities) {
+  constexpr double infinity_stand_in = 0.99 * FLT_MAX;
+  Range range;
+  if (statistics.min <= statistics.max) {
+    range.low = std::min(0.0, static_cast<double>(statistics.min));
+    range.high = std::max(0.0, static_cast<double>(statistics.max));
+  }
+  if (keep_infinities) {
+    if (statistics.negative_infinity_count > 0) range.low = -infinity_stand_in;
+    if (statistics.positive_infinity_count > 0) range.high = infinity_stand_in;
+  }
+  return range;
+}
+
+namespace {
+
+void check(const QuantizerSpec& spec, const SearchOptions& options) {
+  if (spec.format == NumberFormat::integer && (spec.bitwidth < 2 || spec.bitwidth > 32))
+    throw Error(ErrorKind::usage, fmt::format("bitwidth {} is not between 2 and 32", spec.bitwidth));
+  if (!(options.gamma > 0) || !std::isfinite(options.gamma))
+    throw Error(ErrorKind::usage, fmt::format("gamma {} is not a positive number", options.gamma));
+  if (!(options.percentile > 50 && options.percentile <= 100))
+    throw Error(ErrorKind::usage, fmt::format("percentile {} is not in (50, 100]", options.percentile));
+}
+
+Encoding float_encoding(const TensorStatistics& statistics, NumberFormat format) {
+  if (format == NumberFormat::float16) return {-65504, 65504, 1, 0};
+  const double largest = format == NumberFormat::float8e4m3fn ? 448 : 57344;
+  const Range range = observed_range(statistics, true);
+  const double amax = std::max({-range.low, range.high, static_cast<double>(FLT_MIN)});
+  return {-amax, amax, amax / largest, 0};
+}
+
+/// Range constraints replace what the search found.
+Encoding constrain(const Encoding& encoding, const QuantizerSpec& spec) {
+  if (!spec.fixed_min && !spec.fixed_max) return encoding;
+  return fixed_range_encoding(spec.fixed_min.value_or(encoding.min), spec.fixed_max.value_or(encoding.max), spec);
+}
+
+std::vector<Encoding> find(const TensorStatistics& statistics, const QuantizerSpec& spec, const SearchOptions& options,
+                           std::size_t count) {
+  const Scheme scheme = spec.scheme.value_or(options.scheme);
+  if (scheme == Scheme::min_max) {
+    const Range range = observed_range(statistics, true);
+    return {min_max_encoding(range.low, range.high, spec)};
+  }
+  if (scheme == Scheme::tf_enhanced) {
+    if (!statistics.tf_enhanced)
+      throw Error(
+          ErrorKind::usage,
+          "tf_enhanced needs its own histogram, which depends on the batches: calibrate with this scheme, not from "
+          "saved or merged statistics");
+    return {tf_enhanced_encoding(*statistics.tf_enhanced, spec)};
+  }
+  if (statistics.bins.empty() && (statistics.min < 0 || statistics.max > 0) && statistics.min <= statistics.max)
+    throw Error(ErrorKind::usage, "only minimum and maximum were observed: this scheme needs a histogram");
+  const auto sentinels = options.keep_sentinels ? std::nullopt : find_sentinels(statistics);
+  const TensorStatistics clamped = sentinels ? clamp_sentinels(statistics, *sentinels) : TensorStatistics{};
+  const TensorStatistics& searched = sentinels ? clamped : statistics;
+  if (scheme == Scheme::percentile || scheme == Scheme::entropy) {
+    const Range range =
+        scheme == Scheme::percentile ? percentile_range(searched, options.percentile) : entropy_range(searched, spec);
+    return {min_max_encoding(range.low, range.high, spec)};
+  }
+  return search_noise(searched, spec, scheme == Scheme::mse ? 1.0 : options.gamma, count);
+}
+
+}  // namespace
+}  // namespace calib
+
+Encoding min_max_encoding(double minimum, double maximum, const QuantizerSpec& spec) {
+  const double low = std::min(0.0, std::max(minimum, -0.99 * FLT_MAX));
+  const double high = std::max(0.0, std::min(maximum, 0.99 * FLT_MAX));
+  const double smallest = calib::minimum_scale(spec);
+  const calib::GridShape shape = calib::grid_shape(spec, low);
+  Encoding encoding;
+  if (shape.fixed_zero && shape.negative_steps > 0) {
+    const bool two_bits = spec.bitwidth == 2 && !spec.strict_symmetric;
+    encoding.scale =
+        two_bits ? std::max(high, -low) / 2 : std::max(high / shape.positive_steps, -low / shape.negative_steps);
+    encoding.scale = std::max(encoding.scale, smallest);
+    encoding.offset = -shape.negative_steps;
+  } else {
+    encoding.scale = std::max((high - low) / shape.steps, smallest);
+    encoding.offset = std::round(low / encoding.scale);
+  }
+  encoding.min = encoding.scale * encoding.offset;
+  encoding.max = encoding.scale * (encoding.offset + shape.steps);
+  return encoding;
+}
+
+Encoding fixed_range_encoding(double minimum, double maximum, const QuantizerSpec& spec) {
+  constexpr double smallest_range = 1e-5;
+  if (!std::isfinite(minimum) || !std::isfinite(maximum) || minimum > maximum)
+    throw Error(ErrorKind::usage, fmt::format("range constraint [{}, {}] is not a finite range", minimum, maximum));
+  const double low = std::min(0.0, minimum);
+  const double high = std::max({0.0, maximum, low + smallest_range});
+  const double steps = static_cast<double>(spec.steps());
+  Encoding encoding;
+  if (spec.symmetric && low < 0) {
+    encoding.scale = std::max(high, -low) / std::floor(steps / 2);
+    encoding.offset = -std::ceil(steps / 2);
+  } else {
+    encoding.scale = (high - low) / steps;
+    encoding.offset = std::nearbyint(low / encoding.scale);
+  }
+  encoding.min = encoding.scale * encoding.offset;
+  encoding.max = encoding.scale * (encoding.offset + steps);
+  return encoding;
+}
+
+Encoding find_encoding(const TensorStatistics& statistics, const QuantizerSpec& spec, const SearchOptions& options) {
+  return find_candidates(statistics, spec, options, 1).front();
+}
+
+std::vector<Encoding> find_candidates(const TensorStatistics& statistics, const QuantizerSpec& spec,
+                                      const SearchOptions& options, std::size_t count) {
+  calib::check(spec, options);
+  if (spec.format != NumberFormat::integer) return {calib::float_encoding(statistics, spec.format)};
+  std::vector<Encoding> encodings = calib::find(statistics, spec, options, std::max<std::size_t>(count, 1));
+  for (Encoding& encoding : encodings) encoding = calib::constrain(encoding, spec);
+  return encodings;
+}
+
+}  // namespace tare

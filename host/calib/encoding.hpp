@@ -1,0 +1,39 @@
+// What the schemes share: the grid of a spec, and the pieces that find_encoding dispatches to.
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#include "tare/calibration.hpp"
+
+namespace tare::calib {
+
+/// Smallest scale of an integer grid, as AIMET's: a dead channel gets this one.
+double minimum_scale(const QuantizerSpec& spec);
+
+/// Range and grid of a spec on data between `low` <= 0 and `high` >= 0.
+struct GridShape {
+  double steps;           ///< codes - 1
+  double negative_steps;  ///< below zero: of symmetric grids
+  double positive_steps;
+  bool fixed_zero;  ///< the zero point does not depend on the range: symmetric, or unsigned symmetric
+};
+GridShape grid_shape(const QuantizerSpec& spec, double low);
+
+/// Observed range with zero, and AIMET's stand-ins for infinities when they are `kept`.
+struct Range {
+  double low = 0;
+  double high = 0;
+};
+Range observed_range(const TensorStatistics& statistics, bool keep_infinities);
+
+/// The statistics as the search takes them: sentinels become values at their floor.
+TensorStatistics clamp_sentinels(TensorStatistics statistics, const Sentinels& sentinels);
+
+/// The `count` best encodings by noise, best first.
+std::vector<Encoding> search_noise(const TensorStatistics& statistics, const QuantizerSpec& spec, double gamma,
+                                   std::size_t count);
+Range percentile_range(const TensorStatistics& statistics, double percentile);
+Range entropy_range(const TensorStatistics& statistics, const QuantizerSpec& spec);
+
+}  // namespace tare::calib

@@ -1,0 +1,119 @@
+// Parameters: each tensor, channel or block is searched on its own values. The histogram proposes, the values decide:
+// with a few hundred weights a channel, which candidate is best depends on where the values fall inside the bins.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+#include "calib/encoding.hpp"
+#include "tare/error.hpp"
+#include "tare/numerics.hpp"
+
+namespace tare {
+namespace {
+
+constexpr std::size_t measured_candidates = 16;
+
+std::size_t axis_of(std::string_view name, int axis, std::size_t rank) {
+  const std::int64_t resolved = axis < 0 ? axis + static_cast<std::int64_t>(rank) : axis;
+  if (resolved < 0 || resolved >= static_cast<std::int64_t>(rank))
+    throw Error(ErrorKind::model,
+                fmt::format("parameter '{}' has rank {}: it has no axis {} to quantize along", name, rank, axis));
+  return static_cast<std::size_t>(resolved);
+}
+
+std::vector<float> as_floats(std::string_view name, const Tensor& tensor) {
+  const std::size_t elements = static_cast<std::size_t>(tensor.elements());
+  std::vector<float> values(elements);
+  if (tensor.type() == DataType::float32) {
+    std::copy_n(tensor.data<float>(), elements, values.begin());
+  } else if (tensor.type() == DataType::float16) {
+    std::transform(tensor.data<std::uint16_t>(), tensor.data<std::uint16_t>() + elements, values.begin(),
+                   [](std::uint16_t half) { return half_to_float(half); });
+  } else if (tensor.type() == DataType::bfloat16) {
+    std::transform(tensor.data<std::uint16_t>(), tensor.data<std::uint16_t>() + elements, values.begin(),
+                   [](std::uint16_t half) { return bfloat_to_float(half); });
+  } else {
+    throw Error(ErrorKind::model,
+                fmt::format("'{}' is {}: only float tensors are quantized", name, name_of(tensor.type())));
+  }
+  return values;
+}
+
+Encoding find(std::span<const float> values, const QuantizerSpec& spec, const SearchOptions& options) {
+  const Scheme scheme = spec.scheme.value_or(options.scheme);
+  if (scheme == Scheme::tf_enhanced && spec.format == NumberFormat::integer) {
+    TensorStatistics statistics = observe_values(values);
+    update(statistics.tf_enhanced.emplace(), values);
+    return find_encoding(statistics, spec, options);
+  }
+  const TensorStatistics statistics = observe_values(values);
+  std::vector<Encoding> candidates = find_candidates(statistics, spec, options, measured_candidates);
+  if (candidates.size() == 1) return candidates.front();
+  SearchOptions measured = options;
+  if (scheme == Scheme::mse) measured.gamma = 1;
+  RefineAccumulator refine(std::move(candidates), spec, measured);
+  refine.add(values);
+  return refine.best();
+}
+
+}  // namespace
+
+GroupedValues group_parameter(std::string_view name, const Tensor& weights, const QuantizerSpec& spec) {
+  if (!weights.present() || weights.layout() != Layout::plain)
+    throw Error(ErrorKind::model, fmt::format("parameter '{}' is not a plain host tensor", name));
+  GroupedValues grouped;
+  std::vector<float> values = as_floats(name, weights);
+  const std::size_t rank = weights.rank();
+  const Shape& shape = weights.shape();
+  if (!spec.channel_axis && !spec.block_axis) {
+    grouped.size = values.size();
+    grouped.values = std::move(values);
+    return grouped;
+  }
+  // Each element's group is channel * blocks + block; elements keep their order within a group.
+  constexpr std::size_t none = Shape::max_rank;
+  const std::size_t channel_axis = spec.channel_axis ? axis_of(name, *spec.channel_axis, rank) : none;
+  const std::size_t block_axis = spec.block_axis ? axis_of(name, *spec.block_axis, rank) : none;
+  const std::size_t channels = channel_axis == none ? 1 : static_cast<std::size_t>(shape[channel_axis]);
+  std::size_t blocks = 1;
+  std::size_t block_size = 1;
+  if (block_axis != none) {
+    const std::int64_t length = shape[block_axis];
+    if (spec.block_size <= 0 || length % spec.block_size != 0 || block_axis == channel_axis)
+      throw Error(ErrorKind::model,
+                  fmt::format("parameter '{}' of shape {} cannot be cut into blocks of {} along axis {}", name,
+                              shape.text(), spec.block_size, block_axis));
+    block_size = static_cast<std::size_t>(spec.block_size);
+    blocks = static_cast<std::size_t>(length) / block_size;
+  }
+  grouped.groups = channels * blocks;
+  grouped.size = grouped.groups == 0 ? 0 : values.size() / grouped.groups;
+  grouped.values.resize(values.size());
+  std::vector<std::size_t> filled(grouped.groups, 0);
+  const auto stride_of = [&](std::size_t axis) {
+    return axis == none ? std::size_t{1} : static_cast<std::size_t>(shape.elements(axis + 1, rank));
+  };
+  const std::size_t channel_stride = stride_of(channel_axis);
+  const std::size_t block_stride = stride_of(block_axis);
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const std::size_t channel = channel_axis == none ? 0 : i / channel_stride % channels;
+    const std::size_t block = block_axis == none ? 0 : i / block_stride % (blocks * block_size) / block_size;
+    const std::size_t group = channel * blocks + block;
+    grouped.values[group * grouped.size + filled[group]++] = values[i];
+  }
+  return grouped;
+}
+
+TensorEncodings find_parameter_encodings(std::string_view name, const Tensor& weights, const QuantizerSpec& spec,
+                                         const SearchOptions& options) {
+  const GroupedValues grouped = group_parameter(name, weights, spec);
+  TensorEncodings encodings{std::string(name), SiteRole::parameter, spec, {}};
+  encodings.encodings.reserve(grouped.groups);
+  for (std::size_t group = 0; group < grouped.groups; ++group)
+    encodings.encodings.push_back(
+        find(std::span(grouped.values).subspan(group * grouped.size, grouped.size), spec, options));
+  return encodings;
+}
+
+}  // namespace tare

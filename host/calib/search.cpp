@@ -1,0 +1,169 @@
+// The search by noise: scales coarse to fine on a fixed logarithmic lattice below the min-max scale, zero points across
+// the useful window of each scale. The min-max encoding is the first candidate, and ties go to the earlier one. Odd:
+// asymmetric grids cost hardly more than symmetric ones, because all zero points of a scale share its rounding noise.
+#include <algorithm>
+#include <cmath>
+
+#include "calib/encoding.hpp"
+#include "calib/noise.hpp"
+
+namespace tare::calib {
+namespace {
+
+constexpr int coarse_step = candidate_octave / 8;
+constexpr int coarse_candidates = 64;
+constexpr int most_candidates = 320;  // 40 octaves: the coarse pass goes on while its last candidate is the best
+constexpr int window_positions = 12;  // zero points of a scale in the coarse pass
+
+struct Candidate {
+  double cost;
+  double scale;
+  double negative_steps;
+  int position;     ///< on the lattice of scales; -1: the min-max encoding
+  double fraction;  ///< of the zero point in its window
+};
+
+class Search {
+ public:
+  Search(const TensorStatistics& statistics, const QuantizerSpec& spec, double gamma)
+      : range_(observed_range(statistics, false)),
+        shape_(grid_shape(spec, range_.low)),
+        spec_(spec),
+        gamma_(gamma),
+        model_(statistics) {
+    smallest_ = minimum_scale(spec);
+    if (!shape_.fixed_zero) {
+      largest_ = (range_.high - range_.low) / shape_.steps;
+    } else {
+      largest_ = range_.high / shape_.positive_steps;
+      if (shape_.negative_steps > 0) largest_ = std::max(largest_, -range_.low / shape_.negative_steps);
+    }
+  }
+
+  std::vector<Encoding> run(std::size_t count) {
+    const Encoding whole = min_max_encoding(range_.low, range_.high, spec_);
+    evaluate(whole.scale, -whole.offset, -1, 0.5);
+    if (largest_ > smallest_) {
+      coarse();
+      zoom(coarse_step / 8, 7, 1.0 / (window_positions - 1));
+      zoom(1, 7, 0.25 / (window_positions - 1));
+      neighbours();
+    }
+    return ranked(whole, count);
+  }
+
+ private:
+  void evaluate(double scale, double negative_steps, int position, double fraction) {
+    if (scale != prepared_) {
+      const double negative_limit = shape_.fixed_zero ? shape_.negative_steps : shape_.steps;
+      const double positive_limit = shape_.fixed_zero ? shape_.positive_steps : shape_.steps;
+      model_.set_scale(scale, negative_limit, positive_limit);
+      prepared_ = scale;
+    }
+    const double cost = model_.cost(negative_steps, shape_.steps - negative_steps, gamma_);
+    candidates_.push_back({cost, scale, negative_steps, position, fraction});
+    if (candidates_.size() == 1 || cost < best_.cost) best_ = candidates_.back();
+  }
+
+  double scale_at(int position) const {
+    const double scale = largest_ * candidate_ratio(position);
+    return std::max(static_cast<double>(static_cast<float>(scale)), smallest_);
+  }
+
+  /// Zero points at `count` fractions from `first` on, of the window in which no end of the grid lies beyond the data.
+  void window(int position, double first, double step, int count) {
+    const double scale = scale_at(position);
+    if (shape_.fixed_zero) {
+      evaluate(scale, shape_.negative_steps, position, 0);
+      return;
+    }
+    const double high = std::min(shape_.steps, std::ceil(-range_.low / scale));
+    const double low = std::min(high, std::max(0.0, shape_.steps - std::ceil(range_.high / scale)));
+    double last = -1;
+    for (int i = 0; i < count; ++i) {
+      const double fraction = std::min(1.0, std::max(0.0, first + step * i));
+      const double negative_steps = round_half_even(low + (high - low) * fraction);
+      if (negative_steps == last) continue;
+      last = negative_steps;
+      evaluate(scale, negative_steps, position, fraction);
+    }
+  }
+
+  void coarse() {
+    for (int i = 0; i < most_candidates; ++i) {
+      if (i >= coarse_candidates && best_.position != (i - 1) * coarse_step) break;
+      if (i > 0 && scale_at((i - 1) * coarse_step) <= smallest_) break;
+      window(i * coarse_step, 0, 1.0 / (window_positions - 1), window_positions);
+    }
+  }
+
+  /// Scales `reach` lattice steps of size `step` around the best one, zero points within `width` of its fraction.
+  void zoom(int step, int reach, double width) {
+    const Candidate centre = best_;
+    const int middle = std::max(centre.position, 0);
+    for (int i = -reach; i <= reach; ++i) {
+      const int position = middle + i * step;
+      if (position < 0 || (i == 0 && shape_.fixed_zero)) continue;
+      window(position, centre.fraction - width, width / 4, 9);
+    }
+  }
+
+  void neighbours() {
+    if (shape_.fixed_zero) return;
+    const Candidate centre = best_;
+    for (const double shift : {-2.0, -1.0, 1.0, 2.0}) {
+      const double negative_steps = centre.negative_steps + shift;
+      if (negative_steps < 0 || negative_steps > shape_.steps) continue;
+      evaluate(centre.scale, negative_steps, centre.position, centre.fraction);
+    }
+  }
+
+  std::vector<Encoding> ranked(const Encoding& whole, std::size_t count) {
+    std::vector<std::size_t> order(candidates_.size());
+    for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
+    const auto better = [&](std::size_t a, std::size_t b) {
+      return candidates_[a].cost != candidates_[b].cost ? candidates_[a].cost < candidates_[b].cost : a < b;
+    };
+    std::vector<Encoding> encodings;
+    if (count == 1) {
+      encodings.push_back(encoding_of(*std::min_element(order.begin(), order.end(), better), whole));
+      return encodings;
+    }
+    std::sort(order.begin(), order.end(), better);
+    for (const std::size_t i : order) {
+      const Encoding encoding = encoding_of(i, whole);
+      if (std::find(encodings.begin(), encodings.end(), encoding) != encodings.end()) continue;
+      encodings.push_back(encoding);
+      if (encodings.size() == count) break;
+    }
+    if (std::find(encodings.begin(), encodings.end(), whole) == encodings.end()) encodings.back() = whole;
+    return encodings;
+  }
+
+  Encoding encoding_of(std::size_t index, const Encoding& whole) const {
+    const Candidate& candidate = candidates_[index];
+    if (candidate.position < 0) return whole;
+    const double offset = -candidate.negative_steps;
+    return {candidate.scale * offset, candidate.scale * (offset + shape_.steps), candidate.scale, offset};
+  }
+
+  Range range_;
+  GridShape shape_;
+  QuantizerSpec spec_;
+  double gamma_;
+  NoiseModel model_;
+  double smallest_ = 0;
+  double largest_ = 0;
+  double prepared_ = 0;
+  std::vector<Candidate> candidates_;
+  Candidate best_{};
+};
+
+}  // namespace
+
+std::vector<Encoding> search_noise(const TensorStatistics& statistics, const QuantizerSpec& spec, double gamma,
+                                   std::size_t count) {
+  return Search(statistics, spec, gamma).run(count);
+}
+
+}  // namespace tare::calib

@@ -1,0 +1,60 @@
+// Sentinels: attention masks and the like, found from the histogram alone. Kept, they stretch the range until the real
+// values share a code; dropped, the grid cannot express "masked" any more. Clamped below the bulk, both survive.
+#include <algorithm>
+#include <cfloat>
+#include <cmath>
+
+#include "calib/encoding.hpp"
+#include "tare/numerics.hpp"
+
+namespace tare {
+namespace {
+
+constexpr float highest_sentinel = -1e4f;
+constexpr double smallest_distance = 1024;  // from the bulk
+constexpr double smallest_ratio = 64;       // to the bulk's largest magnitude: -1e4 stands out of scores up to 156
+constexpr double floor_distance = 20;       // exp(-20): nothing behind a softmax
+
+std::uint32_t last_sentinel_bin() { return histogram_bin(bits_of(highest_sentinel)); }
+
+}  // namespace
+
+std::optional<Sentinels> find_sentinels(const TensorStatistics& statistics) {
+  std::size_t split = 0;
+  std::uint64_t count = statistics.negative_infinity_count;
+  const auto& bins = statistics.bins;
+  while (split < bins.size() && bins[split].first <= last_sentinel_bin()) {
+    count += bins[split].second;
+    ++split;
+  }
+  if (count == 0) return std::nullopt;
+  double bulk_min = split < bins.size() ? histogram_bin_lower(bins[split].first) : 0.0;
+  if (statistics.zero_count > 0) bulk_min = std::min(bulk_min, 0.0);
+  if (split == bins.size() && statistics.zero_count == 0) return std::nullopt;  // nothing but sentinels: no bulk
+  const double bulk_max = split < bins.size() ? std::max(0.0, static_cast<double>(statistics.max)) : 0.0;
+  const double nearest = split > 0 ? histogram_bin_upper(bins[split - 1].first) : -static_cast<double>(FLT_MAX);
+  const double magnitude = std::max(std::abs(bulk_min), std::abs(bulk_max));
+  if (bulk_min - nearest <= smallest_distance || -nearest <= smallest_ratio * magnitude) return std::nullopt;
+  const bool infinite = statistics.negative_infinity_count > 0;
+  return Sentinels{count, infinite ? -FLT_MAX : statistics.min, bulk_min - floor_distance};
+}
+
+TensorStatistics calib::clamp_sentinels(TensorStatistics statistics, const Sentinels& sentinels) {
+  const float floor = static_cast<float>(sentinels.floor);
+  const std::uint32_t floor_bin = histogram_bin(bits_of(floor));
+  auto& bins = statistics.bins;
+  const auto bulk =
+      std::find_if(bins.begin(), bins.end(), [](const auto& bin) { return bin.first > last_sentinel_bin(); });
+  bins.erase(bins.begin(), bulk);
+  if (!bins.empty() && bins.front().first == floor_bin) {
+    bins.front().second += sentinels.count;
+  } else {
+    bins.insert(bins.begin(), {floor_bin, sentinels.count});
+  }
+  statistics.min = floor;
+  statistics.min_count = sentinels.count;
+  statistics.negative_infinity_count = 0;
+  return statistics;
+}
+
+}  // namespace tare

@@ -1,0 +1,109 @@
+// Statistics of values in memory, and their sum. Zeros are stored as +0, so that the bytes do not depend on which came
+// first.
+#include "tare/statistics.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "tare/calibration.hpp"
+#include "tare/error.hpp"
+#include "tare/numerics.hpp"
+
+namespace tare {
+namespace {
+
+bool has_histogram(const TensorStatistics& statistics) {
+  return !statistics.bins.empty() || !(statistics.min < 0 || statistics.max > 0);
+}
+
+}  // namespace
+
+void TensorStatistics::merge(const TensorStatistics& other) {
+  if (tf_enhanced || other.tf_enhanced)
+    throw Error(ErrorKind::usage,
+                "statistics for tf_enhanced depend on the order of the batches: they cannot be merged");
+  const bool both_seen = min <= max && other.min <= other.max;
+  if (both_seen && has_histogram(*this) != has_histogram(other))
+    throw Error(ErrorKind::usage,
+                "statistics with and without a histogram cannot be merged: observe both the same way");
+  count += other.count;
+  nan_count += other.nan_count;
+  positive_infinity_count += other.positive_infinity_count;
+  negative_infinity_count += other.negative_infinity_count;
+  zero_count += other.zero_count;
+  if (other.min < min) {
+    min = other.min;
+    min_count = other.min_count;
+  } else if (other.min == min) {
+    min_count += other.min_count;
+  }
+  if (other.max > max) {
+    max = other.max;
+    max_count = other.max_count;
+  } else if (other.max == max) {
+    max_count += other.max_count;
+  }
+  if (min == 0) min = 0.0f;
+  if (max == 0) max = 0.0f;
+
+  std::vector<std::pair<std::uint32_t, std::uint64_t>> sum;
+  sum.reserve(bins.size() + other.bins.size());
+  auto a = bins.begin();
+  auto b = other.bins.begin();
+  while (a != bins.end() || b != other.bins.end()) {
+    if (b == other.bins.end() || (a != bins.end() && a->first < b->first)) {
+      sum.push_back(*a++);
+    } else if (a == bins.end() || b->first < a->first) {
+      sum.push_back(*b++);
+    } else {
+      sum.emplace_back(a->first, a->second + b->second);
+      ++a;
+      ++b;
+    }
+  }
+  bins = std::move(sum);
+}
+
+TensorStatistics observe_values(std::span<const float> values) {
+  TensorStatistics statistics;
+  statistics.count = values.size();
+  std::vector<std::uint64_t> counts(histogram_bin_count, 0);
+  for (const float value : values) {
+    if (std::isnan(value)) {
+      ++statistics.nan_count;
+      continue;
+    }
+    if (std::isinf(value)) {
+      ++(value > 0 ? statistics.positive_infinity_count : statistics.negative_infinity_count);
+      continue;
+    }
+    if (value == 0) {
+      ++statistics.zero_count;
+    } else {
+      ++counts[histogram_bin(bits_of(value))];
+    }
+    if (value < statistics.min) {
+      statistics.min = value;
+      statistics.min_count = 0;
+    }
+    if (value > statistics.max) {
+      statistics.max = value;
+      statistics.max_count = 0;
+    }
+    if (value == statistics.min) ++statistics.min_count;
+    if (value == statistics.max) ++statistics.max_count;
+  }
+  if (statistics.min == 0) statistics.min = 0.0f;
+  if (statistics.max == 0) statistics.max = 0.0f;
+  for (std::uint32_t bin = 0; bin < histogram_bin_count; ++bin)
+    if (counts[bin] > 0) statistics.bins.emplace_back(bin, counts[bin]);
+  return statistics;
+}
+
+TensorStatistics merge_tied(std::span<const TensorStatistics* const> tied) {
+  TensorStatistics merged;
+  for (const TensorStatistics* statistics : tied) merged.merge(*statistics);
+  return merged;
+}
+
+}  // namespace tare

@@ -1,0 +1,128 @@
+// From statistics to encodings: every scheme, every grid, per tensor, channel and block. Pure functions: the same
+// statistics give the same encodings, on any machine. Formulas and sources: docs/numerics.md. Odd: TensorStatistics say
+// nothing of the scheme; only `tf_enhanced` needs a histogram of its own, which depends on the order of the batches.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tare/quantizer.hpp"
+#include "tare/statistics.hpp"
+#include "tare/tensor.hpp"
+
+namespace tare {
+
+struct SearchOptions {
+  Scheme scheme = Scheme::sqnr;  ///< unless the quantizer has its own
+  double gamma = 3;              ///< weight of saturation noise in `sqnr`; `mse` uses 1
+  double percentile = 99.99;     ///< `percentile`: share of the values on the inner side of each limit
+  bool keep_sentinels = false;   ///< do not clamp sentinels (see find_sentinels)
+};
+
+/// Values that only mark something (attention masks): finite values <= -1e4 and -inf, further from all others than 2^10
+/// and than 64 times their largest magnitude.
+struct Sentinels {
+  std::uint64_t count = 0;
+  float min = 0;     ///< the lowest one (-inf counts as the lowest float)
+  double floor = 0;  ///< what the search takes them for: bulk minimum - 20, still a mask behind a softmax
+  friend bool operator==(const Sentinels&, const Sentinels&) = default;
+};
+std::optional<Sentinels> find_sentinels(const TensorStatistics& statistics);
+
+/// The encoding of one tensor, channel or block. Throws Error(usage) when the statistics lack what the scheme needs, or
+/// when an option is out of its range. Statistics without finite values count as all zero.
+Encoding find_encoding(const TensorStatistics& statistics, const QuantizerSpec& spec,
+                       const SearchOptions& options = {});
+
+/// The best `count` distinct encodings of the search (`sqnr`, `mse`), best first, with the min-max one always among
+/// them; any other scheme gives its single encoding. What --refine measures on the data.
+std::vector<Encoding> find_candidates(const TensorStatistics& statistics, const QuantizerSpec& spec,
+                                      const SearchOptions& options, std::size_t count);
+
+/// AIMET's rule for a whole range [minimum, maximum]; zero is included, infinities become 0.99 * FLT_MAX.
+Encoding min_max_encoding(double minimum, double maximum, const QuantizerSpec& spec);
+/// AIMET's rule for a range given by the user or by a config (encoding constraints).
+Encoding fixed_range_encoding(double minimum, double maximum, const QuantizerSpec& spec);
+
+/// The search on a parameter's own values: one encoding per tensor, channel or block, row-major over [channel, block].
+/// Host tensor, plain layout, float32, float16 or bfloat16. Throws Error(model) naming the tensor when axes do not fit.
+TensorEncodings find_parameter_encodings(std::string_view name, const Tensor& weights, const QuantizerSpec& spec,
+                                         const SearchOptions& options = {});
+/// Elements in the order of the encodings: `size` consecutive ones belong to each of `groups` encodings.
+struct GroupedValues {
+  std::vector<float> values;
+  std::size_t groups = 1;
+  std::size_t size = 0;
+};
+GroupedValues group_parameter(std::string_view name, const Tensor& weights, const QuantizerSpec& spec);
+
+/// Statistics of values in memory: what an observer finds, for data that is already here.
+TensorStatistics observe_values(std::span<const float> values);
+/// Statistics of sites that share one range. Throws Error(usage) when one holds a tf_enhanced histogram.
+TensorStatistics merge_tied(std::span<const TensorStatistics* const> tied);
+
+/// AIMET's histogram takes one batch (all elements of one tensor); see statistics.hpp.
+void update(TfEnhancedHistogram& histogram, std::span<const float> batch);
+/// AIMET's search over its own histogram.
+Encoding tf_enhanced_encoding(const TfEnhancedHistogram& histogram, const QuantizerSpec& spec);
+
+/// The true error of candidate encodings on data: the second pass of --refine, for one tensor.
+class RefineAccumulator {
+ public:
+  /// `candidates` as find_candidates gives them: ties go to the first.
+  RefineAccumulator(std::vector<Encoding> candidates, const QuantizerSpec& spec, const SearchOptions& options);
+  void add(std::span<const float> values);
+  /// Throws Error(data) for another type.
+  void add(const Tensor& tensor);
+  /// Adds what an accumulator with the same candidates saw.
+  void merge(const RefineAccumulator& other);
+  const std::vector<double>& errors() const { return errors_; }
+  const Encoding& best() const;
+
+ private:
+  std::vector<Encoding> candidates_;
+  std::int64_t steps_;
+  double gamma_;
+  std::vector<double> errors_;
+};
+
+/// What the statistics were taken from: runs may only be merged, resumed or searched when these agree.
+struct Fingerprint {
+  std::string tare_version;
+  std::string model;             ///< hash of the model's bytes
+  std::string data;              ///< hash of the data, in order
+  std::string batch_grouping;    ///< "32": samples a batch
+  std::string weight_encodings;  ///< hash of the weights' encodings
+  bool float_weights = false;    ///< observed with float weights: weight settings do not matter
+  friend bool operator==(const Fingerprint&, const Fingerprint&) = default;
+};
+
+struct NamedStatistics {
+  std::string tensor;
+  TensorStatistics statistics;
+  friend bool operator==(const NamedStatistics&, const NamedStatistics&) = default;
+};
+
+/// The contents of a .stats file.
+struct StatisticsFile {
+  Fingerprint fingerprint;
+  std::uint64_t samples = 0;
+  std::vector<NamedStatistics> tensors;  ///< in any order when saved, ascending by name when loaded
+  friend bool operator==(const StatisticsFile&, const StatisticsFile&) = default;
+};
+
+/// Bytes are a function of the contents alone. Written to a temporary file first, then renamed.
+void save_statistics(const std::string& path, const StatisticsFile& file);
+/// Throws Error(io) when it cannot be read, Error(model) when it is truncated, corrupt or of another format version.
+StatisticsFile load_statistics(const std::string& path);
+/// Adds the statistics of another shard. Throws Error(usage) when the fingerprints (all but the data) or tensors
+/// differ.
+void merge(StatisticsFile& into, const StatisticsFile& other);
+/// Throws Error(usage) that names what changed when statistics taken from `stored` cannot serve a run of `current`.
+void require_same_origin(const Fingerprint& stored, const Fingerprint& current, std::string_view path);
+
+}  // namespace tare
