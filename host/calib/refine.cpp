@@ -58,13 +58,15 @@ void RefineAccumulator::add(const Tensor& tensor) {
   const std::size_t elements = static_cast<std::size_t>(tensor.elements());
   if (tensor.type() == DataType::float32) return add(tensor.span<float>());
   if (!is_quantizable(tensor.type()))
-    throw Error(ErrorKind::data, fmt::format("a {} tensor has no quantization error to measure", name_of(tensor.type())));
+    throw Error(ErrorKind::data,
+                fmt::format("a {} tensor has no quantization error to measure", name_of(tensor.type())));
   const std::uint16_t* halves = tensor.data<std::uint16_t>();
   std::vector<float> values(std::min<std::size_t>(elements, chunk));
   for (std::size_t begin = 0; begin < elements; begin += chunk) {
     const std::size_t count = std::min(chunk, elements - begin);
     for (std::size_t i = 0; i < count; ++i)
-      values[i] = tensor.type() == DataType::float16 ? half_to_float(halves[begin + i]) : bfloat_to_float(halves[begin + i]);
+      values[i] =
+          tensor.type() == DataType::float16 ? half_to_float(halves[begin + i]) : bfloat_to_float(halves[begin + i]);
     add(std::span<const float>(values).first(count));
   }
 }

@@ -1,6 +1,6 @@
-// .stats files: magic, format version, fingerprint, one record a tensor, CRC-32 of all before it. Little-endian; counts and
-// gaps between bins as variable-length integers, so a thousand tensors take a few MB.
-// Odd: nothing in a file is trusted: every length is checked against the bytes that are left, every sum against its parts.
+// .stats files: magic, format version, fingerprint, one record a tensor, CRC-32 of all before it. Little-endian; counts
+// and gaps between bins as variable-length integers, so a thousand tensors take a few MB. Odd: nothing in a file is
+// trusted: every length is checked against the bytes that are left, every sum against its parts.
 #include <fmt/format.h>
 #include <zlib.h>
 
@@ -72,8 +72,8 @@ class Reader {
   }
   std::size_t left() const { return bytes_.size() - position_; }
   [[noreturn]] void fail(std::string_view what) const {
-    throw Error(ErrorKind::model, fmt::format("statistics file '{}' is damaged: {} (at byte {}); calibrate again", path_,
-                                              what, position_));
+    throw Error(ErrorKind::model, fmt::format("statistics file '{}' is damaged: {} (at byte {}); calibrate again",
+                                              path_, what, position_));
   }
 
  private:
@@ -143,7 +143,8 @@ TensorStatistics read_statistics(Reader& reader) {
   account(statistics.zero_count);
   for (std::uint64_t i = 0; i < bins; ++i) {
     const std::uint64_t gap = reader.number();
-    if (gap >= histogram_bin_count || next + gap >= histogram_bin_count) reader.fail("a bin lies outside the histogram");
+    if (gap >= histogram_bin_count || next + gap >= histogram_bin_count)
+      reader.fail("a bin lies outside the histogram");
     const std::uint32_t bin = static_cast<std::uint32_t>(next + gap);
     const std::uint64_t count = reader.number();
     if (count == 0) reader.fail("an empty bin is stored");
@@ -152,9 +153,11 @@ TensorStatistics read_statistics(Reader& reader) {
     next = bin + std::uint64_t{1};
   }
   if (bins > 0 && unaccounted != 0) reader.fail("counts do not add up to the number of elements");
-  if (statistics.min_count > finite || statistics.max_count > finite) reader.fail("extremes occur more often than values");
+  if (statistics.min_count > finite || statistics.max_count > finite)
+    reader.fail("extremes occur more often than values");
   if (finite == 0) {
-    if (statistics.min != std::numeric_limits<float>::infinity() || statistics.max != -std::numeric_limits<float>::infinity())
+    if (statistics.min != std::numeric_limits<float>::infinity() ||
+        statistics.max != -std::numeric_limits<float>::infinity())
       reader.fail("extremes of no values");
     return statistics;
   }
@@ -171,12 +174,14 @@ TensorStatistics read_statistics(Reader& reader) {
 
 std::string read_file(const std::string& path) {
   std::ifstream stream(path, std::ios::binary | std::ios::ate);
-  if (!stream) throw Error(ErrorKind::io, fmt::format("cannot open statistics file '{}': {}", path, std::strerror(errno)));
+  if (!stream)
+    throw Error(ErrorKind::io, fmt::format("cannot open statistics file '{}': {}", path, std::strerror(errno)));
   const std::streamoff size = stream.tellg();
   if (size < 0) throw Error(ErrorKind::io, fmt::format("cannot read statistics file '{}'", path));
   std::string bytes(static_cast<std::size_t>(size), '\0');
   stream.seekg(0);
-  if (!stream.read(bytes.data(), size)) throw Error(ErrorKind::io, fmt::format("cannot read statistics file '{}'", path));
+  if (!stream.read(bytes.data(), size))
+    throw Error(ErrorKind::io, fmt::format("cannot read statistics file '{}'", path));
   return bytes;
 }
 
@@ -192,8 +197,10 @@ void save_statistics(const std::string& path, const StatisticsFile& file) {
   std::vector<const NamedStatistics*> sorted;
   for (const NamedStatistics& named : file.tensors) {
     if (named.statistics.tf_enhanced)
-      throw Error(ErrorKind::usage, fmt::format("statistics of '{}' hold a tf_enhanced histogram, which depends on the order of "
-                                                "the batches: they cannot be saved", named.tensor));
+      throw Error(ErrorKind::usage,
+                  fmt::format("statistics of '{}' hold a tf_enhanced histogram, which depends on the order of "
+                              "the batches: they cannot be saved",
+                              named.tensor));
     sorted.push_back(&named);
   }
   std::sort(sorted.begin(), sorted.end(), [](const auto* a, const auto* b) { return by_name(*a, *b); });
@@ -223,8 +230,9 @@ StatisticsFile load_statistics(const std::string& path) {
   Reader header(std::string_view(bytes).substr(magic.size()), path);
   const std::uint32_t version = header.fixed32();
   if (version != format_version)
-    throw Error(ErrorKind::model, fmt::format("statistics file '{}' has format version {}, this tare reads {}; calibrate again",
-                                              path, version, format_version));
+    throw Error(ErrorKind::model,
+                fmt::format("statistics file '{}' has format version {}, this tare reads {}; calibrate again", path,
+                            version, format_version));
   if (header.left() < 4) header.fail("it ends too early");
   const std::string_view body(bytes.data(), bytes.size() - 4);
   if (Reader(std::string_view(bytes).substr(body.size()), path).fixed32() != checksum(body))
@@ -256,8 +264,9 @@ StatisticsFile load_statistics(const std::string& path) {
 void merge(StatisticsFile& into, const StatisticsFile& other) {
   require_same_origin(other.fingerprint, into.fingerprint, "to be merged");
   if (into.fingerprint.batch_grouping != other.fingerprint.batch_grouping)
-    throw Error(ErrorKind::usage, fmt::format("cannot merge statistics of batches of {} and of {}: use one batch size for all shards",
-                                              into.fingerprint.batch_grouping, other.fingerprint.batch_grouping));
+    throw Error(ErrorKind::usage,
+                fmt::format("cannot merge statistics of batches of {} and of {}: use one batch size for all shards",
+                            into.fingerprint.batch_grouping, other.fingerprint.batch_grouping));
   if (into.fingerprint.float_weights != other.fingerprint.float_weights)
     throw Error(ErrorKind::usage, "cannot merge statistics observed with float weights and with quantized ones");
   StatisticsFile sum = into;
@@ -265,8 +274,8 @@ void merge(StatisticsFile& into, const StatisticsFile& other) {
   std::vector<NamedStatistics> added = other.tensors;
   std::sort(added.begin(), added.end(), by_name);
   if (sum.tensors.size() != added.size())
-    throw Error(ErrorKind::usage, fmt::format("cannot merge statistics of {} tensors with statistics of {}", sum.tensors.size(),
-                                              added.size()));
+    throw Error(ErrorKind::usage, fmt::format("cannot merge statistics of {} tensors with statistics of {}",
+                                              sum.tensors.size(), added.size()));
   for (std::size_t i = 0; i < added.size(); ++i) {
     if (sum.tensors[i].tensor != added[i].tensor)
       throw Error(ErrorKind::usage, fmt::format("cannot merge statistics: '{}' is in only one of them",
