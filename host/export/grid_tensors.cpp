@@ -37,7 +37,8 @@ OnnxGrid onnx_grid(const TensorEncodings& encodings) {
                          std::all_of(encodings.encodings.begin(), encodings.encodings.end(),
                                      [&](const Encoding& e) { return e.offset == first; });
   if (spec.bitwidth > 16 && !is_signed)
-    refuse(encodings, ErrorKind::unsupported, fmt::format("{} bits can only be exported with a symmetric grid", spec.bitwidth));
+    refuse(encodings, ErrorKind::unsupported,
+           fmt::format("{} bits can only be exported with a symmetric grid", spec.bitwidth));
   OnnxGrid grid;
   grid.type = integer_type(spec.bitwidth, is_signed);
   const int bits = bits_of_type(spec.bitwidth);
@@ -48,14 +49,16 @@ OnnxGrid onnx_grid(const TensorEncodings& encodings) {
   for (const Encoding& encoding : encodings.encodings) {
     const auto scale = static_cast<float>(encoding.scale);
     if (!(scale > 0) || !std::isfinite(scale) || !(std::fabs(encoding.offset) <= 0x1p32))
-      refuse(encodings, ErrorKind::data, fmt::format("scale {} and offset {} make no grid", encoding.scale, encoding.offset));
+      refuse(encodings, ErrorKind::data,
+             fmt::format("scale {} and offset {} make no grid", encoding.scale, encoding.offset));
     const std::int64_t offset = std::llround(encoding.offset);
     const std::int64_t lowest = is_signed ? offset : 0;
     const std::int64_t highest = lowest + spec.steps();
     const std::int64_t zero_point = is_signed ? 0 : -offset;
     if (lowest < type_lowest || highest > type_highest || zero_point < type_lowest || zero_point > type_highest)
-      refuse(encodings, ErrorKind::unsupported,
-             fmt::format("its grid from {} with zero point {} does not fit {}", lowest, zero_point, name_of(grid.type)));
+      refuse(
+          encodings, ErrorKind::unsupported,
+          fmt::format("its grid from {} with zero point {} does not fit {}", lowest, zero_point, name_of(grid.type)));
     grid.scales.push_back(scale);
     grid.zero_points.push_back(zero_point);
     grid.lowest.push_back(lowest);
@@ -84,7 +87,8 @@ std::vector<std::int64_t> scale_shape(const TensorEncodings& encodings, const Sh
   if (spec.block_size < 1 || along < 0) refuse(encodings, ErrorKind::data, "its blocks are not known");
   const std::int64_t blocks = (along + spec.block_size - 1) / spec.block_size;
   if (blocks * channels != count)
-    refuse(encodings, ErrorKind::data, fmt::format("{} encodings do not fit {} channels of {} blocks", count, channels, blocks));
+    refuse(encodings, ErrorKind::data,
+           fmt::format("{} encodings do not fit {} channels of {} blocks", count, channels, blocks));
   std::vector<std::int64_t> dims(shape.begin(), shape.end());
   dims[static_cast<std::size_t>(*spec.block_axis)] = blocks;
   return dims;
@@ -97,7 +101,8 @@ std::vector<std::size_t> scale_indices(const TensorEncodings& encodings, const s
   std::vector<std::size_t> result(elements);
   const auto coordinate = [&](std::size_t element, int axis) {
     std::size_t stride = 1;
-    for (std::size_t d = static_cast<std::size_t>(axis) + 1; d < shape.size(); ++d) stride *= static_cast<std::size_t>(shape[d]);
+    for (std::size_t d = static_cast<std::size_t>(axis) + 1; d < shape.size(); ++d)
+      stride *= static_cast<std::size_t>(shape[d]);
     return element / stride % static_cast<std::size_t>(shape[static_cast<std::size_t>(axis)]);
   };
   for (std::size_t i = 0; i < elements; ++i) {
@@ -112,7 +117,8 @@ std::vector<std::size_t> scale_indices(const TensorEncodings& encodings, const s
   return result;
 }
 
-onnx::TensorProto integer_tensor(DataType type, const std::vector<std::int64_t>& dims, const std::vector<std::int64_t>& values) {
+onnx::TensorProto integer_tensor(DataType type, const std::vector<std::int64_t>& dims,
+                                 const std::vector<std::int64_t>& values) {
   onnx::TensorProto tensor;
   tensor.set_data_type(static_cast<int>(type));
   for (const std::int64_t dim : dims) tensor.add_dims(dim);

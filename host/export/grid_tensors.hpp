@@ -30,7 +30,8 @@ std::vector<std::int64_t> scale_shape(const TensorEncodings& encodings, const Sh
 std::vector<std::size_t> scale_indices(const TensorEncodings& encodings, const std::vector<std::int64_t>& shape);
 
 /// Integer codes as a TensorProto, 4-bit ones packed.
-onnx::TensorProto integer_tensor(DataType type, const std::vector<std::int64_t>& dims, const std::vector<std::int64_t>& values);
+onnx::TensorProto integer_tensor(DataType type, const std::vector<std::int64_t>& dims,
+                                 const std::vector<std::int64_t>& values);
 /// Reals as a TensorProto of a float32, float16 or bfloat16 type.
 onnx::TensorProto real_tensor(DataType type, const std::vector<std::int64_t>& dims, const std::vector<float>& values);
 

@@ -1,6 +1,7 @@
-// The QDQ model: quantizers written into the user's own graph as QuantizeLinear / DequantizeLinear. Works on the original
-// message, not on the graph that was calibrated, so that names and everything beside the quantizers stay as they were.
-// Odd: where a grid leaves codes of its type unused (5, 7, 12 bits, strict symmetric) a clamp goes before the quantizer.
+// The QDQ model: quantizers written into the user's own graph as QuantizeLinear / DequantizeLinear. Works on the
+// original message, not on the graph that was calibrated, so that names and everything beside the quantizers stay as
+// they were. Odd: where a grid leaves codes of its type unused (5, 7, 12 bits, strict symmetric) a clamp goes before
+// the quantizer.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -55,14 +56,16 @@ class Writer {
     const DataType type = it == values_.end() ? DataType::undefined : it->second->type;
     if (type == DataType::undefined) return DataType::float32;
     if (!is_quantizable(type))
-      throw Error(ErrorKind::unsupported, fmt::format("tensor '{}' is {}: only floats are quantized", encodings.tensor, name_of(type)));
+      throw Error(ErrorKind::unsupported,
+                  fmt::format("tensor '{}' is {}: only floats are quantized", encodings.tensor, name_of(type)));
     return type;
   }
 
   std::int64_t needed_opset(const TensorEncodings& encodings) const {
     if (encodings.spec.format == NumberFormat::float16) return 13;
     if (encodings.spec.format != NumberFormat::integer)
-      throw Error(ErrorKind::unsupported, fmt::format("tensor '{}': float8 grids cannot be written as QDQ", encodings.tensor));
+      throw Error(ErrorKind::unsupported,
+                  fmt::format("tensor '{}': float8 grids cannot be written as QDQ", encodings.tensor));
     return std::max<std::int64_t>(onnx_grid(encodings).opset, type_of(encodings) == DataType::float32 ? 13 : 19);
   }
 
@@ -78,10 +81,11 @@ class Writer {
       renamed_reads_.emplace(tensor, after);
       quantize(encodings, tensor, after, front_);
     } else {
-      throw Error(ErrorKind::unsupported,
-                  fmt::format("tensor '{}' has an encoding but is not in the main graph of '{}' (inside of a function or of a "
-                              "body, or made by simplification): it cannot be written as QDQ",
-                              tensor, model_.path.string()));
+      throw Error(
+          ErrorKind::unsupported,
+          fmt::format("tensor '{}' has an encoding but is not in the main graph of '{}' (inside of a function or of a "
+                      "body, or made by simplification): it cannot be written as QDQ",
+                      tensor, model_.path.string()));
     }
   }
 
@@ -102,15 +106,19 @@ class Writer {
     source->folder = model_.source->folder;
     source->external_files = model_.source->external_files;
     *source->proto.mutable_graph()->add_initializer() = weights;
-    const Tensor values = read_tensor(source, source->proto.graph().initializer(0), fmt::format("initializer '{}'", encodings.tensor));
+    const Tensor values =
+        read_tensor(source, source->proto.graph().initializer(0), fmt::format("initializer '{}'", encodings.tensor));
     const DataType type = type_of(encodings);
     if (values.type() != type)
-      throw Error(ErrorKind::unsupported, fmt::format("initializer '{}' is {}", encodings.tensor, name_of(values.type())));
+      throw Error(ErrorKind::unsupported,
+                  fmt::format("initializer '{}' is {}", encodings.tensor, name_of(values.type())));
     const OnnxGrid grid = onnx_grid(encodings);
     const QuantizerSpec& spec = encodings.spec;
     const Shape& shape = values.shape();
     scale_shape(encodings, shape);
-    const auto stride = [&](int axis) { return static_cast<std::size_t>(shape.elements(static_cast<std::size_t>(axis) + 1, shape.rank())); };
+    const auto stride = [&](int axis) {
+      return static_cast<std::size_t>(shape.elements(static_cast<std::size_t>(axis) + 1, shape.rank()));
+    };
     const auto dim = [&](int axis) { return static_cast<std::size_t>(shape[static_cast<std::size_t>(axis)]); };
     std::vector<std::int64_t> codes(static_cast<std::size_t>(values.elements()));
     for (std::size_t i = 0; i < codes.size(); ++i) {
@@ -120,7 +128,8 @@ class Writer {
         const std::size_t blocks = (dim(*spec.block_axis) + size - 1) / size;
         e = e * blocks + i / stride(*spec.block_axis) % dim(*spec.block_axis) / size;
       }
-      codes[i] = code(real_at(values, i), stored_scale(grid.scales[e], type), grid.zero_points[e], grid.lowest[e], grid.highest[e]);
+      codes[i] = code(real_at(values, i), stored_scale(grid.scales[e], type), grid.zero_points[e], grid.lowest[e],
+                      grid.highest[e]);
     }
     onnx::TensorProto quantized = integer_tensor(grid.type, {shape.begin(), shape.end()}, codes);
     quantized.set_name(names_.make(encodings.tensor + "_quantized"));
@@ -144,8 +153,8 @@ class Writer {
       if (!(rounded > -0x1p31f)) return low;
       return rounded >= 0x1p31f ? high : std::clamp(static_cast<std::int64_t>(rounded) + zero_point, low, high);
     }
-    return static_cast<std::int64_t>(tare::quantize(x, scale, static_cast<float>(zero_point), static_cast<float>(low),
-                                                    static_cast<float>(high)));
+    return static_cast<std::int64_t>(
+        tare::quantize(x, scale, static_cast<float>(zero_point), static_cast<float>(low), static_cast<float>(high)));
   }
 
   struct Parameters {
@@ -164,7 +173,8 @@ class Writer {
     Parameters result;
     result.scale = add_initializer(encodings.tensor + "_scale", real_tensor(type_of(encodings), dims, scales));
     if (grid.type != DataType::int32)
-      result.zero_point = add_initializer(encodings.tensor + "_zero_point", integer_tensor(grid.type, dims, zero_points));
+      result.zero_point =
+          add_initializer(encodings.tensor + "_zero_point", integer_tensor(grid.type, dims, zero_points));
     return result;
   }
 
@@ -175,7 +185,8 @@ class Writer {
     return name;
   }
 
-  onnx::NodeProto& add(const char* op, const std::vector<std::string>& inputs, const std::string& output, Nodes& nodes) {
+  onnx::NodeProto& add(const char* op, const std::vector<std::string>& inputs, const std::string& output,
+                       Nodes& nodes) {
     onnx::NodeProto& node = nodes.emplace_back();
     node.set_op_type(op);
     node.set_name(names_.make(fmt::format("{}_{}", output, op)));
@@ -191,8 +202,8 @@ class Writer {
     attribute.set_i(value);
   }
 
-  void add_linear(const char* op, const TensorEncodings& encodings, const Parameters& parameters, const std::string& input,
-                  const std::string& output, Nodes& nodes) {
+  void add_linear(const char* op, const TensorEncodings& encodings, const Parameters& parameters,
+                  const std::string& input, const std::string& output, Nodes& nodes) {
     std::vector<std::string> inputs = {input, parameters.scale};
     if (!parameters.zero_point.empty()) inputs.push_back(parameters.zero_point);
     onnx::NodeProto& node = add(op, inputs, output, nodes);
@@ -210,11 +221,14 @@ class Writer {
     const auto it = values_.find(encodings.tensor);
     const bool known = it != values_.end() && it->second->shape;
     if (encodings.spec.block_axis)
-      throw Error(ErrorKind::unsupported, fmt::format("tensor '{}': only constants can be quantized in blocks", encodings.tensor));
+      throw Error(ErrorKind::unsupported,
+                  fmt::format("tensor '{}': only constants can be quantized in blocks", encodings.tensor));
     if (known) return *it->second->shape;
     if (!encodings.spec.channel_axis) return {};
-    throw Error(ErrorKind::unsupported, fmt::format("tensor '{}': its rank is not known, so it cannot be quantized per channel; "
-                                                    "add shapes to the model", encodings.tensor));
+    throw Error(ErrorKind::unsupported,
+                fmt::format("tensor '{}': its rank is not known, so it cannot be quantized per channel; "
+                            "add shapes to the model",
+                            encodings.tensor));
   }
 
   void quantize(const TensorEncodings& encodings, const std::string& from, const std::string& to, Nodes& nodes) {
@@ -226,7 +240,8 @@ class Writer {
     }
     const OnnxGrid grid = onnx_grid(encodings);
     if (grid.type == DataType::int32)
-      throw Error(ErrorKind::unsupported, fmt::format("tensor '{}': {} bits cannot be written for an activation", encodings.tensor, encodings.spec.bitwidth));
+      throw Error(ErrorKind::unsupported, fmt::format("tensor '{}': {} bits cannot be written for an activation",
+                                                      encodings.tensor, encodings.spec.bitwidth));
     const Shape shape = shape_of(encodings);
     const Parameters parameters = add_parameters(encodings, grid, shape);
     std::string input = from;
@@ -236,7 +251,8 @@ class Writer {
     add_linear("DequantizeLinear", encodings, parameters, codes, to, nodes);
   }
 
-  std::string clamp(const TensorEncodings& encodings, const OnnxGrid& grid, const Shape& shape, const std::string& from, Nodes& nodes) {
+  std::string clamp(const TensorEncodings& encodings, const OnnxGrid& grid, const Shape& shape, const std::string& from,
+                    Nodes& nodes) {
     const DataType type = type_of(encodings);
     std::vector<float> low, high;
     for (std::size_t i = 0; i < grid.scales.size(); ++i) {
@@ -317,8 +333,10 @@ class Writer {
 
 }  // namespace
 
-void save_qdq_model(const Model& model, const EncodingSet& encodings, const std::filesystem::path& file, const QdqOptions& options) {
-  if (model.source == nullptr) throw Error(ErrorKind::usage, "the model was not loaded from a file: there is nothing to export");
+void save_qdq_model(const Model& model, const EncodingSet& encodings, const std::filesystem::path& file,
+                    const QdqOptions& options) {
+  if (model.source == nullptr)
+    throw Error(ErrorKind::usage, "the model was not loaded from a file: there is nothing to export");
   onnx::ModelProto proto = Writer(model, options).write(encodings);
   write_model_proto(proto, *model.source, file, options.save);
 }

@@ -23,12 +23,16 @@ std::string Names::make(const std::string& wanted) {
 
 void Names::collect(const onnx::GraphProto& graph) {
   for (const auto& info : graph.input()) taken_.insert(info.name());
-  for (const auto& info : graph.output()) taken_.insert(info.name());
+  for (const auto& info : graph.output()) {
+    taken_.insert(info.name());
+    read_.insert(info.name());
+  }
   for (const auto& tensor : graph.initializer()) taken_.insert(tensor.name());
   for (const auto& tensor : graph.sparse_initializer()) taken_.insert(tensor.values().name());
   for (const onnx::NodeProto& node : graph.node()) {
     taken_.insert(node.name());
     taken_.insert(node.output().begin(), node.output().end());
+    read_.insert(node.input().begin(), node.input().end());
     for (const onnx::AttributeProto& attribute : node.attribute())
       if (attribute.has_g()) collect(attribute.g());
   }
@@ -43,9 +47,9 @@ bool is_one_of(std::string_view op, const std::array<std::string_view, N>& list)
   return std::find(list.begin(), list.end(), op) != list.end();
 }
 
-constexpr std::array<std::string_view, 9> reductions_of_18 = {"ReduceL1",  "ReduceL2",   "ReduceLogSum",
-                                                              "ReduceLogSumExp", "ReduceMax", "ReduceMean",
-                                                              "ReduceMin", "ReduceProd", "ReduceSumSquare"};
+constexpr std::array<std::string_view, 9> reductions_of_18 = {"ReduceL1",        "ReduceL2",   "ReduceLogSum",
+                                                              "ReduceLogSumExp", "ReduceMax",  "ReduceMean",
+                                                              "ReduceMin",       "ReduceProd", "ReduceSumSquare"};
 constexpr std::array<std::string_view, 3> softmaxes = {"Softmax", "LogSoftmax", "Hardmax"};
 
 class Converter {
@@ -124,7 +128,8 @@ class Converter {
     return tensor.name();
   }
 
-  std::string integers(const onnx::NodeProto& node, std::string_view what, const std::vector<std::int64_t>& values, bool scalar = false) {
+  std::string integers(const onnx::NodeProto& node, std::string_view what, const std::vector<std::int64_t>& values,
+                       bool scalar = false) {
     onnx::TensorProto tensor;
     tensor.set_data_type(onnx::TensorProto::INT64);
     if (!scalar) tensor.add_dims(static_cast<std::int64_t>(values.size()));
@@ -173,7 +178,10 @@ class Converter {
     }
     if (op == "TopK" && crosses(10)) set_input(node, 1, integers(node, "k", {take(node, "k").i()}));
     if (op == "Dropout" && crosses(12)) {
-      if (from_ < 10 && node.output_size() > 1 && !node.output(1).empty()) refuse(node, "its mask has another type in newer opsets");
+      if (from_ < 10 && node.output_size() > 1) {
+        if (names_.is_read(node.output(1))) refuse(node, "its mask has another type in newer opsets");
+        node.mutable_output()->RemoveLast();
+      }
       take(node, "ratio");
     }
     if (op == "Clip" && crosses(11)) {
@@ -196,14 +204,17 @@ class Converter {
     if (is_one_of(op, reductions_of_18) && crosses(18)) list_to_input(node, "axes", 1);
     if (op == "GridSample" && crosses(20)) {
       const onnx::AttributeProto* mode = find(node, "mode");
-      if (mode == nullptr || mode->s() == "bilinear") set_text(node, "mode", "linear");
-      else if (mode->s() == "bicubic") set_text(node, "mode", "cubic");
+      if (mode == nullptr || mode->s() == "bilinear")
+        set_text(node, "mode", "linear");
+      else if (mode->s() == "bicubic")
+        set_text(node, "mode", "cubic");
     }
     if (op == "DFT" && crosses(20)) {
       const onnx::AttributeProto axis = take(node, "axis");
       set_input(node, 2, integers(node, "axis", {axis.has_i() ? axis.i() : 1}, true));
     }
-    if (op == "GroupNormalization" && crosses(21)) refuse(node, "its scale and bias are per channel in opset 21, and per group here");
+    if (op == "GroupNormalization" && crosses(21))
+      refuse(node, "its scale and bias are per channel in opset 21, and per group here");
     keep(node);
   }
 
@@ -213,7 +224,8 @@ class Converter {
         refuse(node, "spatial = 0 has no counterpart in newer opsets");
       take(node, "spatial");
     }
-    if (crosses(14) && std::count_if(node.output().begin(), node.output().end(), [](const auto& o) { return !o.empty(); }) > 1)
+    if (crosses(14) &&
+        std::count_if(node.output().begin(), node.output().end(), [](const auto& o) { return !o.empty(); }) > 1)
       refuse(node, "its training outputs have changed in newer opsets");
   }
 
@@ -243,7 +255,8 @@ class Converter {
     const std::int64_t axis = given == nullptr ? 1 : given->i();
     if (node.input_size() != 1 || node.output_size() != 1) refuse(node, "it must have one input and one output");
     const Value* data = known(node.input(0));
-    const bool last = axis == -1 || (data != nullptr && data->shape && axis == static_cast<std::int64_t>(data->shape->rank()) - 1);
+    const bool last =
+        axis == -1 || (data != nullptr && data->shape && axis == static_cast<std::int64_t>(data->shape->rank()) - 1);
     if (last) {
       set_integer(node, "axis", -1);
       return keep(node);
@@ -279,13 +292,13 @@ class Converter {
 
 }  // namespace
 
-void raise_opset(onnx::ModelProto& model, std::int64_t target, const KnownValues& values,
-                 Names& names) {
+void raise_opset(onnx::ModelProto& model, std::int64_t target, const KnownValues& values, Names& names) {
   for (onnx::OperatorSetIdProto& import : *model.mutable_opset_import()) {
     if (!import.domain().empty() && import.domain() != "ai.onnx") continue;
     if (import.version() >= target) continue;
     if (import.version() < 7)
-      throw Error(ErrorKind::unsupported, fmt::format("the model has opset {}; convert it to opset 7 or newer first", import.version()));
+      throw Error(ErrorKind::unsupported,
+                  fmt::format("the model has opset {}; convert it to opset 7 or newer first", import.version()));
     Converter(import.version(), target, values, names).convert(*model.mutable_graph());
     import.set_version(target);
   }

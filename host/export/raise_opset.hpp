@@ -16,10 +16,12 @@ class Names {
  public:
   explicit Names(const onnx::GraphProto& graph) { collect(graph); }
   std::string make(const std::string& wanted);
+  /// Does a node read it, or is it an output of a graph?
+  bool is_read(const std::string& name) const { return !name.empty() && read_.contains(name); }
 
  private:
   void collect(const onnx::GraphProto& graph);
-  std::unordered_set<std::string> taken_;
+  std::unordered_set<std::string> taken_, read_;
 };
 
 using KnownValues = std::unordered_map<std::string, const Value*>;

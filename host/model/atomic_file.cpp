@@ -26,7 +26,8 @@ std::string temporary_name(const std::filesystem::path& path) {
 }  // namespace
 
 AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)) {
-  if (path_.filename().empty()) throw Error(ErrorKind::io, fmt::format("cannot write '{}': not a file name", path_.string()));
+  if (path_.filename().empty())
+    throw Error(ErrorKind::io, fmt::format("cannot write '{}': not a file name", path_.string()));
   std::error_code ignored;
   // A link is followed, so that what is replaced is the file behind it and not the link.
   if (std::filesystem::is_symlink(path_, ignored)) {

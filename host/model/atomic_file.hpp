@@ -1,5 +1,6 @@
 // A file that appears whole or not at all: written under a temporary name in the same folder, flushed to disk, renamed.
-// Odd: a destination that is no regular file (a pipe, /dev/stdout) is written directly; there is nothing to rename over.
+// Odd: a destination that is no regular file (a pipe, /dev/stdout) is written directly; there is nothing to rename
+// over.
 #pragma once
 
 #include <cstddef>

@@ -1,7 +1,7 @@
-// Builds a Graph in one pass a scope: first every name that the scope defines gets its id, then the nodes are read, so the
-// order of the file does not matter. Functions are inlined on the way: a call binds the function's names to the caller's
-// ids and reads the function's nodes into the caller's graph.
-// Odd: string tensors cannot be held; one that is read becomes a Constant node, which the backend refuses by its name.
+// Builds a Graph in one pass a scope: first every name that the scope defines gets its id, then the nodes are read, so
+// the order of the file does not matter. Functions are inlined on the way: a call binds the function's names to the
+// caller's ids and reads the function's nodes into the caller's graph. Odd: string tensors cannot be held; one that is
+// read becomes a Constant node, which the backend refuses by its name.
 #include "model/graph_builder.hpp"
 
 #include <fmt/format.h>
@@ -18,7 +18,7 @@ namespace tare {
 namespace {
 
 using OpsetImports = std::map<std::string, std::int64_t>;
-constexpr int deepest_nesting = 100;                       // bodies and calls inside of each other
+constexpr int deepest_nesting = 100;                      // bodies and calls inside of each other
 constexpr std::size_t most_nodes = std::size_t{1} << 19;  // after inlining: functions can grow exponentially
 
 std::string domain_of(const std::string& domain) { return domain == "ai.onnx" ? std::string() : domain; }
@@ -65,7 +65,8 @@ std::vector<onnx::AttributeProto> attribute_defaults(const onnx::FunctionProto& 
 OpsetImports read_opsets(const google::protobuf::RepeatedPtrField<onnx::OperatorSetIdProto>& imports) {
   OpsetImports result;
   for (const onnx::OperatorSetIdProto& import : imports) {
-    if (import.version() < 1) fail(fmt::format("the opset version {} of domain '{}' cannot be", import.version(), import.domain()));
+    if (import.version() < 1)
+      fail(fmt::format("the opset version {} of domain '{}' cannot be", import.version(), import.domain()));
     result[domain_of(import.domain())] = import.version();
   }
   return result;
@@ -107,8 +108,11 @@ class Builder {
  public:
   explicit Builder(std::shared_ptr<ModelSource> source) : source_(std::move(source)) {
     for (const onnx::FunctionProto& function : source_->proto.functions()) {
-      const auto key = std::tuple(domain_of(function.domain()), function.name(), text_field(function, function_overload));
-      if (!functions_.emplace(key, Function{&function, read_opsets(function.opset_import()), attribute_defaults(function)}).second)
+      const auto key =
+          std::tuple(domain_of(function.domain()), function.name(), text_field(function, function_overload));
+      if (!functions_
+               .emplace(key, Function{&function, read_opsets(function.opset_import()), attribute_defaults(function)})
+               .second)
         fail(fmt::format("the function '{}' of domain '{}' is defined twice", function.name(), function.domain()));
     }
   }
@@ -141,7 +145,8 @@ class Builder {
     value.name = scope.target->unique_value_name(scope.prefix + name);
     const ValueId id = scope.target->graph.add_value(std::move(value));
     if (!scope.names.emplace(name, id).second)
-      fail(fmt::format("the value '{}' is defined twice (the second time as a {}); names must be unique", scope.prefix + name, kind));
+      fail(fmt::format("the value '{}' is defined twice (the second time as a {}); names must be unique",
+                       scope.prefix + name, kind));
     return id;
   }
 
@@ -180,7 +185,8 @@ class Builder {
     }
     std::unordered_set<std::string> seen;
     const auto constant_id = [&](const std::string& name) {
-      if (!seen.insert(name).second) fail(fmt::format("the initializer '{}' is defined twice; names must be unique", name));
+      if (!seen.insert(name).second)
+        fail(fmt::format("the initializer '{}' is defined twice; names must be unique", name));
       const auto it = scope.names.find(name);
       return it == scope.names.end() ? define(scope, name, "initializer") : it->second;
     };
@@ -194,14 +200,17 @@ class Builder {
     }
     for (const onnx::SparseTensorProto& tensor : proto.sparse_initializer()) {
       const std::string& name = tensor.values().name();
-      set_constant(graph, constant_id(name), read_sparse_tensor(source_, tensor, fmt::format("initializer '{}'", name)));
+      set_constant(graph, constant_id(name),
+                   read_sparse_tensor(source_, tensor, fmt::format("initializer '{}'", name)));
     }
     for (const onnx::NodeProto& node : proto.node()) define_outputs(node, scope);
     for (const onnx::ValueInfoProto& info : proto.value_info())
-      if (const auto it = scope.names.find(info.name()); it != scope.names.end() && !graph.constants.contains(it->second))
+      if (const auto it = scope.names.find(info.name());
+          it != scope.names.end() && !graph.constants.contains(it->second))
         declare(graph.value(it->second), info.type());
     for (const onnx::ValueInfoProto& output : proto.output())
-      if (const auto it = scope.names.find(output.name()); it != scope.names.end() && !graph.constants.contains(it->second))
+      if (const auto it = scope.names.find(output.name());
+          it != scope.names.end() && !graph.constants.contains(it->second))
         declare(graph.value(it->second), output.type());
     read_nodes(proto.node(), scope);
     for (auto& [id, strings] : texts) keep_strings(graph, id, std::move(strings), scope);
@@ -242,7 +251,8 @@ class Builder {
     for (int i = 0; i < nodes.size(); ++i) {
       const onnx::NodeProto& proto = nodes[i];
       if (++nodes_read_ > most_nodes)
-        throw Error(ErrorKind::unsupported, fmt::format("the model has more than {} nodes once its functions are inlined", most_nodes));
+        throw Error(ErrorKind::unsupported,
+                    fmt::format("the model has more than {} nodes once its functions are inlined", most_nodes));
       const std::string name = name_of_node(proto, i, scope);
       const FunctionKey key{domain_of(proto.domain()), proto.op_type(), text_field(proto, node_overload)};
       if (const auto function = functions_.find(key); function != functions_.end())
@@ -264,7 +274,8 @@ class Builder {
   std::int64_t opset_of(const Scope& scope, const std::string& domain, const std::string& name) {
     const auto it = scope.opsets->find(domain);
     if (it != scope.opsets->end()) return it->second;
-    if (domain.empty()) fail(fmt::format("node '{}': the model does not import an opset for its operators (opset_import)", name));
+    if (domain.empty())
+      fail(fmt::format("node '{}': the model does not import an opset for its operators (opset_import)", name));
     return 1;
   }
 
@@ -293,7 +304,8 @@ class Builder {
   static AttributeBinding bound(const onnx::AttributeProto& attribute, Scope& scope) {
     if (attribute.ref_attr_name().empty()) return {&attribute, &scope};
     for (Scope* around = &scope; around != nullptr; around = around->outer)
-      if (const auto it = around->attributes.find(attribute.ref_attr_name()); it != around->attributes.end()) return it->second;
+      if (const auto it = around->attributes.find(attribute.ref_attr_name()); it != around->attributes.end())
+        return it->second;
     return {};
   }
 
@@ -306,7 +318,8 @@ class Builder {
       case onnx::AttributeProto::STRING: return proto.s();
       case onnx::AttributeProto::FLOATS: return std::vector<float>(proto.floats().begin(), proto.floats().end());
       case onnx::AttributeProto::INTS: return std::vector<std::int64_t>(proto.ints().begin(), proto.ints().end());
-      case onnx::AttributeProto::STRINGS: return std::vector<std::string>(proto.strings().begin(), proto.strings().end());
+      case onnx::AttributeProto::STRINGS:
+        return std::vector<std::string>(proto.strings().begin(), proto.strings().end());
       case onnx::AttributeProto::TENSOR:
         if (holds_strings(proto.t())) return strings_of(proto.t());
         return read_tensor(source_, proto.t(), what());
@@ -315,7 +328,8 @@ class Builder {
       case onnx::AttributeProto::TYPE_PROTO: return std::nullopt;  // the type of an Optional: no operator here reads it
       default: break;
     }
-    throw Error(ErrorKind::unsupported, fmt::format("{}: attributes of kind {} cannot be held", what(), static_cast<int>(proto.type())));
+    throw Error(ErrorKind::unsupported,
+                fmt::format("{}: attributes of kind {} cannot be held", what(), static_cast<int>(proto.type())));
   }
 
   Subgraph read_body(const onnx::GraphProto& proto, Scope& written_in, Scope& scope, const std::string& what) {
@@ -344,7 +358,8 @@ class Builder {
     Graph& graph = scope.target->graph;
     for (const onnx::AttributeProto& written : proto.attribute()) {
       const AttributeBinding attribute = bound(written, scope);
-      if (attribute.proto == nullptr || (!written.name().starts_with("value") && written.name() != "sparse_value")) continue;
+      if (attribute.proto == nullptr || (!written.name().starts_with("value") && written.name() != "sparse_value"))
+        continue;
       const onnx::AttributeProto& value = *attribute.proto;
       switch (type_of(value)) {
         case onnx::AttributeProto::TENSOR:
@@ -391,7 +406,8 @@ class Builder {
     scope.depth = deeper(caller, what);
     for (int i = 0; i < proto.input_size(); ++i) {
       const ValueId id = i < call.input_size() ? resolve(caller, call.input(i), what) : absent;
-      if (!scope.names.emplace(proto.input(i), id).second) fail(fmt::format("{}: the function's input '{}' stands twice", what, proto.input(i)));
+      if (!scope.names.emplace(proto.input(i), id).second)
+        fail(fmt::format("{}: the function's input '{}' stands twice", what, proto.input(i)));
     }
     // The caller's attributes win over the function's defaults; one without either is left out.
     for (const onnx::AttributeProto& attribute : call.attribute())
@@ -417,7 +433,8 @@ class Builder {
           fail(fmt::format("{}: the function's value '{}' is defined twice", what, output));
       }
     for (const auto& [inner, id] : results)
-      if (!scope.names.contains(inner)) fail(fmt::format("{}: the function's output '{}' is not provided by any of its nodes", what, inner));
+      if (!scope.names.contains(inner))
+        fail(fmt::format("{}: the function's output '{}' is not provided by any of its nodes", what, inner));
     function.in_use = true;
     read_nodes(proto.node(), scope);
     function.in_use = false;
@@ -427,7 +444,8 @@ class Builder {
   /// An output of a function that is one of its inputs, or one of its other outputs.
   void copy(Scope& scope, const std::string& inner, ValueId to, const std::string& what) {
     const ValueId from = scope.names.at(inner);
-    if (from == absent) fail(fmt::format("{}: its output is the function's input '{}', which is not given", what, inner));
+    if (from == absent)
+      fail(fmt::format("{}: its output is the function's input '{}', which is not given", what, inner));
     Node node;
     node.op_type = "Identity";
     node.name = scope.target->unique_node_name(scope.prefix + inner);

@@ -1,5 +1,5 @@
-// Element types by operator. Most outputs have the type of the first input; the table holds the others. Own rules instead
-// of libonnx's shape inference: that one trusts its input, and only element types are needed before a run.
+// Element types by operator. Most outputs have the type of the first input; the table holds the others. Own rules
+// instead of libonnx's shape inference: that one trusts its input, and only element types are needed before a run.
 #include <algorithm>
 #include <array>
 #include <optional>
@@ -145,7 +145,8 @@ DataType output_type(const Graph& graph, const Node& node, std::size_t output) {
   }
   if (op == "Constant") return DataType::string;  // the loader has turned all others into constants
   if (op == "QuantizeLinear") {
-    if (const DataType zero_point = type_at(graph, node.inputs, 2); zero_point != DataType::undefined) return zero_point;
+    if (const DataType zero_point = type_at(graph, node.inputs, 2); zero_point != DataType::undefined)
+      return zero_point;
     const DataType wanted = attribute_type(node, "output_dtype");
     return wanted == DataType::undefined ? DataType::uint8 : wanted;
   }
@@ -164,7 +165,8 @@ void fill(Value& value, DataType type) {
 }
 
 /// Hands the types of the outer values to a body, infers inside, and keeps the body it made.
-const Graph& infer_body(const Graph& graph, Subgraph& body, const std::vector<ValueId>& operands, std::size_t first_input) {
+const Graph& infer_body(const Graph& graph, Subgraph& body, const std::vector<ValueId>& operands,
+                        std::size_t first_input) {
   auto typed = std::make_shared<Graph>(*body.graph);
   for (std::size_t i = 0; i < typed->captures.size() && i < body.captures.size(); ++i)
     fill(typed->value(typed->captures[i]), graph.value(body.captures[i]).type);
@@ -199,7 +201,8 @@ void infer_loop(Graph& graph, Node& node) {
   if (!typed.inputs.empty()) fill(typed.value(typed.inputs[0]), DataType::int64);
   if (typed.inputs.size() > 1) fill(typed.value(typed.inputs[1]), DataType::boolean);
   body->graph = std::make_shared<const Graph>(std::move(typed));
-  const std::vector<ValueId> carried(node.inputs.begin() + std::min<std::ptrdiff_t>(2, std::ssize(node.inputs)), node.inputs.end());
+  const std::vector<ValueId> carried(node.inputs.begin() + std::min<std::ptrdiff_t>(2, std::ssize(node.inputs)),
+                                     node.inputs.end());
   take_types(graph, node, infer_body(graph, *body, carried, 2), 1);
 }
 

@@ -37,9 +37,11 @@ void parse(const MappedFile& file, google::protobuf::Message& message, std::stri
   };
   if (bytes.empty()) refuse("the file is empty");
   if (bytes.size() > static_cast<std::size_t>(std::numeric_limits<int>::max()))
-    refuse(fmt::format("{} bytes are more than the 2 GB such a file can have; save the model with external data", bytes.size()));
+    refuse(fmt::format("{} bytes are more than the 2 GB such a file can have; save the model with external data",
+                       bytes.size()));
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-  if (text.starts_with("version https://git-lfs")) refuse("it is a Git LFS pointer; fetch the file itself with 'git lfs pull'");
+  if (text.starts_with("version https://git-lfs"))
+    refuse("it is a Git LFS pointer; fetch the file itself with 'git lfs pull'");
   google::protobuf::io::ArrayInputStream stream(bytes.data(), static_cast<int>(bytes.size()));
   google::protobuf::io::CodedInputStream input(&stream);
   input.SetRecursionLimit(200);

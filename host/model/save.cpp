@@ -101,7 +101,8 @@ class DataFile {
       tensor.clear_raw_data();
     } else if (tensor.data_type() == onnx::TensorProto::FLOAT &&
                static_cast<std::size_t>(tensor.float_data_size()) >= smallest_external / sizeof(float)) {
-      append(tensor, std::as_bytes(std::span(tensor.float_data().data(), static_cast<std::size_t>(tensor.float_data_size()))));
+      append(tensor,
+             std::as_bytes(std::span(tensor.float_data().data(), static_cast<std::size_t>(tensor.float_data_size()))));
       tensor.clear_float_data();
     }
   }
@@ -136,7 +137,8 @@ class DataFile {
 bool has_external_data(const onnx::ModelProto& proto) {
   bool found = false;
   // Visiting changes nothing here; the visitor is shared with the code that moves tensors.
-  visit_tensors(const_cast<onnx::ModelProto&>(proto), [&](onnx::TensorProto& tensor) { found = found || is_external(tensor); });
+  visit_tensors(const_cast<onnx::ModelProto&>(proto),
+                [&](onnx::TensorProto& tensor) { found = found || is_external(tensor); });
   return found;
 }
 
@@ -148,7 +150,9 @@ void write_model_proto(onnx::ModelProto& proto, const ModelSource& source, const
   if (external) {
     std::filesystem::path path = file;
     path.replace_extension(".data");
-    if (path == file) throw Error(ErrorKind::usage, fmt::format("'{}' is the name of its own data file; name the model *.onnx", file.string()));
+    if (path == file)
+      throw Error(ErrorKind::usage,
+                  fmt::format("'{}' is the name of its own data file; name the model *.onnx", file.string()));
     data.emplace(path, source);
     visit_tensors(proto, [&](onnx::TensorProto& tensor) { data->take(tensor); });
   }
@@ -158,7 +162,8 @@ void write_model_proto(onnx::ModelProto& proto, const ModelSource& source, const
 }
 
 void save_model(const Model& model, const std::filesystem::path& file, const SaveOptions& options) {
-  if (model.source == nullptr) throw Error(ErrorKind::usage, "the model was not loaded from a file: there is nothing to save");
+  if (model.source == nullptr)
+    throw Error(ErrorKind::usage, "the model was not loaded from a file: there is nothing to save");
   onnx::ModelProto proto = model.source->proto;
   write_model_proto(proto, *model.source, file, options);
 }

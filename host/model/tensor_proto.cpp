@@ -75,9 +75,11 @@ Tensor view_or_copy(DataType type, const Shape& shape, std::span<const std::byte
 }
 
 template <class Field>
-void check_count(const Field& field, std::size_t expected, const Shape& shape, std::string_view list, const std::string& what) {
+void check_count(const Field& field, std::size_t expected, const Shape& shape, std::string_view list,
+                 const std::string& what) {
   if (static_cast<std::size_t>(field.size()) != expected)
-    fail(what, fmt::format("{} holds {} entries where the shape {} needs {}", list, field.size(), shape.text(), expected));
+    fail(what,
+         fmt::format("{} holds {} entries where the shape {} needs {}", list, field.size(), shape.text(), expected));
 }
 
 /// A typed list whose entries are the elements themselves.
@@ -102,22 +104,17 @@ Tensor from_typed_lists(DataType type, const Shape& shape, const onnx::TensorPro
                         const std::shared_ptr<void>& owner, const std::string& what) {
   const auto n = static_cast<std::size_t>(shape.elements());
   switch (type) {
-    case DataType::float32:
-      return from_list<float>(type, shape, proto.float_data(), n, "float_data", owner, what);
+    case DataType::float32: return from_list<float>(type, shape, proto.float_data(), n, "float_data", owner, what);
     case DataType::complex64:
       return from_list<float>(type, shape, proto.float_data(), 2 * n, "float_data", owner, what);
-    case DataType::float64:
-      return from_list<double>(type, shape, proto.double_data(), n, "double_data", owner, what);
+    case DataType::float64: return from_list<double>(type, shape, proto.double_data(), n, "double_data", owner, what);
     case DataType::complex128:
       return from_list<double>(type, shape, proto.double_data(), 2 * n, "double_data", owner, what);
-    case DataType::int64:
-      return from_list<std::int64_t>(type, shape, proto.int64_data(), n, "int64_data", owner, what);
+    case DataType::int64: return from_list<std::int64_t>(type, shape, proto.int64_data(), n, "int64_data", owner, what);
     case DataType::uint64:
       return from_list<std::uint64_t>(type, shape, proto.uint64_data(), n, "uint64_data", owner, what);
-    case DataType::uint32:
-      return narrowed<std::uint32_t>(type, shape, proto.uint64_data(), "uint64_data", what);
-    case DataType::int32:
-      return from_list<std::int32_t>(type, shape, proto.int32_data(), n, "int32_data", owner, what);
+    case DataType::uint32: return narrowed<std::uint32_t>(type, shape, proto.uint64_data(), "uint64_data", what);
+    case DataType::int32: return from_list<std::int32_t>(type, shape, proto.int32_data(), n, "int32_data", owner, what);
     case DataType::uint16:
     case DataType::int16:
     case DataType::float16:
@@ -163,9 +160,11 @@ std::uint64_t read_size(const std::string& text, std::string_view key, const std
 }
 
 /// The file `location` stands for, refused when it is anything but a file inside the model's own folder.
-std::filesystem::path locate(const std::filesystem::path& folder, const std::string& location, const std::string& what) {
+std::filesystem::path locate(const std::filesystem::path& folder, const std::string& location,
+                             const std::string& what) {
   const auto refuse = [&](std::string_view why) {
-    fail(what, fmt::format("its external data lies in '{}', {}; only files inside the model's folder are read", location, why));
+    fail(what, fmt::format("its external data lies in '{}', {}; only files inside the model's folder are read",
+                           location, why));
   };
   const std::filesystem::path relative(location);
   if (location.empty() || location.find('\0') != std::string::npos) refuse("which is no file name");
@@ -216,12 +215,14 @@ ExternalBytes external_bytes(const std::filesystem::path& folder, ExternalFiles&
   return {file, bytes.subspan(offset, length)};
 }
 
-Tensor read_tensor(const std::shared_ptr<ModelSource>& source, const onnx::TensorProto& proto, const std::string& what) {
+Tensor read_tensor(const std::shared_ptr<ModelSource>& source, const onnx::TensorProto& proto,
+                   const std::string& what) {
   const DataType type = read_type(proto.data_type(), what);
   const Shape shape = read_shape(proto.dims(), what);
   const auto elements = static_cast<std::size_t>(shape.elements());
   const std::size_t bytes = stored_bytes(type, elements);
-  if (proto.has_segment()) throw Error(ErrorKind::unsupported, fmt::format("{}: segmented tensors cannot be read", what));
+  if (proto.has_segment())
+    throw Error(ErrorKind::unsupported, fmt::format("{}: segmented tensors cannot be read", what));
   if (is_external(proto)) {
     const ExternalBytes external = external_bytes(source->folder, source->external_files, proto, bytes);
     return normalised(view_or_copy(type, shape, external.bytes, external.file));
@@ -229,7 +230,8 @@ Tensor read_tensor(const std::shared_ptr<ModelSource>& source, const onnx::Tenso
   if (proto.has_raw_data()) {
     const std::string& raw = proto.raw_data();
     if (raw.size() != bytes)
-      fail(what, fmt::format("raw_data holds {} bytes where {} {} needs {}", raw.size(), name_of(type), shape.text(), bytes));
+      fail(what,
+           fmt::format("raw_data holds {} bytes where {} {} needs {}", raw.size(), name_of(type), shape.text(), bytes));
     return normalised(view_or_copy(type, shape, std::as_bytes(std::span(raw.data(), raw.size())), source));
   }
   return normalised(from_typed_lists(type, shape, proto, source, what));
@@ -242,8 +244,8 @@ Tensor read_sparse_tensor(const std::shared_ptr<ModelSource>& source, const onnx
   const Tensor indices = read_tensor(source, proto.indices(), what + " (indices)");
   const Shape shape = read_shape(proto.dims(), what);
   if (shape.elements() > largest_dense)
-    throw Error(ErrorKind::unsupported, fmt::format("{}: a sparse tensor of shape {} is too large to be made dense", what,
-                                                    shape.text()));
+    throw Error(ErrorKind::unsupported,
+                fmt::format("{}: a sparse tensor of shape {} is too large to be made dense", what, shape.text()));
   const std::int64_t count = values.elements();
   const bool linear = indices.rank() == 1;
   const auto rank = static_cast<std::int64_t>(shape.rank());

@@ -1,5 +1,5 @@
-// TensorProto → Tensor. The elements are views of the protobuf message or of the mapped external file where the bytes can
-// be used as they are; packed and widened ones are copied out.
+// TensorProto → Tensor. The elements are views of the protobuf message or of the mapped external file where the bytes
+// can be used as they are; packed and widened ones are copied out.
 #pragma once
 
 #include <memory>

@@ -1,5 +1,5 @@
-// Topological order. Among nodes that are ready the one that stands first in the file goes first, so a sorted file stays
-// as it is.
+// Topological order. Among nodes that are ready the one that stands first in the file goes first, so a sorted file
+// stays as it is.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -13,7 +13,8 @@ namespace tare {
 namespace {
 
 /// Nodes that wait for each other, found by walking from one of them to a producer that has not run either.
-std::string describe_cycle(const Graph& graph, const std::vector<std::int32_t>& producer, const std::vector<int>& waiting) {
+std::string describe_cycle(const Graph& graph, const std::vector<std::int32_t>& producer,
+                           const std::vector<int>& waiting) {
   const auto blocker = [&](std::size_t n) {
     const auto waits_for = [&](ValueId value) {
       const std::int32_t p = value == absent ? -1 : producer[static_cast<std::size_t>(value)];
@@ -27,7 +28,8 @@ std::string describe_cycle(const Graph& graph, const std::vector<std::int32_t>& 
           if (const std::int32_t p = waits_for(capture); p >= 0) return static_cast<std::size_t>(p);
     return n;
   };
-  auto at = static_cast<std::size_t>(std::find_if(waiting.begin(), waiting.end(), [](int w) { return w > 0; }) - waiting.begin());
+  auto at = static_cast<std::size_t>(std::find_if(waiting.begin(), waiting.end(), [](int w) { return w > 0; }) -
+                                     waiting.begin());
   for (std::size_t step = 0; step < graph.nodes.size(); ++step) at = blocker(at);
   std::vector<std::string> names;
   for (std::size_t n = at; names.size() < 8; n = blocker(n)) {
@@ -63,7 +65,8 @@ void sort_topologically(Graph& graph) {
           if (--waiting[static_cast<std::size_t>(reader)] == 0) ready.push(static_cast<std::size_t>(reader));
   }
   if (order.size() != n)
-    throw Error(ErrorKind::model, fmt::format("the graph has a cycle: {} wait for each other", describe_cycle(graph, producer, waiting)));
+    throw Error(ErrorKind::model,
+                fmt::format("the graph has a cycle: {} wait for each other", describe_cycle(graph, producer, waiting)));
   if (std::is_sorted(order.begin(), order.end())) return;
   std::vector<Node> sorted;
   sorted.reserve(n);

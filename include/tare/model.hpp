@@ -1,6 +1,6 @@
-// ONNX models in and out. A Model is the graph that runs plus an opaque handle on the file it came from: export writes the
-// user's own nodes, names and metadata again, so what the graph cannot say (documentation, string tensors) is not lost.
-// Odd: constants of the graph point into the parsed file or a mapping of its external data; nothing is copied.
+// ONNX models in and out. A Model is the graph that runs plus an opaque handle on the file it came from: export writes
+// the user's own nodes, names and metadata again, so what the graph cannot say (documentation, string tensors) is not
+// lost. Odd: constants of the graph point into the parsed file or a mapping of its external data; nothing is copied.
 #pragma once
 
 #include <cstdint>
@@ -33,8 +33,8 @@ Tensor load_tensor(const std::filesystem::path& pb_file);
 void infer_types(Graph& graph);
 
 struct SaveOptions {
-  /// Put large tensors into a file beside the model, `m.data` for `m.onnx`. Done in any case when the model had external data or
-  /// would not fit into one ONNX file (2 GB).
+  /// Put large tensors into a file beside the model, `m.data` for `m.onnx`. Done in any case when the model had
+  /// external data or would not fit into one ONNX file (2 GB).
   bool external_data = false;
 };
 

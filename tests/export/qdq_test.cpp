@@ -26,7 +26,8 @@ TensorEncodings encodings_of(const std::string& tensor, int bitwidth, bool symme
   result.spec.channel_axis = axis;
   const double offset = symmetric ? -std::ldexp(1.0, bitwidth - 1) : -3;
   for (const double scale : scales)
-    result.encodings.push_back({scale * offset, scale * (offset + static_cast<double>(result.spec.steps())), scale, offset});
+    result.encodings.push_back(
+        {scale * offset, scale * (offset + static_cast<double>(result.spec.steps())), scale, offset});
   return result;
 }
 
@@ -87,10 +88,12 @@ TEST_F(Qdq, WithoutEncodingsTheModelStaysAsItWas) {
 }
 
 TEST_F(Qdq, ActivationsKeepTheirNames) {
-  const onnx::ModelProto result =
-      export_model(linear(), {{encodings_of("x", 8, false, {0.1}), encodings_of("h", 8, true, {0.2}), encodings_of("y", 8, false, {0.3})}});
-  EXPECT_THAT(operators(result), testing::ElementsAre("QuantizeLinear", "DequantizeLinear", "MatMul", "QuantizeLinear",
-                                                      "DequantizeLinear", "Relu", "QuantizeLinear", "DequantizeLinear"));
+  const onnx::ModelProto result = export_model(
+      linear(),
+      {{encodings_of("x", 8, false, {0.1}), encodings_of("h", 8, true, {0.2}), encodings_of("y", 8, false, {0.3})}});
+  EXPECT_THAT(operators(result),
+              testing::ElementsAre("QuantizeLinear", "DequantizeLinear", "MatMul", "QuantizeLinear", "DequantizeLinear",
+                                   "Relu", "QuantizeLinear", "DequantizeLinear"));
   EXPECT_EQ(result.graph().input(0).name(), "x");
   EXPECT_EQ(result.graph().output(0).name(), "y");
   EXPECT_EQ(producer(result, "y").op_type(), "DequantizeLinear");
@@ -147,7 +150,8 @@ TEST_F(Qdq, WideAndNarrowTypesRaiseTheOpset) {
   EXPECT_EQ(constant("x_zero_point").type(), DataType::uint16);
   EXPECT_EQ(export_model(linear(12), {{encodings_of("x", 8, false, {0.1})}}).opset_import(0).version(), 13);
   EXPECT_EQ(export_model(linear(), {{encodings_of("x", 8, false, {0.1})}}).opset_import(0).version(), 17);
-  result = export_model(linear(), {{encodings_of("w", 4, true, {1}, {}, SiteRole::parameter)}}, {.prequantize_constants = true});
+  result = export_model(linear(), {{encodings_of("w", 4, true, {1}, {}, SiteRole::parameter)}},
+                        {.prequantize_constants = true});
   EXPECT_EQ(constant("w_quantized").type(), DataType::int4);
   const auto codes = constant("w_quantized").span<std::int8_t>();
   EXPECT_THAT(std::vector<int>(codes.begin(), codes.end()), testing::ElementsAre(0, -1, 2, 7, -8, 0));
@@ -167,7 +171,8 @@ TEST_F(Qdq, BlocksHaveOneScaleEach) {
 }
 
 TEST_F(Qdq, WideBiasesBecomeIntegers) {
-  const onnx::ModelProto result = export_model(linear(), {{encodings_of("w", 32, true, {1e-6}, {}, SiteRole::parameter)}});
+  const onnx::ModelProto result =
+      export_model(linear(), {{encodings_of("w", 32, true, {1e-6}, {}, SiteRole::parameter)}});
   EXPECT_EQ(producer(result, "w").input_size(), 2);
   EXPECT_EQ(constant("w_quantized").data<std::int32_t>()[0], 500000);
   EXPECT_EQ(constant("w_quantized").data<std::int32_t>()[1], -1000000);
@@ -201,6 +206,8 @@ TEST_F(Qdq, OldNodesAreRewritten) {
   test::add_attribute(add_node(graph, "Clip", {"x"}, {"clipped"}), "max", onnx::AttributeProto::FLOAT).set_f(6);
   add_initializer<float>(graph, "scales", 1, {3}, {1, 1, 2});
   add_node(graph, "Upsample", {"x", "scales"}, {"up"});
+  test::add_attribute(add_node(graph, "Dropout", {"x"}, {"dropped", "mask"}), "ratio", onnx::AttributeProto::FLOAT)
+      .set_f(0.5f);
   const onnx::ModelProto result = export_model(model, {{encodings_of("x", 16, false, {0.1})}});
   EXPECT_EQ(producer(result, "squeezed").attribute_size(), 0);
   EXPECT_EQ(*constant(producer(result, "squeezed").input(1)).data<std::int64_t>(), 0);
@@ -211,6 +218,8 @@ TEST_F(Qdq, OldNodesAreRewritten) {
   EXPECT_EQ(producer(result, "last").attribute(0).i(), -1);
   EXPECT_EQ(producer(result, "clipped").input(1), "");
   EXPECT_EQ(*constant(producer(result, "clipped").input(2)).data<float>(), 6.0f);
+  EXPECT_EQ(producer(result, "dropped").output_size(), 1);
+  EXPECT_EQ(producer(result, "dropped").attribute_size(), 0);
   EXPECT_EQ(producer(result, "up").op_type(), "Resize");
   EXPECT_EQ(producer(result, "up").input(2), "scales");
 }

@@ -71,9 +71,12 @@ TEST_F(Hostile, Shapes) {
   expect_spoilt(with_dims({std::int64_t{1} << 50}), "raw_data holds 8 bytes");
   expect_spoilt(with_dims({0, std::int64_t{1} << 62}), "too large");
   expect_spoilt(with_dims(std::vector<std::int64_t>(13, 1)), "13 dimensions");
-  expect_spoilt([](auto&, onnx::GraphProto& graph) { graph.mutable_initializer(0)->set_data_type(99); }, "element type 99");
-  expect_spoilt([](auto&, onnx::GraphProto& graph) { graph.mutable_initializer(0)->set_data_type(0); }, "element type 0");
-  expect_spoilt([](auto&, onnx::GraphProto& graph) { graph.mutable_initializer(0)->clear_raw_data(); }, "float_data holds 0 entries");
+  expect_spoilt([](auto&, onnx::GraphProto& graph) { graph.mutable_initializer(0)->set_data_type(99); },
+                "element type 99");
+  expect_spoilt([](auto&, onnx::GraphProto& graph) { graph.mutable_initializer(0)->set_data_type(0); },
+                "element type 0");
+  expect_spoilt([](auto&, onnx::GraphProto& graph) { graph.mutable_initializer(0)->clear_raw_data(); },
+                "float_data holds 0 entries");
 }
 
 TEST_F(Hostile, SparseTensors) {
@@ -96,7 +99,8 @@ TEST_F(Hostile, Names) {
   expect_spoilt([](auto&, onnx::GraphProto& graph) { add_node(graph, "Neg", {"x"}, {"y"}); }, "'y' is defined twice");
   expect_spoilt([](auto&, onnx::GraphProto& graph) { add_node(graph, "Neg", {"x"}, {"w"}); }, "'w' is defined twice");
   expect_spoilt([](auto&, onnx::GraphProto& graph) { add_input(graph, "x", {1}); }, "'x' is defined twice");
-  expect_spoilt([](auto&, onnx::GraphProto& graph) { add_initializer<float>(graph, "w", 1, {1}, {0}); }, "defined twice");
+  expect_spoilt([](auto&, onnx::GraphProto& graph) { add_initializer<float>(graph, "w", 1, {1}, {0}); },
+                "defined twice");
   expect_spoilt([](auto&, onnx::GraphProto& graph) { add_initializer<float>(graph, "", 1, {1}, {0}); }, "no name");
   expect_spoilt([](auto&, onnx::GraphProto& graph) { graph.mutable_node(0)->set_input(1, "ghost"); },
                 "Add 'add' reads 'ghost', which no node");
@@ -104,9 +108,11 @@ TEST_F(Hostile, Names) {
   expect_spoilt([](auto&, onnx::GraphProto& graph) { graph.clear_output(); }, "no outputs");
   expect_spoilt([](auto&, onnx::GraphProto& graph) { graph.mutable_node(0)->clear_op_type(); }, "no operator");
   expect_spoilt([](onnx::ModelProto& model, auto&) { model.clear_opset_import(); }, "opset");
-  expect_spoilt([](onnx::ModelProto& model, auto&) { model.mutable_opset_import(0)->set_version(-3); }, "opset version -3");
+  expect_spoilt([](onnx::ModelProto& model, auto&) { model.mutable_opset_import(0)->set_version(-3); },
+                "opset version -3");
   expect_spoilt([](onnx::ModelProto& model, auto&) { model.mutable_graph()->Clear(); }, "no outputs");
-  expect_spoilt([](auto&, onnx::GraphProto& graph) { add_node(graph, "Constant", {}, {"k"}, "k"); }, "Constant 'k' has no value");
+  expect_spoilt([](auto&, onnx::GraphProto& graph) { add_node(graph, "Constant", {}, {"k"}, "k"); },
+                "Constant 'k' has no value");
   expect_spoilt([](auto&, onnx::GraphProto& graph) { add_node(graph, "Constant", {}, {}, "k"); }, "one output");
 }
 

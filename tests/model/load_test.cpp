@@ -1,4 +1,5 @@
-// What the loader makes of well-formed models: order, names, constants, bodies, functions, element types, external data.
+// What the loader makes of well-formed models: order, names, constants, bodies, functions, element types, external
+// data.
 #include "tare/model.hpp"
 
 #include <gmock/gmock.h>
@@ -74,7 +75,8 @@ TEST_F(Load, ConstantNodesBecomeConstants) {
     add_output(graph, name, {});
   }
   graph.mutable_output(1)->mutable_type()->mutable_tensor_type()->set_elem_type(7);
-  const auto attribute = [&](int node, const char* name, onnx::AttributeProto::AttributeType type) -> onnx::AttributeProto& {
+  const auto attribute = [&](int node, const char* name,
+                             onnx::AttributeProto::AttributeType type) -> onnx::AttributeProto& {
     return test::add_attribute(*graph.mutable_node(node), name, type);
   };
   attribute(0, "value_float", onnx::AttributeProto::FLOAT).set_f(1.5f);
@@ -97,8 +99,9 @@ TEST_F(Load, ConstantNodesBecomeConstants) {
   EXPECT_EQ(constant(loaded, "b").shape(), (Shape{1}));
   EXPECT_EQ(*constant(loaded, "c").data<float>(), 2.5f);
   EXPECT_EQ(*constant(loaded, "d").data<std::int64_t>(), -3);
-  EXPECT_THAT(std::vector<float>(constant(loaded, "e").span<float>().begin(), constant(loaded, "e").span<float>().end()),
-              testing::ElementsAre(0, 5, 6, 0));
+  EXPECT_THAT(
+      std::vector<float>(constant(loaded, "e").span<float>().begin(), constant(loaded, "e").span<float>().end()),
+      testing::ElementsAre(0, 5, 6, 0));
 }
 
 TEST_F(Load, StringConstantsStayNodesWhereTheyAreRead) {
@@ -107,7 +110,8 @@ TEST_F(Load, StringConstantsStayNodesWhereTheyAreRead) {
   add_input(graph, "x", {1});
   add_output(graph, "y", {1});
   add_node(graph, "Relu", {"x"}, {"y"}, "relu");
-  test::add_attribute(add_node(graph, "Constant", {}, {"s"}, "words"), "value_string", onnx::AttributeProto::STRING).set_s("hello");
+  test::add_attribute(add_node(graph, "Constant", {}, {"s"}, "words"), "value_string", onnx::AttributeProto::STRING)
+      .set_s("hello");
   const Graph loaded = load(model);
   ASSERT_EQ(loaded.nodes.size(), 2u);
   EXPECT_EQ(loaded.value(loaded.find("s")).type, DataType::string);
@@ -187,8 +191,9 @@ TEST_F(Load, BodiesListWhatTheyCapture) {
   EXPECT_EQ(leaf.graph->value(leaf.graph->outputs[0]).type, DataType::float32);
 }
 
-onnx::FunctionProto& add_function(onnx::ModelProto& model, const std::string& name, const std::vector<std::string>& inputs,
-                                  const std::vector<std::string>& outputs, std::int64_t opset = 13) {
+onnx::FunctionProto& add_function(onnx::ModelProto& model, const std::string& name,
+                                  const std::vector<std::string>& inputs, const std::vector<std::string>& outputs,
+                                  std::int64_t opset = 13) {
   onnx::FunctionProto& function = *model.add_functions();
   function.set_name(name);
   function.set_domain("mine");
@@ -230,7 +235,8 @@ TEST_F(Load, FunctionsAreInlined) {
   add_node(*outer.mutable_node(), "Neg", {"x"}, {"t"}, "neg");
   refer(add_call(*outer.mutable_node(), "Inner", {"t"}, {"u"}, "inner"), "slope", "steep", onnx::AttributeProto::FLOAT);
   add_node(*outer.mutable_node(), "Clip", {"u", "bias"}, {"y"}, "clip");
-  test::add_attribute(add_call(*graph.mutable_node(), "Outer", {"x"}, {"y", "same"}, "call"), "steep", onnx::AttributeProto::FLOAT)
+  test::add_attribute(add_call(*graph.mutable_node(), "Outer", {"x"}, {"y", "same"}, "call"), "steep",
+                      onnx::AttributeProto::FLOAT)
       .set_f(0.25f);
   const Graph loaded = load(model);
   EXPECT_THAT(node_names(loaded), testing::ElementsAre("call/neg", "call/inner/LeakyRelu_0", "call/clip", "call/x"));
@@ -249,7 +255,8 @@ TEST_F(Load, FunctionAttributeDefaultsHold) {
   add_input(graph, "x", {2});
   add_output(graph, "y", {2});
   onnx::FunctionProto& function = add_function(model, "F", {"a"}, {"b"});
-  refer(add_node(*function.mutable_node(), "LeakyRelu", {"a"}, {"b"}, "n"), "alpha", "slope", onnx::AttributeProto::FLOAT);
+  refer(add_node(*function.mutable_node(), "LeakyRelu", {"a"}, {"b"}, "n"), "alpha", "slope",
+        onnx::AttributeProto::FLOAT);
   add_call(*graph.mutable_node(), "F", {"x"}, {"y"}, "call");
   EXPECT_FALSE(load(model).nodes[0].has("alpha"));
   // attribute_proto (field 11) is newer than some ONNX headers: written by hand.
@@ -257,13 +264,15 @@ TEST_F(Load, FunctionAttributeDefaultsHold) {
   standard.set_name("slope");
   standard.set_type(onnx::AttributeProto::FLOAT);
   standard.set_f(0.75f);
-  function.MergeFromString("\x5a" + std::string(1, static_cast<char>(standard.ByteSizeLong())) + standard.SerializeAsString());
+  function.MergeFromString("\x5a" + std::string(1, static_cast<char>(standard.ByteSizeLong())) +
+                           standard.SerializeAsString());
   EXPECT_EQ(load(model).nodes[0].real("alpha"), 0.75f);
 }
 
 class ExternalData : public Load {
  protected:
-  onnx::ModelProto external(const std::string& location, const std::string& offset = "0", const std::string& length = "16") {
+  onnx::ModelProto external(const std::string& location, const std::string& offset = "0",
+                            const std::string& length = "16") {
     onnx::ModelProto model = test::empty_model();
     onnx::TensorProto& tensor = *model.mutable_graph()->add_initializer();
     test::set_tensor(tensor, "w", 1, {4});

@@ -55,7 +55,8 @@ inline onnx::ModelProto empty_model(std::int64_t opset = 17) {
 }
 
 /// A dimension of -1 is symbolic.
-inline void set_type(onnx::ValueInfoProto& info, const std::string& name, int type, const std::vector<std::int64_t>& dims) {
+inline void set_type(onnx::ValueInfoProto& info, const std::string& name, int type,
+                     const std::vector<std::int64_t>& dims) {
   info.set_name(name);
   onnx::TypeProto::Tensor& tensor = *info.mutable_type()->mutable_tensor_type();
   tensor.set_elem_type(type);
@@ -69,10 +70,12 @@ inline void set_type(onnx::ValueInfoProto& info, const std::string& name, int ty
   }
 }
 
-inline void add_input(onnx::GraphProto& graph, const std::string& name, const std::vector<std::int64_t>& dims, int type = 1) {
+inline void add_input(onnx::GraphProto& graph, const std::string& name, const std::vector<std::int64_t>& dims,
+                      int type = 1) {
   set_type(*graph.add_input(), name, type, dims);
 }
-inline void add_output(onnx::GraphProto& graph, const std::string& name, const std::vector<std::int64_t>& dims, int type = 1) {
+inline void add_output(onnx::GraphProto& graph, const std::string& name, const std::vector<std::int64_t>& dims,
+                       int type = 1) {
   set_type(*graph.add_output(), name, type, dims);
 }
 
@@ -106,7 +109,8 @@ inline void add_integers(onnx::NodeProto& node, const std::string& name, const s
   for (const std::int64_t value : values) attribute.add_ints(value);
 }
 
-inline void set_tensor(onnx::TensorProto& tensor, const std::string& name, int type, const std::vector<std::int64_t>& dims) {
+inline void set_tensor(onnx::TensorProto& tensor, const std::string& name, int type,
+                       const std::vector<std::int64_t>& dims) {
   tensor.set_name(name);
   tensor.set_data_type(type);
   for (const std::int64_t dim : dims) tensor.add_dims(dim);
