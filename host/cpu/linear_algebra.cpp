@@ -1,7 +1,310 @@
+// Einsum and Det.
+// Einsum contracts its operands pair by pair, left to right. A pair is packed as [batch, rows, inner] and [batch,
+// inner, columns] and multiplied; a label that only one operand has, and nobody after it, is summed while packing. Odd:
+// a label is an int. Letters are themselves; the dimensions of "..." are 256, 257, …, counted from the right.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <string>
+#include <vector>
+
 #include "cpu/operators.hpp"
+#include "cpu/vector.hpp"
 
 namespace tare::cpu {
+namespace {
 
-void register_linear_algebra(OperatorTable&) {}
+constexpr int ellipsis_base = 256;
+using Labels = std::vector<int>;
+
+bool contains(const Labels& labels, int label) {
+  return std::find(labels.begin(), labels.end(), label) != labels.end();
+}
+
+struct Equation {
+  std::vector<Labels> inputs;
+  Labels output;
+  std::map<int, std::int64_t> sizes;
+};
+
+/// `ellipsis`: how many dimensions "..." stands for here; a negative number asks for none.
+Labels parse_term(const Call& call, const std::string& term, std::int64_t ellipsis) {
+  Labels labels;
+  bool seen = false;
+  for (std::size_t i = 0; i < term.size(); ++i) {
+    if (term[i] == '.') {
+      if (term.compare(i, 3, "...") != 0 || seen) call.fail("a stray '.' in the equation");
+      seen = true;
+      for (std::int64_t k = ellipsis; k-- > 0;) labels.push_back(ellipsis_base + static_cast<int>(k));
+      i += 2;
+    } else if ((term[i] >= 'a' && term[i] <= 'z') || (term[i] >= 'A' && term[i] <= 'Z')) {
+      labels.push_back(term[i]);
+    } else {
+      call.fail(fmt::format("'{}' in the equation is no letter", term[i]));
+    }
+  }
+  return labels;
+}
+
+Equation parse(const Call& call) {
+  std::string text = call.node.text("equation");
+  std::erase(text, ' ');
+  const std::size_t arrow = text.find("->");
+  const std::string left = text.substr(0, arrow);
+  Equation equation;
+  std::int64_t widest = 0;
+  std::size_t begin = 0;
+  for (std::size_t i = 0;; ++i) {
+    const std::size_t end = std::min(left.find(',', begin), left.size());
+    const std::string term = left.substr(begin, end - begin);
+    const Shape& shape = call.input(i).shape();
+    const auto letters =
+        static_cast<std::int64_t>(std::count_if(term.begin(), term.end(), [](char c) { return c != '.'; }));
+    const std::int64_t ellipsis = static_cast<std::int64_t>(shape.rank()) - letters;
+    const bool has_ellipsis = term.find('.') != std::string::npos;
+    if (ellipsis < 0 || (ellipsis > 0 && !has_ellipsis))
+      call.fail(fmt::format("the term '{}' does not fit the shape {}", term, shape.text()));
+    widest = std::max(widest, ellipsis);
+    equation.inputs.push_back(parse_term(call, term, ellipsis));
+    for (std::size_t d = 0; d < shape.rank(); ++d) {
+      std::int64_t& size = equation.sizes.try_emplace(equation.inputs.back()[d], 1).first->second;
+      if (size != shape[d] && size != 1 && shape[d] != 1)
+        call.fail(
+            fmt::format("dimension {} of input {} is {}, but the same label is {} elsewhere", d, i, shape[d], size));
+      if (size == 1) size = shape[d];
+    }
+    if (end == left.size()) break;
+    begin = end + 1;
+  }
+  if (equation.inputs.size() != call.inputs.size())
+    call.fail(fmt::format("{} terms for {} inputs", equation.inputs.size(), call.inputs.size()));
+  if (arrow != std::string::npos) {
+    equation.output = parse_term(call, text.substr(arrow + 2), widest);
+    for (std::size_t i = 0; i < equation.output.size(); ++i)
+      if (!equation.sizes.contains(equation.output[i]) ||
+          std::find(equation.output.begin() + static_cast<std::ptrdiff_t>(i) + 1, equation.output.end(),
+                    equation.output[i]) != equation.output.end())
+        call.fail("the output of the equation repeats a label or names one that no input has");
+    return equation;
+  }
+  for (std::int64_t k = widest; k-- > 0;) equation.output.push_back(ellipsis_base + static_cast<int>(k));
+  std::map<int, int> uses;
+  for (const Labels& labels : equation.inputs)
+    for (const int label : labels) ++uses[label];
+  for (const auto& [label, count] : uses)
+    if (label < ellipsis_base && count == 1) equation.output.push_back(label);
+  return equation;
+}
+
+template <class T>
+struct Operand {
+  Labels labels;
+  std::vector<std::int64_t> dims;
+  std::vector<T> storage;
+  const T* data = nullptr;
+};
+
+/// The elements in the order of `kept`, summed over every other label. Repeated labels walk the diagonal; a dimension
+/// of 1 is repeated to the label's size.
+template <class T>
+std::vector<T> pack(const Device& device, const Operand<T>& operand, const Labels& kept,
+                    const std::map<int, std::int64_t>& sizes) {
+  struct Axis {
+    std::int64_t size, stride;
+  };
+  const auto axis_for = [&](int label) {
+    Axis axis{sizes.at(label), 0};
+    std::int64_t stride = 1;
+    for (std::size_t d = operand.labels.size(); d-- > 0;) {
+      if (operand.labels[d] == label && operand.dims[d] != 1) axis.stride += stride;
+      stride *= operand.dims[d];
+    }
+    return axis;
+  };
+  std::vector<Axis> outer, summed;
+  std::int64_t count = 1, terms = 1;
+  for (const int label : kept) {
+    outer.push_back(axis_for(label));
+    count *= outer.back().size;
+  }
+  Labels seen = kept;
+  for (const int label : operand.labels) {
+    if (contains(seen, label)) continue;
+    seen.push_back(label);
+    summed.push_back(axis_for(label));
+    terms *= summed.back().size;
+  }
+  const auto offset_of = [](const std::vector<Axis>& axes, std::int64_t index) {
+    std::int64_t offset = 0;
+    for (std::size_t i = axes.size(); i-- > 0;) {
+      offset += index % axes[i].size * axes[i].stride;
+      index /= axes[i].size;
+    }
+    return offset;
+  };
+  std::vector<T> packed(static_cast<std::size_t>(count));
+  // The last kept axis is the inner loop; the others are found by division once a run.
+  const Axis inner = outer.empty() ? Axis{1, 0} : outer.back();
+  if (!outer.empty()) outer.pop_back();
+  if (count == 0) return packed;
+  device.parallel(count / inner.size, std::max<std::int64_t>(1, 16384 / (inner.size * terms + 1)),
+                  [&](std::int64_t begin, std::int64_t end) {
+                    for (std::int64_t run = begin; run < end; ++run) {
+                      T* out = packed.data() + run * inner.size;
+                      const T* base = operand.data + offset_of(outer, run);
+                      for (std::int64_t t = 0; t < terms; ++t) {
+                        const T* in = base + offset_of(summed, t);
+                        for (std::int64_t i = 0; i < inner.size; ++i)
+                          out[i] = static_cast<T>(out[i] + in[i * inner.stride]);
+                      }
+                    }
+                  });
+  return packed;
+}
+
+template <class T>
+void multiply(const Device& device, const T* a, const T* b, T* c, std::int64_t batch, std::int64_t rows,
+              std::int64_t inner, std::int64_t columns) {
+  constexpr std::int64_t block = 16;
+  const std::int64_t blocks = (rows + block - 1) / block;
+  device.parallel(
+      batch * blocks, std::max<std::int64_t>(1, 16384 / (block * inner * columns + 1)),
+      [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t item = begin; item < end; ++item) {
+          const std::int64_t first = item % blocks * block;
+          const std::int64_t height = std::min(block, rows - first);
+          const T* x = a + (item / blocks * rows + first) * inner;
+          const T* y = b + item / blocks * inner * columns;
+          T* z = c + (item / blocks * rows + first) * columns;
+          if constexpr (std::is_same_v<T, float>) {
+            device.vector().matrix_product(x, y, z, static_cast<std::size_t>(height), static_cast<std::size_t>(inner),
+                                           static_cast<std::size_t>(columns));
+          } else {
+            std::fill_n(z, height * columns, T{0});
+            for (std::int64_t r = 0; r < height; ++r)
+              for (std::int64_t k = 0; k < inner; ++k)
+                for (std::int64_t n = 0; n < columns; ++n)
+                  z[r * columns + n] = static_cast<T>(z[r * columns + n] + x[r * inner + k] * y[k * columns + n]);
+          }
+        }
+      });
+}
+
+/// One pair: what `needed` (the output and the operands to come) does not mention is summed.
+template <class T>
+Operand<T> contract(const Device& device, const Operand<T>& a, const Operand<T>& b, const Labels& needed,
+                    const std::map<int, std::int64_t>& sizes) {
+  Labels batch, rows, inner, columns;
+  for (const int label : a.labels) {
+    Labels& group = contains(b.labels, label) ? (contains(needed, label) ? batch : inner) : rows;
+    if (!contains(group, label) && (&group != &rows || contains(needed, label))) group.push_back(label);
+  }
+  for (const int label : b.labels)
+    if (!contains(a.labels, label) && contains(needed, label) && !contains(columns, label)) columns.push_back(label);
+  const auto product = [&](const Labels& labels) {
+    std::int64_t n = 1;
+    for (const int label : labels) n *= sizes.at(label);
+    return n;
+  };
+  const auto joined = [](Labels first, const Labels& second, const Labels& third) {
+    first.insert(first.end(), second.begin(), second.end());
+    first.insert(first.end(), third.begin(), third.end());
+    return first;
+  };
+  const std::vector<T> left = pack(device, a, joined(batch, rows, inner), sizes);
+  const std::vector<T> right = pack(device, b, joined(batch, inner, columns), sizes);
+  Operand<T> result;
+  result.labels = joined(batch, rows, columns);
+  for (const int label : result.labels) result.dims.push_back(sizes.at(label));
+  result.storage.resize(static_cast<std::size_t>(product(result.labels)));
+  multiply(device, left.data(), right.data(), result.storage.data(), product(batch), product(rows), product(inner),
+           product(columns));
+  result.data = result.storage.data();
+  return result;
+}
+
+void einsum(Call& call) {
+  const Equation equation = parse(call);
+  Shape shape;
+  for (const int label : equation.output) shape.push_back(equation.sizes.at(label));
+  const DataType type = call.input(0).type();
+  Tensor& out = call.output(0, type, shape);
+  dispatch(type, call, [&]<class T>() {
+    if constexpr (std::is_same_v<T, bool>) {
+      call.fail("bool tensors cannot be summed");
+    } else {
+      const auto operand = [&](std::size_t i) {
+        const Tensor& tensor = call.input(i);
+        if (tensor.type() != type) call.fail("the inputs are of different types");
+        return Operand<T>{equation.inputs[i], {tensor.shape().begin(), tensor.shape().end()}, {}, tensor.data<T>()};
+      };
+      Operand<T> result = operand(0);
+      for (std::size_t i = 1; i < equation.inputs.size(); ++i) {
+        Labels needed = equation.output;
+        for (std::size_t k = i + 1; k < equation.inputs.size(); ++k)
+          needed.insert(needed.end(), equation.inputs[k].begin(), equation.inputs[k].end());
+        result = contract(call.device, result, operand(i), needed, equation.sizes);
+        result.data = result.storage.data();
+      }
+      const std::vector<T> values = pack(call.device, result, equation.output, equation.sizes);
+      std::copy(values.begin(), values.end(), out.mutable_data<T>());
+    }
+  });
+}
+
+/// By elimination with partial pivoting, in float64.
+double determinant(std::vector<double>& matrix, std::size_t n) {
+  double result = 1.0;
+  for (std::size_t k = 0; k < n; ++k) {
+    std::size_t pivot = k;
+    for (std::size_t r = k + 1; r < n; ++r)
+      if (std::abs(matrix[r * n + k]) > std::abs(matrix[pivot * n + k])) pivot = r;
+    const double value = matrix[pivot * n + k];
+    if (value == 0.0) return 0.0;
+    if (pivot != k) {
+      std::swap_ranges(matrix.begin() + static_cast<std::ptrdiff_t>(k * n),
+                       matrix.begin() + static_cast<std::ptrdiff_t>((k + 1) * n),
+                       matrix.begin() + static_cast<std::ptrdiff_t>(pivot * n));
+      result = -result;
+    }
+    result *= value;
+    for (std::size_t r = k + 1; r < n; ++r) {
+      const double factor = matrix[r * n + k] / value;
+      for (std::size_t c = k + 1; c < n; ++c) matrix[r * n + c] -= factor * matrix[k * n + c];
+    }
+  }
+  return result;
+}
+
+void det(Call& call) {
+  const Tensor& in = call.input(0);
+  const Shape& shape = in.shape();
+  if (shape.rank() < 2 || shape.back() != shape[shape.rank() - 2])
+    call.fail("takes square matrices, not the shape " + shape.text());
+  const auto n = static_cast<std::size_t>(shape.back());
+  Tensor& out = call.output(0, in.type(), Shape(shape.begin(), shape.end() - 2));
+  const auto run = [&]<class T>() {
+    std::vector<double> matrix(n * n);
+    for (std::int64_t b = 0; b < out.elements(); ++b) {
+      std::copy_n(in.data<T>() + b * static_cast<std::int64_t>(n * n), n * n, matrix.begin());
+      out.mutable_data<T>()[b] = static_cast<T>(determinant(matrix, n));
+    }
+  };
+  if (in.type() == DataType::float32)
+    run.template operator()<float>();
+  else if (in.type() == DataType::float64)
+    run.template operator()<double>();
+  else
+    call.fail("takes floating-point tensors, not " + std::string(name_of(in.type())));
+}
+
+}  // namespace
+
+void register_linear_algebra(OperatorTable& table) {
+  table.add("Einsum", einsum);
+  table.add("Det", det);
+}
 
 }  // namespace tare::cpu
