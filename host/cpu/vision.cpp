@@ -92,9 +92,9 @@ void max_unpool(Call& call) {
       if (shape[d] < inferred[d])
         call.fail(fmt::format("output_shape {} is smaller than {}", shape.text(), inferred.text()));
   }
-  // Indices count in the inferred shape, which lies in the corner of the output.
-  const std::int64_t limit = call.device.allocate(DataType::uint8, inferred).elements();
   Tensor& out = call.output(0, in.type(), shape);
+  // Indices count in the inferred shape, which lies in the corner of the output.
+  const std::int64_t limit = inferred.elements();
   dispatch(in.type(), call, [&]<class T>() {
     T* y = out.mutable_data<T>();
     std::fill_n(y, out.elements(), T{0});
