@@ -174,18 +174,36 @@ Tensor power(const Call& call, const Tensor& a, const Tensor& b) {
   }
 }
 
+/// `tensor` with ones appended until it reaches from `axis` to the end of a shape of this rank.
+Tensor with_trailing_ones(const Tensor& tensor, std::size_t rank, std::size_t axis) {
+  Shape shape = tensor.shape();
+  if (tensor.layout() != Layout::plain) return tensor;
+  while (shape.rank() + axis < rank) shape.push_back(1);
+  return tensor.reshaped(shape);
+}
+
 template <Combination combination>
 void binary(Call& call) {
   require_inputs(call, 2);
+  const Shape& shape = call.input(0).shape();
+  if (call.node.opset == 6 && call.node.has("axis")) {
+    // Before opset 7 the second operand stands at dimensions [axis, axis + its rank) of the first.
+    const std::size_t axis = axis_of(call, call.node.integer("axis"), shape.rank());
+    call.outputs[0] = combination(call, call.input(0), with_trailing_ones(call.input(1), shape.rank(), axis));
+    return;
+  }
   call.outputs[0] = combination(call, call.input(0), call.input(1));
 }
 
 void prelu_of(Call& call) {
   require_inputs(call, 2);
-  if (!(broadcast(call, call.input(0).shape(), call.input(1).shape()) == call.input(0).shape()))
-    call.fail("slope of shape " + call.input(1).shape().text() + " does not broadcast to " +
-              call.input(0).shape().text());
-  call.outputs[0] = prelu(call, call.input(0), call.input(1));
+  const Tensor& x = call.input(0);
+  // Before opset 7 the slope is one number or one a channel.
+  const bool by_channel = call.node.opset == 6 && call.input(1).rank() == 1 && x.rank() > 1;
+  const Tensor slope = by_channel ? with_trailing_ones(call.input(1), x.rank(), 1) : call.input(1);
+  if (!(broadcast(call, x.shape(), slope.shape()) == x.shape()))
+    call.fail("slope of shape " + slope.shape().text() + " does not broadcast to " + x.shape().text());
+  call.outputs[0] = prelu(call, x, slope);
 }
 
 template <Combination combination>
@@ -216,7 +234,7 @@ void mean_of(Call& call) {
 
 void register_binary(OperatorTable& table) {
   const auto add_operator = [&](std::string_view name, Function function) {
-    table.add(name, Operator{.function = function, .channels_last = true, .first_opset = 7});
+    table.add(name, Operator{.function = function, .channels_last = true, .first_opset = 6});
   };
   add_operator("Add", binary<add>);
   add_operator("Div", binary<divide>);
