@@ -5,111 +5,27 @@
 #include "model/graph_builder.hpp"
 
 #include <fmt/format.h>
-#include <google/protobuf/unknown_field_set.h>
 
 #include <algorithm>
-#include <set>
 #include <tuple>
 
+#include "model/proto_fields.hpp"
 #include "model/scope.hpp"
 #include "model/tensor_proto.hpp"
 
 namespace tare {
 namespace {
 
-using OpsetImports = std::map<std::string, std::int64_t>;
 constexpr int deepest_nesting = 100;                      // bodies and calls inside of each other
-constexpr std::size_t most_nodes = std::size_t{1} << 19;  // after inlining: functions can grow exponentially
-
-std::string domain_of(const std::string& domain) { return domain == "ai.onnx" ? std::string() : domain; }
+constexpr std::size_t most_nodes = std::size_t{1} << 17;  // that functions add: calls within calls grow exponentially
 
 [[noreturn]] void fail(const std::string& what) { throw Error(ErrorKind::model, what); }
-
-/// Fields that are newer than the installed ONNX headers arrive as unknown fields.
-std::string unknown_text(const google::protobuf::Message& message, int number) {
-  const google::protobuf::UnknownFieldSet& fields = message.GetReflection()->GetUnknownFields(message);
-  for (int i = 0; i < fields.field_count(); ++i)
-    if (fields.field(i).number() == number &&
-        fields.field(i).type() == google::protobuf::UnknownField::TYPE_LENGTH_DELIMITED)
-      return fields.field(i).length_delimited();
-  return {};
-}
-
-std::string text_field(const google::protobuf::Message& message, int number) {
-  const google::protobuf::FieldDescriptor* field = message.GetDescriptor()->FindFieldByNumber(number);
-  return field == nullptr ? unknown_text(message, number) : message.GetReflection()->GetString(message, field);
-}
-
-constexpr int node_overload = 8;
-constexpr int function_overload = 13;
-constexpr int function_attribute_defaults = 11;
-
-/// The attributes of a function that have a default value.
-std::vector<onnx::AttributeProto> attribute_defaults(const onnx::FunctionProto& function) {
-  std::vector<onnx::AttributeProto> result;
-  const google::protobuf::Reflection& reflection = *function.GetReflection();
-  if (const auto* field = function.GetDescriptor()->FindFieldByNumber(function_attribute_defaults)) {
-    for (int i = 0; i < reflection.FieldSize(function, field); ++i)
-      result.emplace_back().CopyFrom(reflection.GetRepeatedMessage(function, field, i));
-    return result;
-  }
-  const google::protobuf::UnknownFieldSet& fields = reflection.GetUnknownFields(function);
-  for (int i = 0; i < fields.field_count(); ++i)
-    if (fields.field(i).number() == function_attribute_defaults &&
-        fields.field(i).type() == google::protobuf::UnknownField::TYPE_LENGTH_DELIMITED &&
-        !result.emplace_back().ParseFromString(fields.field(i).length_delimited()))
-      fail(fmt::format("function '{}': a default attribute cannot be read", function.name()));
-  return result;
-}
-
-OpsetImports read_opsets(const google::protobuf::RepeatedPtrField<onnx::OperatorSetIdProto>& imports) {
-  OpsetImports result;
-  for (const onnx::OperatorSetIdProto& import : imports) {
-    if (import.version() < 1)
-      fail(fmt::format("the opset version {} of domain '{}' cannot be", import.version(), import.domain()));
-    result[domain_of(import.domain())] = import.version();
-  }
-  return result;
-}
-
-/// Old files do not say which field of an attribute is in use.
-onnx::AttributeProto::AttributeType type_of(const onnx::AttributeProto& attribute) {
-  if (attribute.type() != onnx::AttributeProto::UNDEFINED) return attribute.type();
-  if (attribute.has_f()) return onnx::AttributeProto::FLOAT;
-  if (attribute.has_i()) return onnx::AttributeProto::INT;
-  if (attribute.has_s()) return onnx::AttributeProto::STRING;
-  if (attribute.has_t()) return onnx::AttributeProto::TENSOR;
-  if (attribute.has_g()) return onnx::AttributeProto::GRAPH;
-  if (attribute.floats_size() > 0) return onnx::AttributeProto::FLOATS;
-  if (attribute.strings_size() > 0) return onnx::AttributeProto::STRINGS;
-  return onnx::AttributeProto::INTS;
-}
-
-bool holds_strings(const onnx::TensorProto& tensor) { return tensor.data_type() == onnx::TensorProto::STRING; }
-
-std::vector<std::string> strings_of(const onnx::TensorProto& tensor) {
-  return {tensor.string_data().begin(), tensor.string_data().end()};
-}
-
-/// Type and shape as declared; what is not a tensor (a sequence, a map) stays unknown.
-void declare(Value& value, const onnx::TypeProto& type) {
-  if (!type.has_tensor_type()) return;
-  const int element = type.tensor_type().elem_type();
-  if (element > 0 && element <= static_cast<int>(DataType::float4e2m1)) value.type = static_cast<DataType>(element);
-  if (!type.tensor_type().has_shape()) return;
-  const auto& dims = type.tensor_type().shape().dim();
-  if (dims.size() > static_cast<int>(Shape::max_rank)) return;
-  Shape shape;
-  for (const auto& dim : dims) shape.push_back(dim.has_dim_value() && dim.dim_value() >= 0 ? dim.dim_value() : -1);
-  value.shape = shape;
-}
 
 class Builder {
  public:
   explicit Builder(std::shared_ptr<ModelSource> source) : source_(std::move(source)) {
     for (const onnx::FunctionProto& function : source_->proto.functions()) {
-      const auto key =
-          std::tuple(domain_of(function.domain()), function.name(), text_field(function, function_overload));
+      const auto key = std::tuple(domain_of(function.domain()), function.name(), overload_of(function));
       if (!functions_
                .emplace(key, Function{&function, read_opsets(function.opset_import()), attribute_defaults(function)})
                .second)
@@ -250,11 +166,11 @@ class Builder {
       if (!node.name().empty()) reserved_.insert(scope.prefix + node.name());
     for (int i = 0; i < nodes.size(); ++i) {
       const onnx::NodeProto& proto = nodes[i];
-      if (++nodes_read_ > most_nodes)
+      if (!scope.prefix.empty() && ++nodes_inlined_ > most_nodes)
         throw Error(ErrorKind::unsupported,
                     fmt::format("the model has more than {} nodes once its functions are inlined", most_nodes));
       const std::string name = name_of_node(proto, i, scope);
-      const FunctionKey key{domain_of(proto.domain()), proto.op_type(), text_field(proto, node_overload)};
+      const FunctionKey key{domain_of(proto.domain()), proto.op_type(), overload_of(proto)};
       if (const auto function = functions_.find(key); function != functions_.end())
         inline_call(proto, name, function->second, scope);
       else if (proto.op_type() == "Constant" && domain_of(proto.domain()).empty())
@@ -459,7 +375,7 @@ class Builder {
   std::shared_ptr<ModelSource> source_;
   std::map<FunctionKey, Function> functions_;
   std::unordered_set<std::string> reserved_;
-  std::size_t nodes_read_ = 0;
+  std::size_t nodes_inlined_ = 0;
 };
 
 }  // namespace
