@@ -8,6 +8,7 @@ source=$(cd "$(dirname "$0")/.." && pwd)
 [ "$(id -u)" = 0 ] || { echo "fresh: needs root (debootstrap and chroot)" >&2; exit 1; }
 command -v debootstrap > /dev/null || { echo "fresh: install debootstrap" >&2; exit 1; }
 root=$(mktemp -d "${FRESH_FOLDER:-/var/tmp}/tare-fresh.XXXXXX")
+chmod 755 "$root"
 finish() {
   for folder in proc dev; do
     if mountpoint -q "$root/$folder"; then umount -l "$root/$folder" || { echo "fresh: $root/$folder is still mounted" >&2; exit 1; }; fi
