@@ -14,6 +14,7 @@ namespace tare::calib {
 namespace {
 
 constexpr std::size_t even_bins = 2048;
+constexpr double empty_probability = 1e-4;  // of an empty last bin, as AIMET and MXNet smooth it
 
 /// Counts of magnitudes in even bins over [0, largest], fractions where a bin straddles an edge.
 std::vector<double> magnitudes(const TensorStatistics& statistics, double largest) {
@@ -65,7 +66,7 @@ Range entropy_range(const TensorStatistics& statistics, const QuantizerSpec& spe
   for (std::size_t bins = levels; bins <= even_bins; ++bins) {
     const double last = counts[bins - 1];
     const double moved = last + total - sums[bins];  // the last kept bin with everything beyond
-    if (sums[bins] <= 0 || (last <= 0 && moved > 0)) continue;
+    if (sums[bins] <= 0) continue;
     // Σ p log p, then − Σ p log q level by level, both before normalisation.
     double divergence = logs[bins - 1] + (moved > 0 ? moved * std::log(moved) : 0.0);
     for (std::size_t level = 0; level < levels; ++level) {
@@ -74,9 +75,10 @@ Range entropy_range(const TensorStatistics& statistics, const QuantizerSpec& spe
       const double kept = sums[end] - sums[begin];
       const double bins_used = occupied[end] - occupied[begin];
       if (kept <= 0 || bins_used <= 0) continue;
-      const double reference = kept + (end == bins ? moved - last : 0.0);
+      const double reference = kept + (end == bins && last > 0 ? moved - last : 0.0);
       divergence -= reference * std::log(kept / bins_used);
     }
+    if (last <= 0 && moved > 0) divergence -= moved * std::log(empty_probability * sums[bins]);
     divergence = divergence / total + std::log(sums[bins] / total);
     if (divergence < best) {
       best = divergence;

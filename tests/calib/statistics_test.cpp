@@ -1,0 +1,170 @@
+// Statistics do not depend on order, chunking or sharding, and their files survive nothing but honest bytes.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include "tare/calibration.hpp"
+#include "tare/error.hpp"
+#include "tare/numerics.hpp"
+
+namespace tare {
+namespace {
+
+std::vector<float> values_with_everything() {
+  std::mt19937 random(1);
+  std::normal_distribution<float> normal;
+  std::vector<float> values(5000);
+  for (float& value : values) value = normal(random);
+  for (int i = 0; i < 40; ++i) values[static_cast<std::size_t>(i) * 7] = i % 2 == 0 ? 0.0f : -0.0f;
+  values[100] = std::numeric_limits<float>::quiet_NaN();
+  values[101] = std::numeric_limits<float>::infinity();
+  values[102] = -std::numeric_limits<float>::infinity();
+  values[103] = values[104] = values[4000] = 9;
+  values[106] = values[3001] = -8;
+  values[108] = 1e-42f;
+  return values;
+}
+
+class StatisticsFileTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = std::filesystem::temp_directory_path() / ("tare_statistics_" + std::to_string(getpid()));
+    std::filesystem::create_directories(folder_);
+  }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
+  std::string path(const std::string& name) const { return (folder_ / name).string(); }
+  static std::string bytes_of_file(const std::string& path) {
+    std::ifstream stream(path, std::ios::binary);
+    return {std::istreambuf_iterator<char>(stream), {}};
+  }
+  static void write(const std::string& path, const std::string& bytes) {
+    std::ofstream(path, std::ios::binary) << bytes;
+  }
+
+  static StatisticsFile example() {
+    StatisticsFile file;
+    file.fingerprint = {"0.1.0", "model-hash", "data-hash", "32", "weights-hash", false};
+    file.samples = 320;
+    file.tensors.push_back({"b", observe_values(values_with_everything())});
+    file.tensors.push_back({"a", {}});
+    file.tensors.push_back({"c", observe_values(std::vector<float>(10, 0.0f))});
+    return file;
+  }
+
+  std::filesystem::path folder_;
+};
+
+TEST(Statistics, CountEverythingExactly) {
+  const std::vector<float> values = values_with_everything();
+  const TensorStatistics statistics = observe_values(values);
+  EXPECT_EQ(statistics.count, 5000u);
+  EXPECT_EQ(statistics.nan_count, 1u);
+  EXPECT_EQ(statistics.nonfinite_count(), 3u);
+  EXPECT_EQ(statistics.zero_count, static_cast<std::uint64_t>(std::count(values.begin(), values.end(), 0.0f)));
+  EXPECT_EQ(statistics.max, 9);
+  EXPECT_EQ(statistics.max_count, 3u);
+  EXPECT_EQ(statistics.min_count, 2u);
+  std::uint64_t total = statistics.zero_count + statistics.nonfinite_count();
+  for (const auto& [bin, count] : statistics.bins) total += count;
+  EXPECT_EQ(total, statistics.count);
+}
+
+TEST(Statistics, OrderChunksAndShardsChangeNothing) {
+  std::vector<float> values = values_with_everything();
+  const TensorStatistics whole = observe_values(values);
+  std::mt19937 random(2);
+  for (const std::size_t chunk : {1u, 7u, 1000u, 5000u}) {
+    std::shuffle(values.begin(), values.end(), random);
+    TensorStatistics sum;
+    for (std::size_t begin = 0; begin < values.size(); begin += chunk)
+      sum.merge(observe_values(std::span(values).subspan(begin, std::min(chunk, values.size() - begin))));
+    EXPECT_EQ(sum, whole);
+    EXPECT_EQ(find_encoding(sum, {}), find_encoding(whole, {}));
+  }
+  EXPECT_EQ(find_encoding(whole, {}), find_encoding(whole, {}));
+}
+
+TEST(Statistics, TiedSitesShareTheirValues) {
+  const TensorStatistics a = observe_values(std::vector<float>{-1, 0, 2});
+  const TensorStatistics b = observe_values(std::vector<float>{-3, 1});
+  const std::vector<const TensorStatistics*> tied = {&a, &b};
+  EXPECT_EQ(merge_tied(tied), observe_values(std::vector<float>{-1, 0, 2, -3, 1}));
+}
+
+TEST(Statistics, WhatCannotBeMergedIsRefused) {
+  TensorStatistics a = observe_values(std::vector<float>{1, 2});
+  TensorStatistics extremes = a;
+  extremes.bins.clear();
+  EXPECT_THROW(a.merge(extremes), Error);
+  TensorStatistics ordered = a;
+  ordered.tf_enhanced.emplace();
+  EXPECT_THROW(a.merge(ordered), Error);
+}
+
+TEST_F(StatisticsFileTest, ComesBackTheSame) {
+  StatisticsFile file = example();
+  save_statistics(path("x.stats"), file);
+  StatisticsFile loaded = load_statistics(path("x.stats"));
+  std::sort(file.tensors.begin(), file.tensors.end(), [](const auto& a, const auto& b) { return a.tensor < b.tensor; });
+  EXPECT_EQ(loaded, file);
+  save_statistics(path("y.stats"), loaded);
+  EXPECT_EQ(bytes_of_file(path("x.stats")), bytes_of_file(path("y.stats")));
+  file.tensors[0].statistics.tf_enhanced.emplace();
+  EXPECT_THROW(save_statistics(path("z.stats"), file), Error);
+  EXPECT_THROW(load_statistics(path("missing.stats")), Error);
+}
+
+TEST_F(StatisticsFileTest, EveryTruncationAndEveryFlippedByteIsAnError) {
+  save_statistics(path("x.stats"), example());
+  const std::string bytes = bytes_of_file(path("x.stats"));
+  for (std::size_t size = 0; size < bytes.size(); size += size < 200 ? 1 : 97) {
+    write(path("cut.stats"), bytes.substr(0, size));
+    EXPECT_THROW(load_statistics(path("cut.stats")), Error) << size;
+  }
+  for (std::size_t i = 0; i < bytes.size(); i += i < 200 ? 1 : 97) {
+    std::string wrong = bytes;
+    wrong[i] = static_cast<char>(wrong[i] ^ 0x55);
+    write(path("wrong.stats"), wrong);
+    EXPECT_THROW(load_statistics(path("wrong.stats")), Error) << i;
+  }
+}
+
+TEST_F(StatisticsFileTest, ShardsAddUpInAnyOrder) {
+  StatisticsFile a = example();
+  StatisticsFile b = example();
+  b.fingerprint.data = "other-data";
+  StatisticsFile ab = a;
+  merge(ab, b);
+  StatisticsFile ba = b;
+  merge(ba, a);
+  EXPECT_EQ(ab, ba);
+  EXPECT_EQ(ab.samples, 640u);
+  b.fingerprint.batch_grouping = "16";
+  EXPECT_THROW(merge(a, b), Error);
+  b = example();
+  b.tensors.pop_back();
+  EXPECT_THROW(merge(a, b), Error);
+}
+
+TEST_F(StatisticsFileTest, FingerprintsGuardTheirUse) {
+  const Fingerprint stored = example().fingerprint;
+  Fingerprint current = stored;
+  EXPECT_NO_THROW(require_same_origin(stored, current, "x.stats"));
+  current.weight_encodings = "other";
+  EXPECT_THROW(require_same_origin(stored, current, "x.stats"), Error);
+  Fingerprint float_weights = stored;
+  float_weights.float_weights = true;
+  EXPECT_NO_THROW(require_same_origin(float_weights, current, "x.stats"));
+  current.model = "other";
+  EXPECT_THROW(require_same_origin(float_weights, current, "x.stats"), Error);
+}
+
+}  // namespace
+}  // namespace tare
