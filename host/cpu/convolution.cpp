@@ -82,8 +82,7 @@ void direct_transposed(const Call& call, const Problem& p, const Tensor& x, cons
 /// What one input shape needs, ready to run.
 struct Prepared {
   Shape output;
-  Layout source_layout;
-  Layout output_layout;
+  Layout layout;  ///< of the source as the program reads it, and of the output
   dnn::Program program;
   std::optional<dnn::Launch> launch;
   std::optional<dnn::Launch> reorder_source;
@@ -130,7 +129,7 @@ class ConvolutionKernel final : public Kernel {
       if (x.type() != DataType::float32 || x.rank() > 5 || x.elements() == 0 || w.elements() == 0 ||
           problem.output.elements() == 0)
         return run_direct(call, problem, x, w, bias, extra);
-      auto made = prepare(problem, x, w, bias.present());
+      auto made = prepare(problem, x, bias.present());
       if (!made) return run_direct(call, problem, x, w, bias, extra);
       prepared = &cache_.insert(std::move(*made));
     }
@@ -139,9 +138,7 @@ class ConvolutionKernel final : public Kernel {
   }
 
  private:
-  Tensor to_plain(const Tensor& tensor) const {
-    return tensor.layout() == Layout::plain ? tensor : dnn::with_layout(device_, tensor, Layout::plain);
-  }
+  Tensor to_plain(const Tensor& tensor) const { return dnn::with_layout(device_, tensor, Layout::plain); }
 
   void check_extra(const Call& call, const Shape& output, DataType type, std::span<const Tensor> extra) const {
     for (const Tensor& tensor : extra)
@@ -177,8 +174,7 @@ class ConvolutionKernel final : public Kernel {
   void run_direct(const Call& call, const Problem& p, const Tensor& x, const Tensor& w, const Tensor& bias,
                   std::span<const Tensor> extra) {
     check_extra(call, p.output, x.type(), extra);
-    if (x.layout() != Layout::plain && x.type() != DataType::float32) call.fail("channels_last is for float32 only");
-    const Tensor plain = x.elements() == 0 ? x : to_plain(x);
+    const Tensor plain = to_plain(x);
     Tensor y = device_.allocate(x.type(), p.output);
     const auto go = [&]<class T>() {
       const T* b = bias.present() ? bias.data<T>() : nullptr;
@@ -194,7 +190,7 @@ class ConvolutionKernel final : public Kernel {
     else
       call.fail(fmt::format("no convolution of {} tensors", name_of(x.type())));
     std::vector<Tensor> others;
-    for (const Tensor& tensor : extra) others.push_back(y.elements() == 0 ? tensor : to_plain(tensor));
+    for (const Tensor& tensor : extra) others.push_back(to_plain(tensor));
     apply_post_ops(call, post_ops_, y, others);
     call.outputs[0] = std::move(y);
   }
@@ -227,7 +223,7 @@ class ConvolutionKernel final : public Kernel {
     return dnn::convolution(device_, window, laid_out(input), weights_desc(p, true), bias, laid_out(output), post_ops);
   }
 
-  std::optional<Prepared> prepare(const Problem& p, const Tensor& x, const Tensor& w, bool has_bias) {
+  std::optional<Prepared> prepare(const Problem& p, const Tensor& x, bool has_bias) {
     Shape input = x.shape();
     Shape output = p.output;
     if (device_.reproducible()) input[0] = output[0] = 1;
@@ -249,9 +245,10 @@ class ConvolutionKernel final : public Kernel {
       }
     }
     if (!best) return std::nullopt;
-    Prepared prepared{p.output, layout, layout, std::move(*best), {}, {}, nullptr, {}, inside};
+    Prepared prepared{p.output, layout, std::move(*best), {}, {}, nullptr, {}, inside};
     if (!device_.reproducible()) prepared.launch.emplace(prepared.program);
-    if (x.layout() != layout) {
+    // One channel or one pixel: both orders are the same bytes.
+    if (x.layout() != layout && x.shape()[1] > 1 && p.input.elements() > 1) {
       const bool plain = x.layout() == Layout::plain;
       const dnn::Desc from = plain ? dnn::plain(x.shape()) : dnn::channels_last(x.shape());
       const dnn::Desc to = plain ? dnn::channels_last(x.shape()) : dnn::plain(x.shape());
@@ -264,7 +261,6 @@ class ConvolutionKernel final : public Kernel {
       prepared.packed = nullptr;
     else
       prepared.reorder_weights.emplace(dnn::reorder(device_, from, prepared.program.weights));
-    (void)w;
     return prepared;
   }
 
@@ -272,7 +268,7 @@ class ConvolutionKernel final : public Kernel {
                      std::span<const Tensor> extra) {
     Tensor source = x;
     if (prepared.reorder_source) {
-      source = device_.allocate(DataType::float32, x.shape(), prepared.source_layout);
+      source = device_.allocate(DataType::float32, x.shape(), prepared.layout);
       prepared.reorder_source->set(0, x.data());
       prepared.reorder_source->set(1, source.data());
       prepared.reorder_source->run(device_);
@@ -288,9 +284,8 @@ class ConvolutionKernel final : public Kernel {
     }
     std::array<Tensor, 4> laid_out;
     if (extra.size() > laid_out.size()) call.fail("more than four tensors in fused operations");
-    for (std::size_t i = 0; i < extra.size(); ++i)
-      laid_out[i] = dnn::with_layout(device_, extra[i], prepared.output_layout);
-    Tensor y = device_.allocate(DataType::float32, prepared.output, prepared.output_layout);
+    for (std::size_t i = 0; i < extra.size(); ++i) laid_out[i] = dnn::with_layout(device_, extra[i], prepared.layout);
+    Tensor y = device_.allocate(DataType::float32, prepared.output, prepared.layout);
 
     const auto bind = [&](dnn::Launch& launch, std::int64_t image) {
       const std::int64_t in = image * source.shape().elements(1, source.rank());

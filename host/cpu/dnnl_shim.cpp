@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <omp.h>
 
+#include <cstring>
 #include <mutex>
 
 namespace tare::cpu::dnn {
@@ -277,7 +278,28 @@ const void* PackedConstant::in(Device& device, const Desc& desc, const Desc& wan
 Tensor with_layout(Device& device, const Tensor& tensor, Layout layout) {
   if (tensor.layout() == layout) return tensor;
   Tensor result = device.allocate(tensor.type(), tensor.shape(), layout);
-  copy(device, describe(tensor), tensor.data(), describe(result), result.mutable_data());
+  if (tensor.elements() == 0) return result;
+  if (tensor.type() == DataType::float32 && tensor.rank() <= 5) {
+    copy(device, describe(tensor), tensor.data(), describe(result), result.mutable_data());
+    return result;
+  }
+  // Rows of one image become columns; which way round only decides what counts as a row.
+  const std::int64_t channels = tensor.shape()[1];
+  const std::int64_t spatial = tensor.shape().elements(2, tensor.rank());
+  const std::int64_t rows = layout == Layout::channels_last ? channels : spatial;
+  const std::int64_t columns = layout == Layout::channels_last ? spatial : channels;
+  const std::size_t size = size_of(tensor.type());
+  device.parallel(tensor.shape()[0] * columns, std::max<std::int64_t>(1, 16384 / rows),
+                  [&](std::int64_t begin, std::int64_t end) {
+                    for (std::int64_t i = begin; i < end; ++i) {
+                      const std::byte* in =
+                          tensor.data() + static_cast<std::size_t>(i / columns * rows * columns + i % columns) * size;
+                      std::byte* out = result.mutable_data() + static_cast<std::size_t>(i * rows) * size;
+                      for (std::int64_t r = 0; r < rows; ++r)
+                        std::memcpy(out + static_cast<std::size_t>(r) * size,
+                                    in + static_cast<std::size_t>(r * columns) * size, size);
+                    }
+                  });
   return result;
 }
 

@@ -115,7 +115,7 @@ class PackedConstant {
   std::list<std::pair<Desc, Tensor>> packed_;
 };
 
-/// float32 `tensor` of rank 3 to 5 in the other layout, or itself.
+/// `tensor` (rank >= 3) in the wanted layout: itself, or a copy.
 Tensor with_layout(Device& device, const Tensor& tensor, Layout layout);
 
 /// The last few values by key: shapes repeat from batch to batch, but need not be the same for ever.

@@ -1,7 +1,497 @@
-#include "cpu/operators.hpp"
+// RNN, GRU and LSTM with every attribute of ONNX. The inputs of all time steps go through one large product; a step is
+// then one product with the recurrent weights (two where GRU's reset comes first) and a loop over the gates. The
+// library's own cells are not used: they know neither clipping, coupled gates, other activations nor lengths. Odd:
+// running backwards, every sequence starts at its own last element, so rows of one step come from different times.
+#include <fmt/format.h>
+
+#include <array>
+#include <cmath>
+
+#include "cpu/dnnl_shim.hpp"
 
 namespace tare::cpu {
+namespace {
 
-void register_recurrent(OperatorTable&) {}
+enum class Cell { rnn, gru, lstm };
+
+struct Activation {
+  enum class Kind {
+    relu,
+    tanh,
+    sigmoid,
+    affine,
+    leaky_relu,
+    thresholded_relu,
+    scaled_tanh,
+    hard_sigmoid,
+    elu,
+    softsign,
+    softplus
+  };
+  Kind kind = Kind::tanh;
+  double alpha = 0;
+  double beta = 0;
+
+  template <class T>
+  T operator()(T x) const {
+    const T a = static_cast<T>(alpha);
+    const T b = static_cast<T>(beta);
+    switch (kind) {
+      case Kind::relu: return std::max(x, T(0));
+      case Kind::tanh: return std::tanh(x);
+      case Kind::sigmoid: return 1 / (1 + std::exp(-x));
+      case Kind::affine: return a * x + b;
+      case Kind::leaky_relu: return x >= 0 ? x : a * x;
+      case Kind::thresholded_relu: return x >= a ? x : T(0);
+      case Kind::scaled_tanh: return a * std::tanh(b * x);
+      case Kind::hard_sigmoid: return std::min(std::max(a * x + b, T(0)), T(1));
+      case Kind::elu: return x >= 0 ? x : a * std::expm1(x);
+      case Kind::softsign: return x / (1 + std::abs(x));
+      case Kind::softplus: return std::max(x, T(0)) + std::log1p(std::exp(-std::abs(x)));
+    }
+    return x;
+  }
+};
+
+struct ActivationName {
+  std::string_view name;  ///< lower case
+  Activation::Kind kind;
+  int parameters;  ///< how many of alpha, beta it takes
+  double alpha = 0;
+  double beta = 0;
+};
+
+constexpr ActivationName activation_names[] = {
+    {"relu", Activation::Kind::relu, 0},
+    {"tanh", Activation::Kind::tanh, 0},
+    {"sigmoid", Activation::Kind::sigmoid, 0},
+    {"affine", Activation::Kind::affine, 2, 1, 0},
+    {"leakyrelu", Activation::Kind::leaky_relu, 1, 0.01},
+    {"thresholdedrelu", Activation::Kind::thresholded_relu, 1, 1},
+    {"scaledtanh", Activation::Kind::scaled_tanh, 2, 1, 1},
+    {"hardsigmoid", Activation::Kind::hard_sigmoid, 2, 0.2, 0.5},
+    {"elu", Activation::Kind::elu, 1, 1},
+    {"softsign", Activation::Kind::softsign, 0},
+    {"softplus", Activation::Kind::softplus, 0},
+};
+
+/// All activations of all directions; alpha and beta are consumed by those that take them, in order.
+std::vector<Activation> activations_of(const Node& node, std::size_t directions,
+                                       std::span<const std::string_view> defaults) {
+  std::vector<std::string> names = node.texts("activations");
+  if (names.empty())
+    for (std::size_t d = 0; d < directions; ++d) names.insert(names.end(), defaults.begin(), defaults.end());
+  if (names.size() != directions * defaults.size())
+    throw Error(ErrorKind::model, fmt::format("{}: {} activations instead of {}", node.label(), names.size(),
+                                              directions * defaults.size()));
+  const std::vector<float> alphas = node.reals("activation_alpha");
+  const std::vector<float> betas = node.reals("activation_beta");
+  std::size_t alpha = 0;
+  std::size_t beta = 0;
+  std::vector<Activation> result;
+  for (std::string& name : names) {
+    for (char& letter : name)
+      if (letter >= 'A' && letter <= 'Z') letter = static_cast<char>(letter - 'A' + 'a');
+    const auto* const known = std::find_if(std::begin(activation_names), std::end(activation_names),
+                                           [&](const ActivationName& a) { return a.name == name; });
+    if (known == std::end(activation_names))
+      throw Error(ErrorKind::model, fmt::format("{}: activation '{}' is not known", node.label(), name));
+    Activation activation{known->kind, known->alpha, known->beta};
+    if (known->parameters > 0 && alpha < alphas.size()) activation.alpha = static_cast<double>(alphas[alpha++]);
+    if (known->parameters > 1 && beta < betas.size()) activation.beta = static_cast<double>(betas[beta++]);
+    result.push_back(activation);
+  }
+  return result;
+}
+
+struct Sizes {
+  std::int64_t steps;
+  std::int64_t batch;
+  std::int64_t input;
+  std::int64_t hidden;
+  std::int64_t gates;  ///< gates × hidden
+};
+
+/// out = in × transposed(weights), for weights of which some rows may be known before the run.
+class Product {
+ public:
+  /// `weights` is [rows, columns]; it is a constant when `constant`.
+  void prepare(Device& device, const Tensor& weights, bool constant, std::int64_t lines) {
+    const std::int64_t rows = weights.shape()[0];
+    const std::int64_t columns = weights.shape()[1];
+    if (constant && !packed_) packed_.emplace(weights);
+    constexpr int swapped[] = {1, 0};
+    const dnn::Desc given = dnn::permuted({columns, rows}, swapped);
+    auto program = dnn::matmul(device, dnn::plain({lines, columns}), constant ? dnn::any({columns, rows}) : given,
+                               dnn::none(), dnn::plain({lines, rows}), {});
+    if (!program) throw Error(ErrorKind::internal, "oneDNN has no matrix product of this shape");
+    data_ = constant ? packed_->in(device, given, program->weights) : weights.data();
+    launch_.emplace(*program);
+  }
+  void run(Device& device, const float* in, float* out) {
+    launch_->set(0, in);
+    launch_->set(1, data_);
+    launch_->set(2, out);
+    launch_->run(device);
+  }
+
+ private:
+  std::optional<dnn::PackedConstant> packed_;
+  std::optional<dnn::Launch> launch_;
+  const void* data_ = nullptr;
+};
+
+/// A product by plain loops: float64, and inputs without features.
+template <class T>
+void multiply(const T* in, const T* weights, std::int64_t lines, std::int64_t rows, std::int64_t columns, T* out) {
+  for (std::int64_t i = 0; i < lines; ++i)
+    for (std::int64_t j = 0; j < rows; ++j) {
+      T sum = 0;
+      for (std::int64_t k = 0; k < columns; ++k) sum += in[i * columns + k] * weights[j * columns + k];
+      out[i * rows + j] = sum;
+    }
+}
+
+class RecurrentKernel final : public Kernel {
+ public:
+  RecurrentKernel(const Compile& compile, Cell cell)
+      : node_(compile.node),
+        device_(compile.device),
+        cell_(cell),
+        batch_first_(node_.integer("layout", 0) != 0),
+        coupled_(node_.integer("input_forget", 0) != 0),
+        reset_after_(node_.integer("linear_before_reset", 0) != 0),
+        clip_(static_cast<double>(node_.real("clip", 0.0f))) {
+    const std::string direction = node_.text("direction", "forward");
+    if (direction != "forward" && direction != "reverse" && direction != "bidirectional")
+      throw Error(ErrorKind::model, fmt::format("{}: direction is '{}'", node_.label(), direction));
+    reverse_first_ = direction == "reverse";
+    directions_ = direction == "bidirectional" ? 2 : 1;
+    gates_ = cell_ == Cell::lstm ? 4 : cell_ == Cell::gru ? 3 : 1;
+    static constexpr std::string_view lstm[] = {"sigmoid", "tanh", "tanh"};
+    static constexpr std::string_view gru[] = {"sigmoid", "tanh"};
+    static constexpr std::string_view rnn[] = {"tanh"};
+    const std::span<const std::string_view> defaults = cell_ == Cell::lstm  ? std::span<const std::string_view>(lstm)
+                                                       : cell_ == Cell::gru ? std::span<const std::string_view>(gru)
+                                                                            : std::span<const std::string_view>(rnn);
+    per_direction_ = defaults.size();
+    activations_ = activations_of(node_, static_cast<std::size_t>(directions_), defaults);
+    const auto known = [&](std::size_t i) { return compile.constants.size() > i && compile.constants[i] != nullptr; };
+    constant_ = known(1) && known(2);
+    products_.resize(static_cast<std::size_t>(directions_));
+  }
+
+  void run(std::span<Tensor> inputs, std::span<Tensor> outputs) override {
+    Call call{node_, device_, inputs, outputs};
+    const Sizes sizes = check(call);
+    if (inputs[0].type() == DataType::float32)
+      run_as<float>(call, sizes);
+    else if (inputs[0].type() == DataType::float64)
+      run_as<double>(call, sizes);
+    else
+      call.fail(fmt::format("no recurrence over {} tensors", name_of(inputs[0].type())));
+  }
+
+ private:
+  struct Products {
+    Product input;
+    Product recurrent;
+    Product reset;  ///< GRU with the reset before the product: the rows of its last gate
+  };
+
+  bool split() const { return cell_ == Cell::gru && !reset_after_; }
+
+  Sizes check(const Call& call) const {
+    for (const std::size_t i : {0, 1, 2})
+      if (!call.has(i) || call.input(i).rank() != 3) call.fail("X, W and R of rank 3 are needed");
+    const Shape& x = call.input(0).shape();
+    const Shape& r = call.input(2).shape();
+    Sizes s{x[batch_first_ ? 1 : 0], x[batch_first_ ? 0 : 1], x[2], r[2], r[2] * gates_};
+    const auto want = [&](std::size_t i, const Shape& shape, std::string_view name) {
+      if (!call.has(i)) return;
+      if (!(call.input(i).shape() == shape))
+        call.fail(fmt::format("{} is {} instead of {}", name, call.input(i).shape().text(), shape.text()));
+      if (name != "sequence_lens" && call.input(i).type() != call.input(0).type())
+        call.fail(
+            fmt::format("{} is {}, but X is {}", name, name_of(call.input(i).type()), name_of(call.input(0).type())));
+    };
+    if (node_.has("hidden_size") && node_.integer("hidden_size") != s.hidden)
+      call.fail(fmt::format("hidden_size is {}, but R is {}", node_.integer("hidden_size"), r.text()));
+    want(1, {directions_, s.gates, s.input}, "W");
+    want(2, {directions_, s.gates, s.hidden}, "R");
+    want(3, {directions_, 2 * s.gates}, "B");
+    want(4, {s.batch}, "sequence_lens");
+    const Shape state = batch_first_ ? Shape{s.batch, directions_, s.hidden} : Shape{directions_, s.batch, s.hidden};
+    want(5, state, "initial_h");
+    if (cell_ == Cell::lstm) {
+      want(6, state, "initial_c");
+      want(7, {directions_, 3 * s.hidden}, "P");
+    }
+    return s;
+  }
+
+  std::vector<std::int64_t> lengths_of(const Call& call, const Sizes& s) const {
+    std::vector<std::int64_t> lengths(static_cast<std::size_t>(s.batch), s.steps);
+    if (!call.has(4)) return lengths;
+    if (call.input(4).type() != DataType::int32) call.fail("sequence_lens must be int32");
+    for (std::size_t b = 0; b < lengths.size(); ++b) {
+      lengths[b] = call.input(4).data<std::int32_t>()[b];
+      if (lengths[b] < 0 || lengths[b] > s.steps)
+        call.fail(fmt::format("a sequence of {} steps in an input of {}", lengths[b], s.steps));
+    }
+    return lengths;
+  }
+
+  /// [batch, n, …] to [n, batch, …], or back, by rows of `width` elements.
+  template <class T>
+  static void swap_leading(const T* in, std::int64_t first, std::int64_t second, std::int64_t width, T* out) {
+    for (std::int64_t i = 0; i < first; ++i)
+      for (std::int64_t j = 0; j < second; ++j)
+        std::copy_n(in + (i * second + j) * width, width, out + (j * first + i) * width);
+  }
+
+  template <class T>
+  Tensor state_of(const Call& call, std::size_t i, const Sizes& s) const {
+    Tensor state = device_.allocate(call.input(0).type(), {directions_, s.batch, s.hidden});
+    T* values = state.mutable_data<T>();
+    if (!call.has(i))
+      std::fill_n(values, state.elements(), T(0));
+    else if (batch_first_)
+      swap_leading(call.input(i).data<T>(), s.batch, directions_, s.hidden, values);
+    else
+      std::copy_n(call.input(i).data<T>(), state.elements(), values);
+    return state;
+  }
+
+  void prepare(const Call& call, const Sizes& s) {
+    const bool same = prepared_steps_ == s.steps && prepared_batch_ == s.batch;
+    if (same && constant_) return;
+    for (std::int64_t d = 0; d < directions_; ++d) {
+      // A slice that shares the storage of the whole tensor.
+      const auto rows = [&](std::size_t i, std::int64_t first, std::int64_t count) {
+        const Tensor& whole = call.input(i);
+        const std::int64_t columns = whole.shape()[2];
+        float* data = const_cast<float*>(whole.data<float>()) + (d * s.gates + first) * columns;
+        return Tensor(DataType::float32, {count, columns}, std::shared_ptr<void>(whole.storage(), data));
+      };
+      Products& p = products_[static_cast<std::size_t>(d)];
+      p.input.prepare(device_, rows(1, 0, s.gates), constant_, s.steps * s.batch);
+      p.recurrent.prepare(device_, rows(2, 0, split() ? 2 * s.hidden : s.gates), constant_, s.batch);
+      if (split()) p.reset.prepare(device_, rows(2, 2 * s.hidden, s.hidden), constant_, s.batch);
+    }
+    prepared_steps_ = s.steps;
+    prepared_batch_ = s.batch;
+  }
+
+  template <class T>
+  void run_as(Call& call, const Sizes& s) {
+    const DataType type = call.input(0).type();
+    const std::vector<std::int64_t> lengths = lengths_of(call, s);
+    const bool empty = s.steps * s.batch * s.hidden == 0;
+    const bool library = std::is_same_v<T, float> && !empty && s.input > 0;
+    if (library) prepare(call, s);
+
+    Tensor x = call.input(0);
+    if (batch_first_) {
+      x = device_.allocate(type, {s.steps, s.batch, s.input});
+      swap_leading(call.input(0).data<T>(), s.batch, s.steps, s.input, x.mutable_data<T>());
+    }
+    Tensor hidden = state_of<T>(call, 5, s);
+    Tensor cell = cell_ == Cell::lstm ? state_of<T>(call, 6, s) : Tensor();
+    Tensor y;
+    if (call.wants(0)) {
+      y = device_.allocate(type, {s.steps, directions_, s.batch, s.hidden});
+      std::fill_n(y.mutable_data<T>(), y.elements(), T(0));
+    }
+    Tensor gates = device_.allocate(type, {s.steps * s.batch, s.gates});
+    Tensor recurrent = device_.allocate(type, {s.batch, s.gates});
+    Tensor scratch = device_.allocate(type, {2, s.batch, s.hidden});
+
+    for (std::int64_t d = 0; d < directions_ && !empty; ++d) {
+      const T* w = call.input(1).data<T>() + d * s.gates * s.input;
+      const T* r = call.input(2).data<T>() + d * s.gates * s.hidden;
+      Products& products = products_[static_cast<std::size_t>(d)];
+      const auto product = [&](Product& fast, const T* in, const T* weights, std::int64_t lines, std::int64_t rows,
+                               std::int64_t columns, T* out) {
+        if constexpr (std::is_same_v<T, float>) {
+          if (library) return fast.run(device_, in, out);
+        }
+        multiply(in, weights, lines, rows, columns, out);
+      };
+      product(products.input, x.data<T>(), w, s.steps * s.batch, s.gates, s.input, gates.mutable_data<T>());
+      add_bias(call, s, d, gates.mutable_data<T>());
+
+      const bool reverse = d == 1 || reverse_first_;
+      T* h = hidden.mutable_data<T>() + d * s.batch * s.hidden;
+      T* c = cell.present() ? cell.mutable_data<T>() + d * s.batch * s.hidden : nullptr;
+      T* rec = recurrent.mutable_data<T>();
+      T* reset = scratch.mutable_data<T>();
+      T* reset_product = reset + s.batch * s.hidden;
+      const std::int64_t width = split() ? 2 * s.hidden : s.gates;
+      for (std::int64_t step = 0; step < s.steps; ++step) {
+        const auto gates_row = [&](std::int64_t b) -> T* {
+          const std::int64_t length = lengths[static_cast<std::size_t>(b)];
+          if (step >= length) return nullptr;
+          return gates.mutable_data<T>() + ((reverse ? length - 1 - step : step) * s.batch + b) * s.gates;
+        };
+        product(products.recurrent, h, r, s.batch, width, s.hidden, rec);
+        if (split()) {
+          for_rows(s, [&](std::int64_t b) {
+            const T* g = gates_row(b);
+            if (g != nullptr)
+              reset_gate(s, d, g, rec + b * width, h + b * s.hidden, reset + b * s.hidden);
+            else
+              std::fill_n(reset + b * s.hidden, s.hidden, T(0));
+          });
+          product(products.reset, reset, r + 2 * s.hidden * s.hidden, s.batch, s.hidden, s.hidden, reset_product);
+        }
+        for_rows(s, [&](std::int64_t b) {
+          const T* g = gates_row(b);
+          if (g == nullptr) return;
+          T* state = h + b * s.hidden;
+          if (cell_ == Cell::lstm)
+            lstm_row(call, s, d, g, rec + b * width, state, c + b * s.hidden);
+          else if (cell_ == Cell::gru)
+            gru_row(call, s, d, g, rec + b * width, reset_product + b * s.hidden, state);
+          else
+            for (std::int64_t j = 0; j < s.hidden; ++j) state[j] = activation(d, 0)(clipped(g[j] + rec[b * width + j]));
+          if (y.present()) {
+            const std::int64_t length = lengths[static_cast<std::size_t>(b)];
+            const std::int64_t t = reverse ? length - 1 - step : step;
+            std::copy_n(state, s.hidden, y.mutable_data<T>() + ((t * directions_ + d) * s.batch + b) * s.hidden);
+          }
+        });
+      }
+    }
+    give<T>(call, s, y, hidden, cell);
+  }
+
+  template <class T>
+  void give(Call& call, const Sizes& s, const Tensor& y, const Tensor& hidden, const Tensor& cell) {
+    const auto state = [&](std::size_t o, const Tensor& value) {
+      if (!call.wants(o)) return;
+      if (!batch_first_) {
+        call.outputs[o] = value;
+        return;
+      }
+      Tensor& out = call.output(o, value.type(), {s.batch, directions_, s.hidden});
+      swap_leading(value.data<T>(), directions_, s.batch, s.hidden, out.mutable_data<T>());
+    };
+    if (call.wants(0) && !batch_first_) {
+      call.outputs[0] = y;
+    } else if (call.wants(0)) {  // [steps, directions, batch, hidden] to [batch, steps, directions, hidden]
+      Tensor& out = call.output(0, y.type(), {s.batch, s.steps, directions_, s.hidden});
+      swap_leading(y.data<T>(), s.steps * directions_, s.batch, s.hidden, out.mutable_data<T>());
+    }
+    state(1, hidden);
+    if (cell_ == Cell::lstm) state(2, cell);
+  }
+
+  template <class Body>
+  void for_rows(const Sizes& s, Body&& body) const {
+    device_.parallel(s.batch, std::max<std::int64_t>(1, 1024 / s.gates), [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t b = begin; b < end; ++b) body(b);
+    });
+  }
+
+  /// Both biases go into the gates, but that of GRU's last recurrent product when the reset comes after it.
+  template <class T>
+  void add_bias(const Call& call, const Sizes& s, std::int64_t d, T* gates) const {
+    if (!call.has(3)) return;
+    const T* bias = call.input(3).data<T>() + d * 2 * s.gates;
+    std::vector<T> sum(bias, bias + s.gates);
+    const std::int64_t summed = cell_ == Cell::gru && reset_after_ ? 2 * s.hidden : s.gates;
+    for (std::int64_t j = 0; j < summed; ++j) sum[static_cast<std::size_t>(j)] += bias[s.gates + j];
+    device_.parallel(s.steps * s.batch, std::max<std::int64_t>(1, 8192 / s.gates),
+                     [&](std::int64_t begin, std::int64_t end) {
+                       for (std::int64_t i = begin; i < end; ++i)
+                         for (std::int64_t j = 0; j < s.gates; ++j)
+                           gates[i * s.gates + j] += sum[static_cast<std::size_t>(j)];
+                     });
+  }
+
+  const Activation& activation(std::int64_t d, std::size_t which) const {
+    return activations_[static_cast<std::size_t>(d) * per_direction_ + which];
+  }
+
+  template <class T>
+  T clipped(T x) const {
+    const T limit = static_cast<T>(clip_);
+    return clip_ > 0 ? std::min(std::max(x, -limit), limit) : x;
+  }
+
+  template <class T>
+  void reset_gate(const Sizes& s, std::int64_t d, const T* g, const T* rec, const T* h, T* out) const {
+    for (std::int64_t j = 0; j < s.hidden; ++j)
+      out[j] = activation(d, 0)(clipped(g[s.hidden + j] + rec[s.hidden + j])) * h[j];
+  }
+
+  template <class T>
+  void gru_row(const Call& call, const Sizes& s, std::int64_t d, const T* g, const T* rec, const T* reset_product,
+               T* h) const {
+    const std::int64_t n = s.hidden;
+    const T* late_bias =
+        reset_after_ && call.has(3) ? call.input(3).data<T>() + d * 2 * s.gates + s.gates + 2 * n : nullptr;
+    for (std::int64_t j = 0; j < n; ++j) {
+      const T z = activation(d, 0)(clipped(g[j] + rec[j]));
+      T candidate;
+      if (reset_after_) {
+        const T r = activation(d, 0)(clipped(g[n + j] + rec[n + j]));
+        candidate = g[2 * n + j] + r * (rec[2 * n + j] + (late_bias != nullptr ? late_bias[j] : T(0)));
+      } else {
+        candidate = g[2 * n + j] + reset_product[j];
+      }
+      h[j] = (1 - z) * activation(d, 1)(clipped(candidate)) + z * h[j];
+    }
+  }
+
+  template <class T>
+  void lstm_row(const Call& call, const Sizes& s, std::int64_t d, const T* g, const T* rec, T* h, T* c) const {
+    const std::int64_t n = s.hidden;
+    const T* peephole = call.has(7) ? call.input(7).data<T>() + d * 3 * n : nullptr;
+    const auto gate = [&](std::int64_t which, std::int64_t j) { return g[which * n + j] + rec[which * n + j]; };
+    const auto peek = [&](std::int64_t which, std::int64_t j, T state) {
+      return peephole != nullptr ? peephole[which * n + j] * state : T(0);
+    };
+    for (std::int64_t j = 0; j < n; ++j) {
+      const T in = activation(d, 0)(clipped(gate(0, j) + peek(0, j, c[j])));
+      const T forget = coupled_ ? 1 - in : activation(d, 0)(clipped(gate(2, j) + peek(2, j, c[j])));
+      const T candidate = activation(d, 1)(clipped(gate(3, j)));
+      c[j] = forget * c[j] + in * candidate;
+      const T out = activation(d, 0)(clipped(gate(1, j) + peek(1, j, c[j])));
+      h[j] = out * activation(d, 2)(c[j]);
+    }
+  }
+
+  const Node& node_;
+  Device& device_;
+  Cell cell_;
+  bool batch_first_;
+  bool coupled_;
+  bool reset_after_;
+  double clip_;
+  bool reverse_first_ = false;
+  bool constant_ = false;
+  std::int64_t directions_ = 1;
+  std::int64_t gates_ = 1;
+  std::size_t per_direction_ = 1;
+  std::vector<Activation> activations_;
+  std::vector<Products> products_;
+  std::int64_t prepared_steps_ = -1;
+  std::int64_t prepared_batch_ = -1;
+};
+
+template <Cell cell>
+std::unique_ptr<Kernel> make_recurrent(const Compile& compile) {
+  return std::make_unique<RecurrentKernel>(compile, cell);
+}
+
+}  // namespace
+
+void register_recurrent(OperatorTable& table) {
+  table.add("RNN", Operator{.factory = make_recurrent<Cell::rnn>, .first_opset = 7});
+  table.add("GRU", Operator{.factory = make_recurrent<Cell::gru>, .first_opset = 7});
+  table.add("LSTM", Operator{.factory = make_recurrent<Cell::lstm>, .first_opset = 7});
+}
 
 }  // namespace tare::cpu
