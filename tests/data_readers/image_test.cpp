@@ -18,7 +18,7 @@ using Pixel = std::array<int, 3>;  // red, green, blue
 
 std::string little(std::int64_t value, int width) {
   std::string bytes;
-  for (int i = 0; i < width; ++i) bytes += static_cast<char>((value >> (8 * i)) & 0xff);
+  for (int i = 0; i < width; ++i) bytes += static_cast<char>(i < 8 ? (value >> (8 * i)) & 0xff : 0);
   return bytes;
 }
 
