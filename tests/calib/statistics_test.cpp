@@ -1,6 +1,7 @@
 // Statistics do not depend on order, chunking or sharding, and their files survive nothing but honest bytes.
 #include <gtest/gtest.h>
 #include <unistd.h>
+#include <zlib.h>
 
 #include <algorithm>
 #include <cmath>
@@ -133,6 +134,31 @@ TEST_F(StatisticsFileTest, EveryTruncationAndEveryFlippedByteIsAnError) {
     wrong[i] = static_cast<char>(wrong[i] ^ 0x55);
     write(path("wrong.stats"), wrong);
     EXPECT_THROW(load_statistics(path("wrong.stats")), Error) << i;
+  }
+}
+
+TEST_F(StatisticsFileTest, ForgedContentsAreRefusedOrUsable) {
+  StatisticsFile file = example();
+  file.tensors[0].statistics = observe_values(std::vector<float>{-1e9f, -3, -1, 0, 1e-42f, 2, 70000});
+  save_statistics(path("x.stats"), file);
+  const std::string bytes = bytes_of_file(path("x.stats"));
+  std::mt19937 random(3);
+  for (int round = 0; round < 1500; ++round) {
+    std::string forged = bytes.substr(0, bytes.size() - 4);
+    const std::size_t at = 12 + random() % (forged.size() - 12);
+    forged[at] = static_cast<char>(round % 3 == 0 ? 0xff : random());
+    const uLong crc = crc32(0, reinterpret_cast<const Bytef*>(forged.data()), static_cast<uInt>(forged.size()));
+    for (int shift = 0; shift < 32; shift += 8) forged.push_back(static_cast<char>((crc >> shift) & 0xffu));
+    write(path("forged.stats"), forged);
+    try {
+      for (const NamedStatistics& named : load_statistics(path("forged.stats")).tensors)
+        for (const Scheme scheme : {Scheme::min_max, Scheme::sqnr, Scheme::percentile, Scheme::entropy}) {
+          SearchOptions options;
+          options.scheme = scheme;
+          EXPECT_GT(find_encoding(named.statistics, {}, options).scale, 0);
+        }
+    } catch (const Error&) {
+    }
   }
 }
 
