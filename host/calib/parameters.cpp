@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
+#include <exception>
 
 #include "calib/encoding.hpp"
 #include "tare/error.hpp"
@@ -109,10 +109,21 @@ TensorEncodings find_parameter_encodings(std::string_view name, const Tensor& we
                                          const SearchOptions& options) {
   const GroupedValues grouped = group_parameter(name, weights, spec);
   TensorEncodings encodings{std::string(name), SiteRole::parameter, spec, {}};
-  encodings.encodings.reserve(grouped.groups);
-  for (std::size_t group = 0; group < grouped.groups; ++group)
-    encodings.encodings.push_back(
-        find(std::span(grouped.values).subspan(group * grouped.size, grouped.size), spec, options));
+  encodings.encodings.resize(grouped.groups);
+  std::exception_ptr failure;  // none may leave a parallel loop
+  const std::int64_t groups = static_cast<std::int64_t>(grouped.groups);
+#pragma omp parallel for schedule(dynamic, 8)
+  for (std::int64_t group = 0; group < groups; ++group) {
+    try {
+      const std::size_t begin = static_cast<std::size_t>(group) * grouped.size;
+      encodings.encodings[static_cast<std::size_t>(group)] =
+          find(std::span(grouped.values).subspan(begin, grouped.size), spec, options);
+    } catch (...) {
+#pragma omp critical
+      failure = std::current_exception();
+    }
+  }
+  if (failure) std::rethrow_exception(failure);
   return encodings;
 }
 

@@ -289,6 +289,37 @@ TEST(Search, CandidatesAreDistinctAndHoldMinMax) {
   }
 }
 
+TEST(Parameters, EachChannelAndBlockIsSearchedOnItsOwnValues) {
+  std::vector<float> values = draw("laplace", 8, 64 * 96);
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] *= 1 + static_cast<float>(i / 96);
+  const Tensor weights = Tensor::of<float>({64, 96}, values);
+  QuantizerSpec spec = spec_of(4, true);
+  spec.channel_axis = 0;
+  for (const Scheme scheme :
+       {Scheme::min_max, Scheme::sqnr, Scheme::mse, Scheme::percentile, Scheme::entropy, Scheme::tf_enhanced}) {
+    const auto found = find_parameter_encodings("w", weights, spec, options_of(scheme)).encodings;
+    ASSERT_EQ(found.size(), 64u);
+    const std::vector<float> channel(values.begin() + 5 * 96, values.begin() + 6 * 96);
+    const Tensor alone = Tensor::of<float>({96}, channel);
+    EXPECT_EQ(find_parameter_encodings("w", alone, spec_of(4, true), options_of(scheme)).encodings[0], found[5]);
+    if (scheme != Scheme::mse) continue;
+    const Encoding whole = min_max_encoding(*std::min_element(channel.begin(), channel.end()),
+                                            *std::max_element(channel.begin(), channel.end()), spec);
+    EXPECT_LE(true_error(channel, found[5], spec), true_error(channel, whole, spec) * 1.0001);
+  }
+  spec.block_axis = 1;
+  spec.block_size = 32;
+  EXPECT_EQ(find_parameter_encodings("w", weights, spec, {}).encodings.size(), 64u * 3);
+  spec.block_size = 36;
+  EXPECT_THROW(find_parameter_encodings("w", weights, spec, {}), Error);
+  spec = spec_of(4, true);
+  spec.channel_axis = 2;
+  EXPECT_THROW(find_parameter_encodings("w", weights, spec, {}), Error);
+  spec = spec_of(40, true);
+  EXPECT_THROW(find_parameter_encodings("w", weights, spec, {}), Error);
+  EXPECT_EQ(find_parameter_encodings("w", Tensor::of<float>({0}, {}), QuantizerSpec{}, {}).encodings.size(), 1u);
+}
+
 TEST(Sentinels, MasksAreFoundAndClampedBelowTheBulk) {
   std::vector<float> scores = draw("normal", 4, 10000);
   EXPECT_FALSE(find_sentinels(observe_values(scores)));
