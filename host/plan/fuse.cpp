@@ -1,0 +1,164 @@
+#include "plan/fuse.hpp"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <optional>
+
+namespace tare {
+namespace {
+
+bool is(const Node& node, std::string_view type) { return node.domain.empty() && node.op_type == type; }
+bool is_product(const Node& node) {
+  return (node.domain.empty() || node.domain == "tare") &&
+         (node.op_type == "Conv" || node.op_type == "Gemm" || node.op_type == "MatMul");
+}
+
+class Fuser {
+ public:
+  Fuser(Graph graph, const std::vector<bool>& visible, const Backend& backend)
+      : graph_(std::move(graph)), backend_(backend), readers_(consumers(graph_)), kept_(visible), removed_(graph_.nodes.size(), false) {
+    for (const ValueId output : graph_.outputs) kept_[static_cast<std::size_t>(output)] = true;
+  }
+
+  Graph run() {
+    for (std::size_t n = 0; n < graph_.nodes.size(); ++n) {
+      if (removed_[n]) continue;
+      fold_batch_normalization(n);
+      while (absorb_activation(n)) {
+      }
+    }
+    std::size_t n = 0;
+    std::erase_if(graph_.nodes, [&](const Node&) { return removed_[n++]; });
+    return std::move(graph_);
+  }
+
+ private:
+  /// The one reader of a node's only output, when that output may disappear.
+  std::optional<std::size_t> only_reader(const Node& node) const {
+    for (std::size_t i = 1; i < node.outputs.size(); ++i)
+      if (node.outputs[i] != absent) return std::nullopt;
+    const auto output = static_cast<std::size_t>(node.outputs[0]);
+    if (kept_[output] || readers_[output].size() != 1) return std::nullopt;
+    return static_cast<std::size_t>(readers_[output][0]);
+  }
+
+  const Tensor* float_constant(const Node& node, std::size_t i, std::int64_t elements) const {
+    const Tensor* constant = i < node.inputs.size() && node.inputs[i] != absent ? graph_.constant(node.inputs[i]) : nullptr;
+    const bool fits = constant != nullptr && constant->type() == DataType::float32 && constant->elements() == elements;
+    return fits ? constant : nullptr;
+  }
+
+  ValueId add_constant(const std::string& name, Tensor tensor) {
+    const ValueId id = graph_.add_value({name, tensor.type(), tensor.shape()});
+    graph_.constants.emplace(id, std::move(tensor));
+    readers_.emplace_back();
+    kept_.push_back(false);
+    return id;
+  }
+
+  /// y = (conv(x, w) + b - mean) * scale / sqrt(variance + epsilon) + shift is again a convolution.
+  void fold_batch_normalization(std::size_t n) {
+    if (!is(graph_.nodes[n], "Conv")) return;
+    const auto reader = only_reader(graph_.nodes[n]);
+    if (!reader || !is(graph_.nodes[*reader], "BatchNormalization")) return;
+    Node& conv = graph_.nodes[n];
+    const Node& norm = graph_.nodes[*reader];
+    if (norm.inputs[0] != conv.outputs[0] || norm.integer("training_mode", 0) != 0 || conv.inputs.size() < 2) return;
+    for (std::size_t i = 1; i < norm.outputs.size(); ++i)
+      if (norm.outputs[i] != absent) return;
+    const Tensor* weight = graph_.constant(conv.inputs[1]);
+    if (weight == nullptr || weight->type() != DataType::float32 || weight->rank() < 3) return;
+    const std::int64_t channels = weight->shape()[0];
+    const bool has_bias = conv.inputs.size() > 2 && conv.inputs[2] != absent;
+    const Tensor* bias = has_bias ? float_constant(conv, 2, channels) : nullptr;
+    const Tensor* scale = float_constant(norm, 1, channels);
+    const Tensor* shift = float_constant(norm, 2, channels);
+    const Tensor* mean = float_constant(norm, 3, channels);
+    const Tensor* variance = float_constant(norm, 4, channels);
+    if ((has_bias && bias == nullptr) || scale == nullptr || shift == nullptr || mean == nullptr || variance == nullptr) return;
+
+    Tensor new_weight = Tensor::host(DataType::float32, weight->shape());
+    Tensor new_bias = Tensor::host(DataType::float32, {channels});
+    const double epsilon = static_cast<double>(norm.real("epsilon", 1e-5f));
+    const std::int64_t row = channels == 0 ? 0 : weight->elements() / channels;
+    for (std::int64_t c = 0; c < channels; ++c) {
+      const auto at = [c](const Tensor* t) { return static_cast<double>(t->data<float>()[c]); };
+      const double factor = at(scale) / std::sqrt(at(variance) + epsilon);
+      for (std::int64_t i = c * row; i < (c + 1) * row; ++i)
+        new_weight.mutable_data<float>()[i] = static_cast<float>(static_cast<double>(weight->data<float>()[i]) * factor);
+      const double before = bias != nullptr ? at(bias) : 0.0;
+      new_bias.mutable_data<float>()[c] = static_cast<float>((before - at(mean)) * factor + at(shift));
+    }
+    const std::string stem = conv.name;
+    const ValueId output = norm.outputs[0];
+    removed_[*reader] = true;
+    const ValueId weight_id = add_constant(stem + "/folded_weight", std::move(new_weight));
+    const ValueId bias_id = add_constant(stem + "/folded_bias", std::move(new_bias));
+    conv.inputs.resize(3, absent);
+    conv.inputs[1] = weight_id;
+    conv.inputs[2] = bias_id;
+    conv.outputs[0] = output;
+  }
+
+  std::optional<float> scalar(const Node& node, std::size_t i) const {
+    const Tensor* constant = float_constant(node, i, 1);
+    return constant != nullptr ? std::optional(*constant->data<float>()) : std::nullopt;
+  }
+
+  /// The post-op that an activation node is, or nothing.
+  std::optional<std::string> post_op(const Node& node) const {
+    if (!node.domain.empty()) return std::nullopt;
+    if (node.op_type == "Relu") return "relu";
+    if (node.op_type == "Sigmoid") return "sigmoid";
+    if (node.op_type == "Tanh") return "tanh";
+    if (node.op_type == "HardSwish") return "hard_swish";
+    if (node.op_type == "HardSigmoid")
+      return fmt::format("hard_sigmoid:{}:{}", node.real("alpha", 0.2f), node.real("beta", 0.5f));
+    if (node.op_type == "LeakyRelu" && node.real("alpha", 0.01f) > 0)
+      return fmt::format("leaky_relu:{}", node.real("alpha", 0.01f));
+    if (node.op_type == "Clip") {
+      constexpr float infinity = std::numeric_limits<float>::infinity();
+      if (node.opset < 11) return fmt::format("clip:{}:{}", node.real("min", -infinity), node.real("max", infinity));
+      const bool has_min = node.inputs.size() > 1 && node.inputs[1] != absent;
+      const bool has_max = node.inputs.size() > 2 && node.inputs[2] != absent;
+      const auto low = has_min ? scalar(node, 1) : std::optional(-infinity);
+      const auto high = has_max ? scalar(node, 2) : std::optional(infinity);
+      if (low && high && *low <= *high) return fmt::format("clip:{}:{}", *low, *high);
+    }
+    return std::nullopt;
+  }
+
+  bool absorb_activation(std::size_t n) {
+    if (!is_product(graph_.nodes[n])) return false;
+    const auto reader = only_reader(graph_.nodes[n]);
+    if (!reader || graph_.nodes[*reader].inputs[0] != graph_.nodes[n].outputs[0]) return false;
+    const auto word = post_op(graph_.nodes[*reader]);
+    if (!word) return false;
+    Node fused = graph_.nodes[n];
+    fused.domain = "tare";
+    std::vector<std::string> words = fused.texts("post_ops");
+    words.push_back(*word);
+    fused.attributes.insert_or_assign("post_ops", words);
+    if (fused.op_type != "MatMul") fused.inputs.resize(std::max<std::size_t>(fused.inputs.size(), 3), absent);
+    fused.outputs = {graph_.nodes[*reader].outputs[0]};
+    if (!backend_.unsupported(graph_, fused).empty()) return false;
+    graph_.nodes[n] = std::move(fused);
+    removed_[*reader] = true;
+    return true;
+  }
+
+  Graph graph_;
+  const Backend& backend_;
+  std::vector<std::vector<std::int32_t>> readers_;
+  std::vector<bool> kept_;
+  std::vector<bool> removed_;
+};
+
+}  // namespace
+
+Graph fuse(Graph graph, const std::vector<bool>& visible, const Backend& backend) {
+  return Fuser(std::move(graph), visible, backend).run();
+}
+
+}  // namespace tare

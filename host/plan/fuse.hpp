@@ -1,0 +1,16 @@
+// Joins operators whose intermediate tensor nobody asked for: a batch normalization into the weights of its convolution,
+// an activation into the product or convolution before it (as "post_ops" of an internal tare::Conv, see host/cpu/fused.cpp).
+#pragma once
+
+#include <vector>
+
+#include "tare/backend.hpp"
+#include "tare/graph.hpp"
+
+namespace tare {
+
+/// `visible[value]`: observed or quantized in this run, so it must keep existing as it is. Value ids stay the same.
+/// Only what `backend` can run is made.
+Graph fuse(Graph graph, const std::vector<bool>& visible, const Backend& backend);
+
+}  // namespace tare

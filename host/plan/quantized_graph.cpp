@@ -1,0 +1,99 @@
+#include "plan/quantized_graph.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <unordered_map>
+
+#include "plan/ops.hpp"
+
+namespace tare {
+namespace {
+
+class Builder {
+ public:
+  Builder(const Graph& graph, Backend& backend, Rounding rounding) : backend_(backend), rounding_(rounding) {
+    result_.graph = graph;
+    result_.site_of_value.assign(graph.values.size(), -1);
+    for (std::size_t v = 0; v < graph.values.size(); ++v) by_name_.emplace(graph.values[v].name, static_cast<ValueId>(v));
+    for (const Op& op : collect_ops(graph, {}))
+      for (const Parameter& parameter : op.parameters) parameters_.emplace(parameter.value, parameter);
+  }
+
+  void add(TensorEncodings tensor) {
+    if (tensor.encodings.empty() && tensor.spec.format == NumberFormat::integer) return;
+    if (tensor.spec.format == NumberFormat::integer && tensor.spec.bitwidth > 16) return;
+    const auto it = by_name_.find(tensor.tensor);
+    if (it == by_name_.end()) {
+      unknown_.push_back(tensor.tensor);
+      return;
+    }
+    const ValueId value = it->second;
+    if (const Tensor* constant = result_.graph.constant(value)) {
+      if (!is_quantizable(constant->type())) return;
+      complete_axes(value, *constant, tensor);
+      check_count(*constant, tensor);
+      result_.graph.constants.insert_or_assign(
+          value, backend_.download(backend_.quantize_dequantize(backend_.upload(*constant), tensor, rounding_)));
+      return;
+    }
+    result_.site_of_value[static_cast<std::size_t>(value)] = static_cast<std::int32_t>(result_.sites.size());
+    result_.sites.push_back(std::move(tensor));
+  }
+
+  QuantizedGraph finish() {
+    if (!unknown_.empty()) {
+      const std::size_t shown = std::min<std::size_t>(unknown_.size(), 5);
+      throw Error(ErrorKind::model,
+                  fmt::format("{} encodings name tensors that the model does not have: {}{}; were they made for another model?",
+                              unknown_.size(), fmt::join(unknown_.begin(), unknown_.begin() + static_cast<std::ptrdiff_t>(shown), ", "),
+                              shown < unknown_.size() ? ", …" : ""));
+    }
+    return std::move(result_);
+  }
+
+ private:
+  void complete_axes(ValueId value, const Tensor& constant, TensorEncodings& tensor) const {
+    if (tensor.encodings.size() <= 1 || tensor.spec.channel_axis || constant.rank() == 0) return;
+    const auto it = parameters_.find(value);
+    if (it != parameters_.end()) {
+      tensor.spec.channel_axis = it->second.channel_axis;
+      if (tensor.spec.block_size > 0) tensor.spec.block_axis = it->second.block_axis;
+    } else if (constant.rank() == 1) {
+      tensor.spec.channel_axis = 0;
+    }
+  }
+  static void check_count(const Tensor& constant, const TensorEncodings& tensor) {
+    if (tensor.encodings.size() <= 1) return;
+    std::int64_t expected = 1;
+    if (tensor.spec.channel_axis) expected = constant.shape()[static_cast<std::size_t>(*tensor.spec.channel_axis)];
+    if (tensor.spec.block_axis && tensor.spec.block_size > 0)
+      expected *= constant.shape()[static_cast<std::size_t>(*tensor.spec.block_axis)] / tensor.spec.block_size;
+    if (expected != static_cast<std::int64_t>(tensor.encodings.size()))
+      throw Error(ErrorKind::model, fmt::format("encodings of '{}': {} given, its shape {} takes {}", tensor.tensor,
+                                                tensor.encodings.size(), constant.shape().text(), expected));
+  }
+
+  Backend& backend_;
+  Rounding rounding_;
+  QuantizedGraph result_;
+  std::unordered_map<std::string, ValueId> by_name_;
+  std::unordered_map<ValueId, Parameter> parameters_;
+  std::vector<std::string> unknown_;
+};
+
+}  // namespace
+
+std::vector<bool> QuantizedGraph::visible() const {
+  std::vector<bool> result(site_of_value.size());
+  for (std::size_t v = 0; v < result.size(); ++v) result[v] = site_of_value[v] >= 0;
+  return result;
+}
+
+QuantizedGraph quantize_constants(const Graph& graph, const EncodingSet& encodings, Backend& backend, Rounding rounding) {
+  Builder builder(graph, backend, rounding);
+  for (const TensorEncodings& tensor : encodings.tensors) builder.add(tensor);
+  return builder.finish();
+}
+
+}  // namespace tare

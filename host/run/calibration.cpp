@@ -1,0 +1,276 @@
+// Calibration, as the list it is: place quantizers, quantize the weights, observe the activations behind them, search.
+// Data comes batch by batch; what is kept of it are statistics, so memory does not grow with the number of samples.
+// Odd: constants that are read as activations are observed once and counted once a sample, as if they had been fed.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <map>
+
+#include "plan/fuse.hpp"
+#include "plan/quantized_graph.hpp"
+#include "plan/simplify.hpp"
+#include "run/calibration.hpp"
+#include "run/executor.hpp"
+#include "run/parallel_sites.hpp"
+
+namespace tare {
+namespace {
+
+constexpr std::size_t refine_candidates = 12;
+
+/// Hands every observed value to an action; the value itself passes unchanged.
+class ObserveHook final : public ValueHook {
+ public:
+  explicit ObserveHook(std::function<void(std::size_t, const Tensor&)> action) : action_(std::move(action)) {}
+  Tensor on_value(std::size_t site, Tensor value) override {
+    action_(site, value);
+    return value;
+  }
+
+ private:
+  std::function<void(std::size_t, const Tensor&)> action_;
+};
+
+void multiply_counts(TensorStatistics& statistics, std::uint64_t factor) {
+  for (std::uint64_t* count : {&statistics.count, &statistics.nan_count, &statistics.positive_infinity_count,
+                               &statistics.negative_infinity_count, &statistics.zero_count, &statistics.min_count,
+                               &statistics.max_count})
+    *count *= factor;
+  for (auto& [bin, count] : statistics.bins) count *= factor;
+}
+
+/// Throws Error(data) for the first NaN or infinity of a tensor.
+void refuse_nonfinite(const std::string& name, const Tensor& tensor, std::size_t first_sample, std::size_t samples) {
+  for (std::int64_t i = 0; i < tensor.elements(); ++i) {
+    float value = 0;
+    switch (tensor.type()) {
+      case DataType::float16: value = half_to_float(tensor.data<std::uint16_t>()[i]); break;
+      case DataType::bfloat16: value = bfloat_to_float(tensor.data<std::uint16_t>()[i]); break;
+      default: value = tensor.data<float>()[i];
+    }
+    if (std::isfinite(value)) continue;
+    Shape index = tensor.shape();
+    std::int64_t rest = i;
+    for (std::size_t d = index.rank(); d-- > 0;) {
+      index[d] = rest % tensor.shape()[d];
+      rest /= tensor.shape()[d];
+    }
+    const bool batched = index.rank() > 0 && tensor.shape()[0] == static_cast<std::int64_t>(samples);
+    throw Error(ErrorKind::data, fmt::format("tensor '{}' holds {} at index {} (sample {}); mend the data, or use --nonfinite skip",
+                                             name, value, index.text(),
+                                             first_sample + (batched ? static_cast<std::size_t>(index[0]) : 0)));
+  }
+}
+
+}  // namespace
+
+Calibration::Implementation::Implementation(const Graph& g, Backend& b, CalibrationOptions o, Rounding r, int t)
+    : graph(g), backend(b), options(std::move(o)), rounding(r), threads(t), start(std::chrono::steady_clock::now()) {
+  sites = place(graph, load_config(options.config), options.types);
+  find_parameters();
+
+  EncodingSet weights;
+  if (options.observe_quantized_weights) weights = parameters;
+  QuantizedGraph quantized = quantize_constants(graph, weights, backend, rounding);
+  for (std::size_t s = 0; s < sites.size(); ++s) {
+    if (!sites[s].enabled || sites[s].role != SiteRole::activation) continue;
+    if (sites[s].spec.format == NumberFormat::float16) continue;  // its grid does not depend on the data
+    if (graph.constant(sites[s].value) == nullptr)
+      quantized.site_of_value[static_cast<std::size_t>(sites[s].value)] = static_cast<std::int32_t>(observed.size());
+    observed.push_back(s);
+  }
+  observer = backend.make_observer(observer_kind(), observed.size());
+  for (std::size_t i = 0; i < observed.size(); ++i)
+    if (const Tensor* constant = graph.constant(sites[observed[i]].value)) observer->observe(i, backend.upload(*constant));
+  nonfinite_seen = observer->nonfinite_count();  // of constants: masks of -inf are the model's own business
+  prepared = std::move(quantized);
+}
+
+/// Built with the first batch: a search on saved statistics needs none.
+Executor& Calibration::Implementation::observing_run() {
+  if (!executor) {
+    const std::vector<bool> visible = prepared.visible();
+    executor.emplace(fuse(simplify(std::move(prepared.graph), visible, backend), visible, backend), backend,
+                     std::move(prepared.site_of_value));
+  }
+  return *executor;
+}
+
+ObserverKind Calibration::Implementation::observer_kind() const {
+  if (options.search.scheme == Scheme::tf_enhanced) return ObserverKind::tf_enhanced;
+  return options.search.scheme == Scheme::min_max && !options.keep_histograms ? ObserverKind::min_max : ObserverKind::histogram;
+}
+
+/// The weights are searched on their own data. Percentile and entropy are made for activations: weights keep their range.
+void Calibration::Implementation::find_parameters() {
+  SearchOptions search = options.search;
+  if (search.scheme == Scheme::percentile || search.scheme == Scheme::entropy) search.scheme = Scheme::min_max;
+  std::vector<const QuantSite*> wanted;
+  for (const QuantSite& site : sites)
+    if (site.enabled && site.role == SiteRole::parameter) wanted.push_back(&site);
+  parameters.tensors.resize(wanted.size());
+  parallel_sites(wanted.size(), threads, [&](std::size_t i) {
+    const QuantSite& site = *wanted[i];
+    parameters.tensors[i] = find_parameter_encodings(site.tensor, *graph.constant(site.value), site.spec, search);
+    parameters.tensors[i].role = SiteRole::parameter;
+  });
+  std::sort(parameters.tensors.begin(), parameters.tensors.end(),
+            [](const TensorEncodings& a, const TensorEncodings& b) { return a.tensor < b.tensor; });
+}
+
+void Calibration::Implementation::add(std::span<const Tensor> inputs, std::size_t count) {
+  if (count == 0)
+    count = !inputs.empty() && inputs[0].rank() > 0 ? static_cast<std::size_t>(inputs[0].shape()[0]) : std::size_t{1};
+  if (refining()) {
+    ObserveHook hook([&](std::size_t i, const Tensor& value) { accumulators[group_of[i]].add(backend.download(value)); });
+    observing_run().run(inputs, &hook);
+    return;
+  }
+  ObserveHook hook([&](std::size_t i, const Tensor& value) { observer->observe(i, value); });
+  observing_run().run(inputs, &hook);
+  if (options.nonfinite == NonfinitePolicy::error && observer->nonfinite_count() != nonfinite_seen) {
+    // Run the batch again, this time looking.
+    ObserveHook look([&](std::size_t i, const Tensor& value) {
+      refuse_nonfinite(sites[observed[i]].tensor, backend.download(value), samples, count);
+    });
+    observing_run().run(inputs, &look);
+  }
+  samples += count;
+  ++batches;
+}
+
+void Calibration::Implementation::use(const StatisticsFile& saved) {
+  std::map<std::string_view, const TensorStatistics*> by_name;
+  for (const NamedStatistics& entry : saved.tensors) by_name[entry.tensor] = &entry.statistics;
+  for (const std::size_t s : observed) {
+    const auto it = by_name.find(sites[s].tensor);
+    if (it == by_name.end())
+      throw Error(ErrorKind::usage, fmt::format("the saved statistics have no tensor '{}'; they were taken with another config",
+                                                sites[s].tensor));
+    statistics.push_back(*it->second);
+  }
+  samples = saved.samples;
+  batches = 1;
+}
+
+/// Statistics of every observed site, constants weighted like fed values; and which of them share a range.
+void Calibration::Implementation::close_statistics() {
+  if (batches == 0)
+    throw Error(ErrorKind::data, "no data: a calibration needs at least one batch");
+  if (!statistics.empty()) return;
+  statistics = observer->collect();
+  for (std::size_t i = 0; i < observed.size(); ++i)
+    if (graph.constant(sites[observed[i]].value) != nullptr) multiply_counts(statistics[i], samples);
+  observer.reset();
+}
+
+void Calibration::Implementation::make_groups() {
+  if (!groups.empty()) return;
+  std::map<std::int32_t, std::size_t> group_with_number;
+  group_of.resize(observed.size());
+  for (std::size_t i = 0; i < observed.size(); ++i) {
+    const std::int32_t number = sites[observed[i]].group;
+    const auto known = number < 0 ? group_with_number.end() : group_with_number.find(number);
+    if (known != group_with_number.end()) {
+      groups[known->second].members.push_back(i);
+      group_of[i] = known->second;
+      continue;
+    }
+    if (number >= 0) group_with_number[number] = groups.size();
+    group_of[i] = groups.size();
+    groups.push_back({{i}, {}});
+  }
+  parallel_sites(groups.size(), threads, [&](std::size_t g) {
+    std::vector<const TensorStatistics*> members;
+    for (const std::size_t i : groups[g].members) members.push_back(&statistics[i]);
+    groups[g].merged = members.size() == 1 ? *members[0] : merge_members(members);
+  });
+}
+
+/// AIMET's tied quantizers are one object fed in the order of execution; its histogram is that of the tensor seen first.
+TensorStatistics Calibration::Implementation::merge_members(const std::vector<const TensorStatistics*>& members) const {
+  if (options.search.scheme != Scheme::tf_enhanced) return merge_tied(members);
+  std::vector<TensorStatistics> without;
+  for (const TensorStatistics* member : members) {
+    without.push_back(*member);
+    without.back().tf_enhanced.reset();
+  }
+  std::vector<const TensorStatistics*> pointers;
+  for (const TensorStatistics& member : without) pointers.push_back(&member);
+  TensorStatistics merged = merge_tied(pointers);
+  merged.tf_enhanced = members.front()->tf_enhanced;
+  return merged;
+}
+
+void Calibration::Implementation::start_refinement() {
+  close_statistics();
+  make_groups();
+  if (refining()) throw Error(ErrorKind::usage, "the refinement of this calibration has begun already");
+  std::vector<std::vector<Encoding>> candidates(groups.size());
+  parallel_sites(groups.size(), threads, [&](std::size_t g) {
+    candidates[g] = find_candidates(groups[g].merged, spec_of(g), options.search, refine_candidates);
+  });
+  for (std::size_t g = 0; g < groups.size(); ++g) accumulators.emplace_back(candidates[g], spec_of(g), options.search);
+  for (std::size_t i = 0; i < observed.size(); ++i)
+    if (const Tensor* constant = graph.constant(sites[observed[i]].value)) accumulators[group_of[i]].add(*constant);
+}
+
+CalibrationResult Calibration::Implementation::finish() {
+  close_statistics();
+  make_groups();
+  std::vector<Encoding> found(groups.size());
+  parallel_sites(groups.size(), threads, [&](std::size_t g) {
+    found[g] = refining() ? accumulators[g].best() : find_encoding(groups[g].merged, spec_of(g), options.search);
+    const QuantizerSpec& spec = spec_of(g);
+    if (spec.fixed_min) found[g] = fixed_range_encoding(*spec.fixed_min, spec.fixed_max.value_or(found[g].max), spec);
+  });
+
+  CalibrationResult result;
+  for (std::size_t i = 0; i < observed.size(); ++i) {
+    const QuantSite& site = sites[observed[i]];
+    result.encodings.tensors.push_back({site.tensor, SiteRole::activation, site.spec, {found[group_of[i]]}});
+    result.statistics.tensors.push_back({site.tensor, statistics[i]});
+  }
+  for (const QuantSite& site : sites)
+    if (site.enabled && site.role == SiteRole::activation && site.spec.format == NumberFormat::float16)
+      result.encodings.tensors.push_back({site.tensor, SiteRole::activation, site.spec, {}});
+  std::sort(result.encodings.tensors.begin(), result.encodings.tensors.end(),
+            [](const TensorEncodings& a, const TensorEncodings& b) { return a.tensor < b.tensor; });
+  result.encodings.tensors.insert(result.encodings.tensors.end(), parameters.tensors.begin(), parameters.tensors.end());
+  result.statistics.samples = samples;
+  result.warnings = warnings();
+  result.sites = std::move(sites);
+  result.samples = samples;
+  result.batches = batches;
+  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return result;
+}
+
+std::vector<std::string> Calibration::Implementation::warnings() const {
+  std::vector<std::string> lines;
+  const bool clamped = options.search.scheme != Scheme::min_max && options.search.scheme != Scheme::tf_enhanced &&
+                       !options.search.keep_sentinels;
+  for (std::size_t i = 0; i < observed.size(); ++i) {
+    const std::string& name = sites[observed[i]].tensor;
+    if (const auto sentinels = find_sentinels(statistics[i]))
+      lines.push_back(fmt::format("'{}': {} values down to {:g} only mark something; {}", name, sentinels->count, sentinels->min,
+                                  clamped ? fmt::format("taken for {:.6g}", sentinels->floor) : "they set the range"));
+    const auto& histogram = statistics[i].tf_enhanced;
+    if (histogram && static_cast<double>(histogram->lost) > 1e-4 * static_cast<double>(statistics[i].count))
+      lines.push_back(fmt::format("'{}': tf_enhanced lost {} of {} values outside the window of the first batch", name,
+                                  histogram->lost, statistics[i].count));
+  }
+  return lines;
+}
+
+Calibration::Calibration(std::unique_ptr<Implementation> implementation) : implementation_(std::move(implementation)) {}
+Calibration::~Calibration() = default;
+Calibration::Calibration(Calibration&&) noexcept = default;
+Calibration& Calibration::operator=(Calibration&&) noexcept = default;
+void Calibration::add(std::span<const Tensor> inputs, std::size_t samples) { implementation_->add(inputs, samples); }
+void Calibration::start_refinement() { implementation_->start_refinement(); }
+CalibrationResult Calibration::finish() { return implementation_->finish(); }
+
+}  // namespace tare

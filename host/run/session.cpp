@@ -1,0 +1,157 @@
+#include "tare/session.hpp"
+
+#include <fmt/format.h>
+
+#include <optional>
+#include <thread>
+
+#include "plan/fuse.hpp"
+#include "plan/quantized_graph.hpp"
+#include "plan/simplify.hpp"
+#include "run/calibration.hpp"
+#include "run/executor.hpp"
+#include "run/fingerprint.hpp"
+
+namespace tare {
+namespace {
+
+std::unique_ptr<Backend> make_backend(const SessionOptions& options) {
+  if (options.device == "auto" || options.device == "cpu") return make_cpu_backend(options.cpu);
+  if (options.device.starts_with("cuda"))
+    throw Error(ErrorKind::unsupported, fmt::format("device '{}': this build has no CUDA backend; use --device cpu", options.device));
+  throw Error(ErrorKind::usage, fmt::format("'{}' is not a device; use auto, cpu or cuda:N", options.device));
+}
+
+/// Quantizes every value that has a site, in place where nobody else looks.
+class QuantizeHook final : public ValueHook {
+ public:
+  QuantizeHook(Backend& backend, const std::vector<TensorEncodings>& sites, Rounding rounding)
+      : backend_(backend), sites_(sites), rounding_(rounding) {}
+  Tensor on_value(std::size_t site, Tensor value) override {
+    if (!is_quantizable(value.type())) return value;
+    return backend_.quantize_dequantize(std::move(value), sites_[site], rounding_);
+  }
+
+ private:
+  Backend& backend_;
+  const std::vector<TensorEncodings>& sites_;
+  Rounding rounding_;
+};
+
+}  // namespace
+
+struct Session::Implementation {
+  SessionOptions options;
+  std::unique_ptr<Backend> backend;
+  Model model;
+  std::optional<Executor> float_executor;
+  std::optional<Executor> simulated_executor;
+  std::vector<TensorEncodings> simulated_sites;
+
+  Implementation(const std::filesystem::path& path, const SessionOptions& o)
+      : options(o), backend(make_backend(o)), model(load_model(path)) {
+    if (options.cpu.threads <= 0) options.cpu.threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+    try {
+      check_supported(model.graph, *backend);
+    } catch (const Error& error) {
+      throw Error(error.kind(), fmt::format("{}: {}", path.string(), error.what()));
+    }
+  }
+
+  Executor& float_run() {
+    if (!float_executor) {
+      const std::vector<bool> nothing_visible(model.graph.values.size(), false);
+      float_executor.emplace(fuse(simplify(model.graph, nothing_visible, *backend), nothing_visible, *backend), *backend);
+    }
+    return *float_executor;
+  }
+
+  std::unique_ptr<Calibration::Implementation> start(const CalibrationOptions& calibration) {
+    return std::make_unique<Calibration::Implementation>(model.graph, *backend, calibration, options.rounding,
+                                                         options.cpu.threads);
+  }
+
+  Fingerprint fingerprint(const CalibrationOptions& calibration, const EncodingSet& parameters) const {
+    Fingerprint result;
+    result.tare_version = library_version();
+    result.model = hash_of_file(model.path);
+    result.weight_encodings = hash_of_encodings(parameters);
+    result.float_weights = !calibration.observe_quantized_weights;
+    return result;
+  }
+};
+
+Session::Session(const std::filesystem::path& model, const SessionOptions& options)
+    : implementation_(std::make_unique<Implementation>(model, options)) {}
+Session::~Session() = default;
+Session::Session(Session&&) noexcept = default;
+Session& Session::operator=(Session&&) noexcept = default;
+
+const Model& Session::model() const { return implementation_->model; }
+const Graph& Session::graph() const { return implementation_->model.graph; }
+Backend& Session::backend() { return *implementation_->backend; }
+
+std::vector<Tensor> Session::run(std::span<const Tensor> inputs) { return implementation_->float_run().run(inputs); }
+
+Calibration Session::start_calibration(const CalibrationOptions& options) { return Calibration(implementation_->start(options)); }
+
+CalibrationResult Session::calibrate(Dataset& data, const CalibrationOptions& options) {
+  const auto calibration = implementation_->start(options);
+  const std::size_t passes = options.refine ? 2 : 1;
+  std::string grouping;
+  for (std::size_t pass = 0; pass < passes; ++pass) {
+    data.rewind();
+    std::size_t done = 0;
+    while (std::optional<Batch> batch = data.next()) {
+      if (options.progress && !options.progress(done + pass * data.samples(), data.samples() * passes))
+        throw Error(ErrorKind::interrupted, "interrupted: nothing was written");
+      if (done == 0) grouping = fmt::format("{} samples a batch", batch->samples);
+      calibration->add(batch->inputs, batch->samples);
+      done += batch->samples;
+    }
+    if (options.progress) options.progress((pass + 1) * data.samples(), data.samples() * passes);
+    if (pass + 1 < passes) calibration->start_refinement();
+  }
+  CalibrationResult result = calibration->finish();
+  if (options.keep_histograms) {
+    result.statistics.fingerprint = implementation_->fingerprint(options, calibration->parameters);
+    result.statistics.fingerprint.data = fmt::format("{:016x}", data.fingerprint());
+    result.statistics.fingerprint.batch_grouping = grouping;
+  }
+  return result;
+}
+
+CalibrationResult Session::calibrate_from(const StatisticsFile& statistics, const CalibrationOptions& options) {
+  if (options.search.scheme == Scheme::tf_enhanced)
+    throw Error(ErrorKind::usage, "tf_enhanced depends on the user's batches in their order: it cannot start from saved statistics; "
+                                  "use sqnr, or calibrate on the data");
+  if (options.refine) throw Error(ErrorKind::usage, "--refine needs the data: it cannot start from saved statistics");
+  const auto calibration = implementation_->start(options);
+  Fingerprint current = implementation_->fingerprint(options, calibration->parameters);
+  current.float_weights = statistics.fingerprint.float_weights;
+  current.data = statistics.fingerprint.data;
+  current.batch_grouping = statistics.fingerprint.batch_grouping;
+  require_same_origin(statistics.fingerprint, current, "the statistics");
+  calibration->use(statistics);
+  CalibrationResult result = calibration->finish();
+  result.statistics.fingerprint = statistics.fingerprint;
+  return result;
+}
+
+void Session::set_encodings(const EncodingSet& encodings) {
+  Implementation& self = *implementation_;
+  QuantizedGraph quantized = quantize_constants(self.model.graph, encodings, *self.backend, self.options.rounding);
+  const std::vector<bool> visible = quantized.visible();
+  self.simulated_executor.emplace(fuse(simplify(std::move(quantized.graph), visible, *self.backend), visible, *self.backend),
+                                  *self.backend, quantized.site_of_value);
+  self.simulated_sites = std::move(quantized.sites);
+}
+
+std::vector<Tensor> Session::simulate(std::span<const Tensor> inputs) {
+  Implementation& self = *implementation_;
+  if (!self.simulated_executor) throw Error(ErrorKind::usage, "simulate: call set_encodings first");
+  QuantizeHook hook(*self.backend, self.simulated_sites, self.options.rounding);
+  return self.simulated_executor->run(inputs, &hook);
+}
+
+}  // namespace tare
