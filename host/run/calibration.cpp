@@ -14,6 +14,7 @@
 #include "run/calibration.hpp"
 #include "run/executor.hpp"
 #include "run/parallel_sites.hpp"
+#include "tare/numerics.hpp"
 
 namespace tare {
 namespace {
