@@ -25,20 +25,6 @@ struct Planes {
   Window window;
 };
 
-/// Taps of the window at `position` that lie in the input or its declared padding, which ceil_mode may step over.
-std::int64_t padded_taps(const Window& window, const Shape& input, std::int64_t position) {
-  std::int64_t product = 1;
-  for (std::size_t i = input.rank(); i-- > 0;) {
-    const std::int64_t start = position % window.output[i] * window.strides[i] - window.pads_begin[i];
-    position /= window.output[i];
-    std::int64_t inside = 0;
-    for (std::int64_t k = 0; k < window.kernel[i]; ++k)
-      inside += start + k * window.dilations[i] < input[i] + window.pads_end[i];
-    product *= inside;
-  }
-  return product;
-}
-
 std::int64_t column_major(const Shape& input, std::int64_t element) {
   std::int64_t at[Shape::max_rank];
   for (std::size_t i = input.rank(); i-- > 0;) {
@@ -91,7 +77,7 @@ void sum_planes(const Call& call, const Planes& p, Pooling kind, bool include_pa
         if (kind == Pooling::lp)
           sum = std::pow(sum, 1.0 / power);
         else if (include_pad)
-          sum /= static_cast<double>(std::max<std::int64_t>(padded_taps(p.window, p.input, s), 1));
+          sum /= static_cast<double>(p.window.kernel.elements());
         else
           sum /= static_cast<double>(std::max<std::int64_t>(taps, 1));
         out[plane * out_size + s] = static_cast<T>(sum);
@@ -176,8 +162,7 @@ class PoolingKernel final : public Kernel {
             } else if (kind_ == Pooling::max) {
               device_.vector().max_of_rows(rows.data(), count, out, width);
             } else {
-              const std::int64_t divisor =
-                  include_pad_ ? padded_taps(p.window, p.input, i % out_size) : static_cast<std::int64_t>(count);
+              const std::int64_t divisor = include_pad_ ? taps : static_cast<std::int64_t>(count);
               device_.vector().mean_of_rows(rows.data(), count, static_cast<float>(divisor), out, width);
             }
           }
