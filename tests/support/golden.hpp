@@ -1,11 +1,15 @@
-// The eight real models and AIMET's answers on them.
+// The eight real models, their data, and AIMET's answers on them.
 #pragma once
 
 #include <array>
 #include <filesystem>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "support/paths.hpp"
+#include "tare/dataset.hpp"
+#include "tare/graph.hpp"
 
 namespace tare::test {
 
@@ -27,5 +31,13 @@ inline constexpr std::array golden_models = {
     GoldenModel{"minilm_l3", "paraphrase-MiniLM-L3-v2.onnx"},
 };
 
+/// Every batch of the model's calibration data.
+std::vector<Batch> golden_batches(const GoldenModel& model, const Graph& graph);
+
+/// Sum of squared differences over the sum of squares of `expected` (both float32); 0 when both are all zero.
+double nmse(const Tensor& actual, const Tensor& expected);
+
+/// AIMET's output SQNR in dB of one run ("tf_enhanced.default.a8"), one figure an output.
+std::vector<double> aimet_output_sqnr(const GoldenModel& model, const std::string& run);
 
 }  // namespace tare::test

@@ -1,0 +1,43 @@
+// The float runtime against ONNX Runtime's outputs on eight real models.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "support/golden.hpp"
+#include "tare/session.hpp"
+
+namespace tare {
+namespace {
+
+class GoldenFloat : public testing::TestWithParam<test::GoldenModel> {};
+
+TEST_P(GoldenFloat, OutputsMatchOnnxRuntime) {
+  Session session(GetParam().model());
+  const NpzFile expected(GetParam().data("float_outputs.npz"));
+  const std::vector<Batch> batches = test::golden_batches(GetParam(), session.graph());
+  std::size_t compared = 0;
+  for (std::size_t b = 0; b < batches.size(); ++b) {
+    const std::string prefix = fmt::format("{:03}/", b);
+    if (!expected.has(prefix + session.graph().value(session.graph().outputs[0]).name)) continue;
+    const std::vector<Tensor> outputs = session.run(batches[b].inputs);
+    for (std::size_t o = 0; o < outputs.size(); ++o) {
+      const std::string key = prefix + session.graph().value(session.graph().outputs[o]).name;
+      const Tensor reference = expected.read(key);
+      ASSERT_EQ(outputs[o].type(), reference.type()) << key;
+      ASSERT_EQ(outputs[o].shape().text(), reference.shape().text()) << key;
+      if (reference.type() == DataType::float32)
+        EXPECT_LE(test::nmse(outputs[o], reference), 1e-9) << key;
+      else
+        EXPECT_EQ(std::memcmp(outputs[o].data(), reference.data(), reference.bytes()), 0) << key;
+      ++compared;
+    }
+  }
+  EXPECT_GT(compared, 0u);
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, GoldenFloat, testing::ValuesIn(test::golden_models),
+                         [](const auto& test) { return std::string(test.param.name); });
+
+}  // namespace
+}  // namespace tare
