@@ -1,7 +1,11 @@
-// What a run leaves behind for other runtimes: the model with its quantizers written into it.
+// What a run leaves behind for other runtimes: the encodings as a file of AIMET's three formats (docs/encodings.md), and
+// the model with its quantizers written into it.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
+#include <string>
+#include <string_view>
 
 #include "tare/model.hpp"
 #include "tare/quantizer.hpp"
@@ -22,5 +26,39 @@ struct QdqOptions {
 /// changes on the way are rewritten. Throws Error(unsupported) naming the node or tensor when that cannot be done.
 void save_qdq_model(const Model& model, const EncodingSet& encodings, const std::filesystem::path& file,
                     const QdqOptions& options = {});
+
+enum class EncodingVersion : std::uint8_t { v0_6_1, v1_0_0, v2_0_0 };
+
+/// "0.6.1", "1.0.0" or "2.0.0". Throws Error(usage) for another text.
+EncodingVersion parse_encoding_version(std::string_view text);
+std::string_view name_of(EncodingVersion version);
+
+/// What an encodings file says beside the encodings.
+struct ExportInfo {
+  std::string scheme = "min_max";  ///< quantizer_args.quant_scheme
+  int activation_bitwidth = 8;
+  int parameter_bitwidth = 8;
+  const Graph* graph = nullptr;  ///< for the shapes of tensors with blocks, which version 2.0.0 needs
+};
+
+/// JSON as AIMET writes it: keys sorted, four spaces. Throws Error(unsupported) naming the tensor when the version cannot
+/// hold it, Error(usage) for a per-channel tensor whose axis is not known where the version needs it.
+std::string encodings_to_json(const EncodingSet& encodings, EncodingVersion version, const ExportInfo& info = {});
+/// The same as a file that is written whole or not at all.
+void save_encodings(const EncodingSet& encodings, EncodingVersion version, const std::filesystem::path& file,
+                    const ExportInfo& info = {});
+
+/// What version 2.0.0 says of tensors that have no quantizer of their own: outputs that lie on the grid of an input
+/// (reshaped, moved, selected, clipped or padded), inputs that lie on the grid of the output they go into, and 32-bit
+/// grids for the biases of quantized operators. Adds them to `encodings`; what is there is kept.
+void add_derived_encodings(EncodingSet& encodings, const Graph& graph);
+
+/// Reads a file of any of the three versions, AIMET's or tare's. `source` names the text in messages. Versions 0.6.1
+/// and 1.0.0 do not say which axis the channels are on: channel_axis and block_axis stay unset. Version 2.0.0 does not
+/// say what is a parameter: taken for one are signed grids and those with an axis. Throws Error(model) naming the place
+/// in the file for whatever does not hold together, Error(unsupported) for kinds of encodings that tare does not have.
+EncodingSet encodings_from_json(std::string_view json, const std::string& source);
+/// Throws Error(io) when the file cannot be read.
+EncodingSet load_encodings(const std::filesystem::path& file);
 
 }  // namespace tare

@@ -1,0 +1,39 @@
+// The loop over a dataset that `run`, `simulate` and `evaluate` share: progress, interruption, a check of the data.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "cli/options.hpp"
+#include "tare/dataset.hpp"
+
+namespace tare::cli {
+
+struct Pass {
+  std::size_t samples = 0;
+  std::size_t batches = 0;
+  double seconds = 0;
+  double rate() const { return seconds > 0 ? static_cast<double>(samples) / seconds : 0; }
+};
+
+/// Throws Error(data) for data without samples, and for NaN or infinities unless the policy is to skip them.
+Pass for_each_batch(const std::string& what, Dataset& data, const Graph& graph, NonfinitePolicy policy, bool quiet,
+                    const std::function<void(const Batch&, std::size_t index)>& action);
+
+/// Outputs of batch after batch under `NNN/<output name>`. Without a path it does nothing.
+class OutputFile {
+ public:
+  explicit OutputFile(const std::string& path);
+  void add(std::size_t batch, const Graph& graph, const std::vector<Tensor>& outputs);
+  void commit();
+
+ private:
+  std::optional<NpzWriter> writer_;
+};
+
+/// The elements of a float tensor of any width; nothing for other types.
+std::optional<std::vector<float>> real_values(const Tensor& tensor);
+
+}  // namespace tare::cli

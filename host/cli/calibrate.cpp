@@ -1,0 +1,229 @@
+// tare calibrate: data in; encodings, the clean model and a QDQ model out, all of them or none.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "cli/options.hpp"
+#include "cli/output_set.hpp"
+#include "cli/terminal.hpp"
+#include "tare/export.hpp"
+
+namespace tare::cli {
+namespace {
+
+constexpr std::size_t shown_warnings = 10;
+
+struct Flags {
+  std::string model;
+  DataFlags data;
+  RunFlags run;
+  ReportFlags report;
+  std::string config = "default";
+  std::string scheme = "sqnr";
+  double gamma = 3;
+  double percentile = 99.99;
+  std::string sentinels = "clamp";
+  std::string parameter_type = "int8";
+  std::string activation_type = "int8";
+  std::string encoding_version = "1.0.0";
+  std::string output = "out";
+  std::string prefix;
+  std::string save_stats;
+  std::string from_stats;
+  std::string observe_weights = "quantized";
+  bool refine = false;
+  bool qdq = true;
+};
+
+CalibrationOptions calibration_options(const Flags& flags) {
+  CalibrationOptions options;
+  options.config = flags.config;
+  options.types.parameter = parse_quantized_type(flags.parameter_type);
+  options.types.activation = parse_quantized_type(flags.activation_type);
+  options.search.scheme = parse_scheme(flags.scheme);
+  options.search.gamma = flags.gamma;
+  options.search.percentile = flags.percentile;
+  options.search.keep_sentinels = flags.sentinels == "keep";
+  options.observe_quantized_weights = flags.observe_weights == "quantized";
+  options.keep_histograms = !flags.save_stats.empty();
+  options.refine = flags.refine;
+  options.nonfinite = nonfinite_policy(flags.run);
+  return options;
+}
+
+std::string scheme_in_files(Scheme scheme) {
+  if (scheme == Scheme::tf_enhanced) return "post_training_tf_enhanced";
+  if (scheme == Scheme::percentile) return "post_training_percentile";
+  return std::string(name_of(scheme));
+}
+
+struct Counts {
+  std::size_t activations = 0;
+  std::size_t parameters = 0;
+  std::size_t disabled = 0;
+};
+
+Counts count_sites(const CalibrationResult& result) {
+  Counts counts;
+  for (const QuantSite& site : result.sites) {
+    if (!site.enabled)
+      ++counts.disabled;
+    else if (site.role == SiteRole::parameter)
+      ++counts.parameters;
+    else
+      ++counts.activations;
+  }
+  return counts;
+}
+
+void report(const Flags& flags, const CalibrationResult& result, const std::vector<std::filesystem::path>& written) {
+  const Counts counts = count_sites(result);
+  const double rate = result.seconds > 0 ? static_cast<double>(result.samples) / result.seconds : 0;
+  if (flags.report.json) {
+    nlohmann::ordered_json object = {{"model", flags.model},
+                                     {"scheme", name_of(parse_scheme(flags.scheme))},
+                                     {"samples", result.samples},
+                                     {"batches", result.batches},
+                                     {"seconds", result.seconds},
+                                     {"samples_per_second", rate},
+                                     {"quantizers", counts.activations + counts.parameters},
+                                     {"activation_quantizers", counts.activations},
+                                     {"parameter_quantizers", counts.parameters},
+                                     {"disabled_quantizers", counts.disabled},
+                                     {"warnings", result.warnings},
+                                     {"peak_memory_bytes", peak_memory_bytes()}};
+    for (const auto& file : written) object["files"].push_back(file.string());
+    print(object.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
+    return;
+  }
+  if (flags.report.quiet) return;
+  std::string text;
+  if (flags.from_stats.empty())
+    text += fmt::format("calibrated  {} samples in {} batches, {}, {:.1f} samples/s\n", result.samples, result.batches,
+                        seconds_text(result.seconds), rate);
+  else
+    text += fmt::format("searched    statistics of {} samples, {}\n", result.samples, seconds_text(result.seconds));
+  text += fmt::format("scheme      {}, weights {}, activations {}, config {}\n", flags.scheme, flags.parameter_type,
+                      flags.activation_type, flags.config);
+  text += fmt::format("quantizers  {}: {} of activations, {} of parameters; {} disabled\n",
+                      counts.activations + counts.parameters, counts.activations, counts.parameters, counts.disabled);
+  if (!result.warnings.empty()) text += fmt::format("warnings    {}\n", result.warnings.size());
+  for (std::size_t i = 0; i < std::min(result.warnings.size(), shown_warnings); ++i)
+    text += fmt::format("  {}\n", result.warnings[i]);
+  if (result.warnings.size() > shown_warnings)
+    text += fmt::format("  … and {} more; --json lists all\n", result.warnings.size() - shown_warnings);
+  text += fmt::format("memory      {} at most\n", bytes_text(peak_memory_bytes()));
+  for (std::size_t i = 0; i < written.size(); ++i)
+    text += fmt::format("{}{}\n", i == 0 ? "written     " : "            ", written[i].string());
+  print(text);
+}
+
+int calibrate(const Flags& flags) {
+  const EncodingVersion version = parse_encoding_version(flags.encoding_version);
+  CalibrationOptions options = calibration_options(flags);
+  if (flags.data.data.empty() == flags.from_stats.empty())
+    throw Error(ErrorKind::usage, "calibrate needs either --data or --from-stats");
+  if (flags.prefix.find('/') != std::string::npos)
+    throw Error(ErrorKind::usage, fmt::format("--prefix: '{}' is a path; give the folder with --output", flags.prefix));
+  const std::filesystem::path model = flags.model;
+  const std::string prefix = flags.prefix.empty() ? model.stem().string() : flags.prefix;
+
+  Session session(model, session_options(flags.run));
+  std::error_code ignored;
+  for (const char* ending : {".onnx", ".qdq.onnx"})
+    if (std::filesystem::equivalent(model, std::filesystem::path(flags.output) / (prefix + ending), ignored))
+      throw Error(ErrorKind::usage,
+                  fmt::format("the export would replace '{}' itself; give another --output or --prefix", flags.model));
+  OutputSet files(flags.output);
+
+  CalibrationResult result;
+  if (flags.from_stats.empty()) {
+    const std::unique_ptr<Dataset> data = open_data(flags.data, flags.run, session.graph());
+    ProgressBar progress("calibrating", flags.report.quiet);
+    options.progress = [&](std::size_t done, std::size_t total) { return progress.update(done, total); };
+    result = session.calibrate(*data, options);
+  } else {
+    result = session.calibrate_from(load_statistics(flags.from_stats), options);
+  }
+  stop_if_interrupted();
+
+  ExportInfo info;
+  info.scheme = scheme_in_files(options.search.scheme);
+  info.activation_bitwidth = options.types.activation.bitwidth;
+  info.parameter_bitwidth = options.types.parameter.bitwidth;
+  info.graph = &session.graph();
+  save_encodings(result.encodings, version, files.place(prefix + ".encodings"), info);
+  save_model(session.model(), files.place(prefix + ".onnx"));
+  if (flags.qdq) save_qdq_model(session.model(), result.encodings, files.place(prefix + ".qdq.onnx"));
+  stop_if_interrupted();
+  if (!flags.save_stats.empty()) save_statistics(flags.save_stats, result.statistics);
+  std::vector<std::filesystem::path> written = files.commit();
+  if (!flags.save_stats.empty()) written.emplace_back(flags.save_stats);
+  report(flags, result, written);
+  return 0;
+}
+
+}  // namespace
+
+void add_calibrate(CLI::App& root, Action& action) {
+  CLI::App& command = *root.add_subcommand(
+      "calibrate", "Find the encodings of a model from data; write them, the model and a QDQ model");
+  const auto flags = std::make_shared<Flags>();
+  command.add_option("model", flags->model, "The model")->type_name("MODEL.onnx")->required();
+  add_data_flags(command, flags->data, false);
+  command.add_option("--config", flags->config, "Quantizer config: a shipped one's name, or a file (docs/config.md)")
+      ->type_name("NAME|FILE")
+      ->capture_default_str();
+  command.add_option("--scheme", flags->scheme, "min_max (tf), sqnr, mse, percentile, entropy or tf_enhanced")
+      ->type_name("SCHEME")
+      ->capture_default_str();
+  command.add_option("--gamma", flags->gamma, "sqnr: weight of saturation noise")
+      ->type_name("G")
+      ->capture_default_str();
+  command.add_option("--percentile", flags->percentile, "percentile: share of the values inside of the range")
+      ->type_name("P")
+      ->capture_default_str();
+  command.add_option("--sentinels", flags->sentinels, "Values that only mark something (-1e9 in masks): clamp or keep")
+      ->type_name("clamp|keep")
+      ->check(CLI::IsMember({"clamp", "keep"}))
+      ->capture_default_str();
+  command
+      .add_option("--param-type", flags->parameter_type,
+                  "Of weights: int4, int8, int16, float16, float8e4m3fn, float8e5m2, float32 (not quantized)")
+      ->type_name("TYPE")
+      ->capture_default_str();
+  command.add_option("--activation-type", flags->activation_type, "Of activations: the same types")
+      ->type_name("TYPE")
+      ->capture_default_str();
+  command.add_option("--encoding-version", flags->encoding_version, "0.6.1, 1.0.0 or 2.0.0 (docs/encodings.md)")
+      ->type_name("V")
+      ->capture_default_str();
+  command.add_option("--output,-o", flags->output, "Folder to write to")->type_name("DIR")->capture_default_str();
+  command.add_option("--prefix", flags->prefix, "Name of the files (default: the model's)")->type_name("NAME");
+  command
+      .add_option("--save-stats", flags->save_stats, "Keep the statistics: other schemes and types without the data")
+      ->type_name("F");
+  command.add_option("--from-stats", flags->from_stats, "Search kept statistics instead of running the model")
+      ->type_name("F");
+  command
+      .add_option("--observe-weights", flags->observe_weights, "Observe activations behind quantized or float weights")
+      ->type_name("quantized|float")
+      ->check(CLI::IsMember({"quantized", "float"}))
+      ->capture_default_str();
+  command.add_flag("--refine", flags->refine, "A second pass over the data measures the best candidates");
+  command.add_flag("--qdq,!--no-qdq", flags->qdq, "Also write PREFIX.qdq.onnx (default: yes)");
+  add_run_flags(command, flags->run);
+  add_report_flags(command, flags->report);
+  add_examples(
+      command,
+      {"tare calibrate model.onnx --data samples.npz",
+       "tare calibrate model.onnx --data images/ --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 --samples 500",
+       "tare calibrate model.onnx --data samples.npz --scheme min_max --activation-type int16 --output out --prefix "
+       "m16",
+       "tare calibrate model.onnx --data samples.npz --save-stats model.stats",
+       "tare calibrate model.onnx --from-stats model.stats --scheme mse --encoding-version 2.0.0"});
+  command.callback([flags, &action] { action = [flags] { return calibrate(*flags); }; });
+}
+
+}  // namespace tare::cli

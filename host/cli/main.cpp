@@ -1,0 +1,77 @@
+// The `tare` command: reads the command line, runs one command, turns every error into one line and an exit code.
+// Everything it does is the library's; a command's file says how it is asked for and how the result is shown.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <exception>
+#include <new>
+
+#include "cli/options.hpp"
+#include "cli/terminal.hpp"
+
+namespace tare::cli {
+namespace {
+
+constexpr const char* description =
+    "tare sets the zero and the scale: calibrates and simulates quantized ONNX models.\n"
+    "Exit codes: 0 done, 1 a comparison failed, 2 usage, 3 model, config or encodings file, 4 data,\n"
+    "5 input and output, 6 not supported, 130 interrupted.";
+
+/// Lists of what is not supported keep their lines; everything else is one.
+std::string message_text(ErrorKind kind, std::string text) {
+  if (kind != ErrorKind::unsupported) std::replace(text.begin(), text.end(), '\n', ' ');
+  return text;
+}
+
+int fail(ErrorKind kind, const std::string& text) {
+  print_message("error", message_text(kind, text));
+  return exit_code(kind);
+}
+
+int run(int count, const char* const* arguments) {
+  CLI::App app(description, "tare");
+  app.set_version_flag("--version,-V", fmt::format("tare {}", TARE_VERSION));
+  app.require_subcommand(1);
+  app.get_formatter()->column_width(34);
+  Action action;
+  add_calibrate(app, action);
+  add_simulate(app, action);
+  add_run(app, action);
+  add_evaluate(app, action);
+  add_inspect(app, action);
+  add_diff(app, action);
+  add_examples(
+      app,
+      {"tare calibrate model.onnx --data samples.npz --output out",
+       "tare evaluate model.onnx --encodings out/model.encodings --data test.npz --labels labels.npy --metric top1",
+       "tare calibrate --help"});
+  std::vector<std::string> line = with_dashes(count, arguments);
+  std::reverse(line.begin(), line.end());  // CLI11 takes the last one first
+  std::string command = "tare";
+  try {
+    app.parse(std::move(line));
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);
+    for (const CLI::App* chosen : app.get_subcommands()) command += " " + chosen->get_name();
+    return fail(ErrorKind::usage, fmt::format("{}; see '{} --help'", error.what(), command));
+  }
+  return action();
+}
+
+}  // namespace
+}  // namespace tare::cli
+
+int main(int count, char** arguments) {
+  using tare::ErrorKind;
+  tare::cli::catch_interrupts();
+  try {
+    return tare::cli::run(count, arguments);
+  } catch (const tare::Error& error) {
+    return tare::cli::fail(error.kind(), error.what());
+  } catch (const std::bad_alloc&) {
+    return tare::cli::fail(ErrorKind::internal, "out of memory; use a smaller --batch-size");
+  } catch (const std::exception& error) {
+    return tare::cli::fail(ErrorKind::internal, error.what());
+  }
+}

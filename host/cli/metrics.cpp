@@ -1,0 +1,65 @@
+#include "cli/metrics.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace tare::cli {
+
+void OutputError::add(std::span<const float> exact, std::span<const float> simulated) {
+  for (std::size_t i = 0; i < std::min(exact.size(), simulated.size()); ++i) {
+    const double s = exact[i];
+    const double difference = s - static_cast<double>(simulated[i]);
+    if (!std::isfinite(s) || !std::isfinite(difference)) {
+      ++left_out_;
+      continue;
+    }
+    signal_ += s * s;
+    noise_ += difference * difference;
+    ++count_;
+  }
+}
+
+double OutputError::sqnr_db() const {
+  return noise_ > 0 ? 10 * std::log10(signal_ / noise_) : std::numeric_limits<double>::infinity();
+}
+
+double OutputError::mean_squared_error() const { return count_ > 0 ? noise_ / static_cast<double>(count_) : 0; }
+
+std::size_t largest(std::span<const float> values) {
+  std::size_t best = 0;
+  for (std::size_t i = 1; i < values.size(); ++i)
+    if (values[i] > values[best] || std::isnan(values[best])) best = i;
+  return best;
+}
+
+bool among_largest(std::span<const float> values, std::int64_t label, std::size_t k) {
+  if (label < 0 || static_cast<std::size_t>(label) >= values.size()) return false;
+  const auto at = static_cast<std::size_t>(label);
+  if (std::isnan(values[at])) return false;
+  std::size_t before = 0;
+  for (std::size_t i = 0; i < values.size(); ++i)
+    if (values[i] > values[at] || (values[i] == values[at] && i < at)) ++before;
+  return before < k;
+}
+
+double cosine(std::span<const float> a, std::span<const float> b) {
+  double ab = 0;
+  double aa = 0;
+  double bb = 0;
+  for (std::size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
+    ab += static_cast<double>(a[i]) * b[i];
+    aa += static_cast<double>(a[i]) * a[i];
+    bb += static_cast<double>(b[i]) * b[i];
+  }
+  if (aa == 0 && bb == 0) return 1;
+  return aa > 0 && bb > 0 ? ab / (std::sqrt(aa) * std::sqrt(bb)) : 0;
+}
+
+std::string decibel_text(double value) {
+  return std::isinf(value) && value > 0 ? "equal" : fmt::format("{:.2f} dB", value);
+}
+
+}  // namespace tare::cli

@@ -1,0 +1,41 @@
+// How far outputs are from each other, and from the truth. Sums only: memory does not grow with the data.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "tare/tensor.hpp"
+
+namespace tare::cli {
+
+/// Signal to noise of a simulated output. Values where either side is NaN or infinite are left out and counted.
+class OutputError {
+ public:
+  void add(std::span<const float> exact, std::span<const float> simulated);
+  /// 10 log10(sum s² / sum (s - q)²) over everything added; infinity when nothing differs.
+  double sqnr_db() const;
+  double mean_squared_error() const;
+  std::size_t left_out() const { return left_out_; }
+
+ private:
+  double signal_ = 0;
+  double noise_ = 0;
+  std::size_t count_ = 0;
+  std::size_t left_out_ = 0;
+};
+
+/// Index of the largest value; the first one of several. NaN never wins.
+std::size_t largest(std::span<const float> values);
+/// True when fewer than `k` values are larger than that of `label` (or equal and before it).
+bool among_largest(std::span<const float> values, std::int64_t label, std::size_t k);
+/// 1 for two vectors of zeros.
+double cosine(std::span<const float> a, std::span<const float> b);
+
+/// "41.27 dB", "equal"
+std::string decibel_text(double value);
+
+}  // namespace tare::cli

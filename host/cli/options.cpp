@@ -1,0 +1,158 @@
+// Shared flags. Texts are turned into the library's values here, so that a wrong one is a usage error before anything
+// is loaded.
+#include "cli/options.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace tare::cli {
+namespace {
+
+void add_choice(CLI::App& command, const std::string& flag, std::string& value, const std::vector<std::string>& choices,
+                const std::string& help) {
+  std::string text;
+  for (const std::string& choice : choices) text += (text.empty() ? "" : "|") + choice;
+  command.add_option(flag, value, help)
+      ->check([choices, text](const std::string& given) {
+        return std::find(choices.begin(), choices.end(), given) != choices.end()
+                   ? std::string()
+                   : fmt::format("'{}' is not one of {}", given, text);
+      })
+      ->type_name(text)
+      ->capture_default_str();
+}
+
+/// "224" or "320x240": width, height.
+std::pair<std::int64_t, std::int64_t> parse_size(const std::string& text) {
+  const auto number = [&](const std::string& digits) -> std::int64_t {
+    if (digits.empty() || digits.size() > 5 || digits.find_first_not_of("0123456789") != std::string::npos ||
+        std::stoi(digits) == 0)
+      throw Error(ErrorKind::usage, fmt::format("--size: '{}' is neither a number nor WIDTHxHEIGHT", text));
+    return std::stoi(digits);
+  };
+  const std::size_t cross = text.find('x');
+  if (cross == std::string::npos) return {number(text), number(text)};
+  return {number(text.substr(0, cross)), number(text.substr(cross + 1))};
+}
+
+}  // namespace
+
+void add_data_flags(CLI::App& command, DataFlags& flags, bool data_required) {
+  CLI::Option* data = command.add_option("--data", flags.data,
+                                         "Data to run on: .npz, .npy, a folder, an input list, images (docs/data.md)");
+  data->type_name("D");
+  if (data_required) data->required();
+  command.add_option("--samples", flags.samples, "Use at most this many samples")
+      ->type_name("N")
+      ->check(CLI::Range(std::size_t{1}, std::size_t{1} << 40))
+      ->capture_default_str();
+  command
+      .add_option("--batch-size", flags.batch_size, "Samples a batch (default: as the model or the data say, else 8)")
+      ->type_name("N")
+      ->check(CLI::Range(std::size_t{1}, std::size_t{1} << 30));
+  command.add_option("--mean", flags.mean, "Images: subtract this from pixels of 0 … 1, one number or one a channel")
+      ->type_name("M,…")
+      ->delimiter(',');
+  command.add_option("--std", flags.std, "Images: then divide by this")->type_name("S,…")->delimiter(',');
+  command.add_option("--size", flags.size, "Images: resize to N or WIDTHxHEIGHT (default: as the model says)")
+      ->type_name("WxH");
+  add_choice(command, "--layout", flags.layout, {"nchw", "nhwc"},
+             "Images: order of the axes (default: as the model says)");
+  add_choice(command, "--channel-order", flags.channel_order, {"rgb", "bgr"}, "Images: order of the channels");
+}
+
+void add_run_flags(CLI::App& command, RunFlags& flags) {
+  command.add_option("--device", flags.device, "auto, cpu or cuda:N")->type_name("DEVICE")->capture_default_str();
+  command.add_option("--threads", flags.threads, "CPU threads (0: one a core)")
+      ->type_name("N")
+      ->check(CLI::Range(0, 4096))
+      ->capture_default_str();
+  add_choice(command, "--isa", flags.isa, {"auto", "baseline", "avx2", "avx512"}, "Highest instruction set to use");
+  command.add_flag("--reproducible", flags.reproducible,
+                   "The same bits for any thread count, batch size and order (batches of 1)");
+  add_choice(command, "--rounding", flags.rounding, {"half-even", "aimet"},
+             "Rounding of quantizers: ONNX's or AIMET's");
+  add_choice(command, "--nonfinite", flags.nonfinite, {"error", "skip"},
+             "NaN and infinities in the data: stop, or leave them out");
+}
+
+void add_report_flags(CLI::App& command, ReportFlags& flags) {
+  command.add_flag("--quiet,-q", flags.quiet, "No progress and no summary: errors only");
+  command.add_flag("--json", flags.json, "One JSON object on standard output instead of text");
+}
+
+SessionOptions session_options(const RunFlags& flags) {
+  SessionOptions options;
+  options.device = flags.device;
+  options.cpu.threads = flags.threads;
+  options.cpu.reproducible = flags.reproducible;
+  if (flags.isa == "baseline") options.cpu.isa = Isa::baseline;
+  if (flags.isa == "avx2") options.cpu.isa = Isa::avx2;
+  if (flags.isa == "avx512") options.cpu.isa = Isa::avx512;
+  options.rounding = flags.rounding == "aimet" ? Rounding::half_up : Rounding::half_even;
+  return options;
+}
+
+NonfinitePolicy nonfinite_policy(const RunFlags& flags) {
+  return flags.nonfinite == "skip" ? NonfinitePolicy::skip : NonfinitePolicy::error;
+}
+
+std::unique_ptr<Dataset> open_data(const DataFlags& flags, const RunFlags& run, const Graph& graph) {
+  DataOptions options;
+  options.samples = flags.samples;
+  options.batch_size = run.reproducible ? 1 : flags.batch_size;
+  if (!flags.mean.empty()) options.image.mean = flags.mean;
+  if (!flags.std.empty()) options.image.std = flags.std;
+  if (!flags.size.empty()) std::tie(options.image.width, options.image.height) = parse_size(flags.size);
+  if (flags.layout == "nchw") options.image.layout = ImageLayout::nchw;
+  if (flags.layout == "nhwc") options.image.layout = ImageLayout::nhwc;
+  if (flags.channel_order == "bgr") options.image.channel_order = ChannelOrder::bgr;
+  return prefetch(open_dataset(flags.data, graph, options));
+}
+
+Scheme parse_scheme(const std::string& text) {
+  std::string name = text;
+  std::replace(name.begin(), name.end(), '-', '_');
+  if (name == "min_max" || name == "tf") return Scheme::min_max;
+  for (const Scheme scheme : {Scheme::sqnr, Scheme::mse, Scheme::percentile, Scheme::entropy, Scheme::tf_enhanced})
+    if (name == name_of(scheme)) return scheme;
+  throw Error(
+      ErrorKind::usage,
+      fmt::format("--scheme: '{}' is not one of min_max (tf), sqnr, mse, percentile, entropy, tf_enhanced", text));
+}
+
+std::string_view name_of(Scheme scheme) {
+  switch (scheme) {
+    case Scheme::min_max: return "min_max";
+    case Scheme::sqnr: return "sqnr";
+    case Scheme::mse: return "mse";
+    case Scheme::percentile: return "percentile";
+    case Scheme::entropy: return "entropy";
+    case Scheme::tf_enhanced: return "tf_enhanced";
+  }
+  return "";
+}
+
+std::vector<std::string> with_dashes(int count, const char* const* arguments) {
+  std::vector<std::string> result;
+  bool flags = true;
+  for (int i = 1; i < count; ++i) {
+    std::string argument = arguments[i];
+    if (argument == "--") flags = false;
+    if (flags && argument.starts_with("--"))
+      std::replace(argument.begin(),
+                   argument.begin() + static_cast<std::ptrdiff_t>(std::min(argument.find('='), argument.size())), '_',
+                   '-');
+    result.push_back(std::move(argument));
+  }
+  return result;
+}
+
+void add_examples(CLI::App& command, const std::vector<std::string>& lines) {
+  std::string text = "Examples:";
+  for (const std::string& line : lines) text += "\n  " + line;
+  command.footer(text);
+}
+
+}  // namespace tare::cli

@@ -1,0 +1,68 @@
+// Flags that several commands share, and what they mean to the library.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tare/session.hpp"
+
+namespace tare::cli {
+
+struct DataFlags {
+  std::string data;
+  std::size_t samples = 2000;
+  std::size_t batch_size = 0;
+  std::vector<float> mean;
+  std::vector<float> std;
+  std::string size;
+  std::string layout;
+  std::string channel_order = "rgb";
+};
+
+struct RunFlags {
+  std::string device = "auto";
+  int threads = 0;
+  std::string isa = "auto";
+  bool reproducible = false;
+  std::string rounding = "half-even";
+  std::string nonfinite = "error";
+};
+
+struct ReportFlags {
+  bool quiet = false;
+  bool json = false;
+};
+
+/// What the command line asks for: set by the command that was chosen, called when the whole line was understood.
+using Action = std::function<int()>;
+
+/// `data_required`: false where another flag can stand in for the data.
+void add_data_flags(CLI::App& command, DataFlags& flags, bool data_required = true);
+void add_run_flags(CLI::App& command, RunFlags& flags);
+void add_report_flags(CLI::App& command, ReportFlags& flags);
+
+SessionOptions session_options(const RunFlags& flags);
+NonfinitePolicy nonfinite_policy(const RunFlags& flags);
+/// Reads ahead of the run.
+std::unique_ptr<Dataset> open_data(const DataFlags& flags, const RunFlags& run, const Graph& graph);
+
+Scheme parse_scheme(const std::string& text);
+std::string_view name_of(Scheme scheme);
+
+/// Takes `_` for `-` in the names of long flags.
+std::vector<std::string> with_dashes(int count, const char* const* arguments);
+
+/// Examples at the end of a command's help.
+void add_examples(CLI::App& command, const std::vector<std::string>& lines);
+
+void add_calibrate(CLI::App& root, Action& action);
+void add_simulate(CLI::App& root, Action& action);
+void add_run(CLI::App& root, Action& action);
+void add_evaluate(CLI::App& root, Action& action);
+void add_inspect(CLI::App& root, Action& action);
+void add_diff(CLI::App& root, Action& action);
+
+}  // namespace tare::cli

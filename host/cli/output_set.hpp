@@ -1,0 +1,30 @@
+// The files of one export: made in a hidden folder inside the output folder, and moved to their names when all of them
+// are there. So a failure, a full disk or Ctrl-C leaves nothing behind.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace tare::cli {
+
+class OutputSet {
+ public:
+  /// Creates the output folder when it is missing. Throws Error(io) when nothing can be written there.
+  explicit OutputSet(const std::filesystem::path& folder);
+  OutputSet(const OutputSet&) = delete;
+  OutputSet& operator=(const OutputSet&) = delete;
+  ~OutputSet();
+
+  /// Where to write the file that is to be `name` in the output folder.
+  std::filesystem::path place(const std::string& name) const { return temporary_ / name; }
+  /// Moves every file; returns where they are, sorted. Throws Error(io) when a folder is in the way.
+  std::vector<std::filesystem::path> commit();
+
+ private:
+  std::filesystem::path folder_;
+  std::filesystem::path temporary_;
+  bool created_ = false;
+};
+
+}  // namespace tare::cli

@@ -1,0 +1,59 @@
+// tare run: the float model on data.
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "cli/batches.hpp"
+#include "cli/options.hpp"
+#include "cli/terminal.hpp"
+
+namespace tare::cli {
+namespace {
+
+struct Flags {
+  std::string model;
+  std::string output;
+  DataFlags data;
+  RunFlags run;
+  ReportFlags report;
+};
+
+int run(const Flags& flags) {
+  Session session(flags.model, session_options(flags.run));
+  OutputFile file(flags.output);
+  const std::unique_ptr<Dataset> data = open_data(flags.data, flags.run, session.graph());
+  const Pass pass = for_each_batch(
+      "running", *data, session.graph(), nonfinite_policy(flags.run), flags.report.quiet,
+      [&](const Batch& batch, std::size_t index) { file.add(index, session.graph(), session.run(batch.inputs)); });
+  file.commit();
+  if (flags.report.json) {
+    nlohmann::ordered_json object = {
+        {"model", flags.model},    {"samples", pass.samples},           {"batches", pass.batches},
+        {"seconds", pass.seconds}, {"samples_per_second", pass.rate()}, {"peak_memory_bytes", peak_memory_bytes()}};
+    if (!flags.output.empty()) object["files"] = {flags.output};
+    print(object.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
+  } else if (!flags.report.quiet) {
+    print(fmt::format("ran         {} samples in {} batches, {}, {:.1f} samples/s\n", pass.samples, pass.batches,
+                      seconds_text(pass.seconds), pass.rate()));
+    if (!flags.output.empty()) print(fmt::format("written     {}\n", flags.output));
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_run(CLI::App& root, Action& action) {
+  CLI::App& command = *root.add_subcommand("run", "Run the float model");
+  const auto flags = std::make_shared<Flags>();
+  command.add_option("model", flags->model, "The model")->type_name("MODEL.onnx")->required();
+  add_data_flags(command, flags->data);
+  command.add_option("--output,-o", flags->output, "Write the outputs: keys NNN/<output name>, one NNN a batch")
+      ->type_name("OUT.npz");
+  add_run_flags(command, flags->run);
+  add_report_flags(command, flags->report);
+  add_examples(command, {"tare run model.onnx --data samples.npz --output outputs.npz",
+                         "tare run model.onnx --data samples.npz --threads 1 --json"});
+  command.callback([flags, &action] { action = [flags] { return run(*flags); }; });
+}
+
+}  // namespace tare::cli

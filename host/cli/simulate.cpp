@@ -1,0 +1,104 @@
+// tare simulate: the quantized model on data, and how far its outputs are from the float ones.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "cli/batches.hpp"
+#include "cli/metrics.hpp"
+#include "cli/options.hpp"
+#include "cli/terminal.hpp"
+#include "tare/export.hpp"
+
+namespace tare::cli {
+namespace {
+
+struct Flags {
+  std::string model;
+  std::string encodings;
+  std::string output;
+  DataFlags data;
+  RunFlags run;
+  ReportFlags report;
+};
+
+void report(const Flags& flags, const Graph& graph, const Pass& pass, const std::vector<OutputError>& errors) {
+  if (flags.report.json) {
+    nlohmann::ordered_json object = {{"model", flags.model},
+                                     {"encodings", flags.encodings},
+                                     {"samples", pass.samples},
+                                     {"batches", pass.batches},
+                                     {"seconds", pass.seconds},
+                                     {"samples_per_second", pass.rate()},
+                                     {"peak_memory_bytes", peak_memory_bytes()}};
+    for (std::size_t i = 0; i < errors.size(); ++i)
+      object["outputs"].push_back({{"name", graph.value(graph.outputs[i]).name},
+                                   {"sqnr_db", errors[i].sqnr_db()},
+                                   {"mse", errors[i].mean_squared_error()},
+                                   {"nonfinite_left_out", errors[i].left_out()}});
+    if (!flags.output.empty()) object["files"] = {flags.output};
+    print(object.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
+    return;
+  }
+  if (flags.report.quiet) return;
+  std::string text = fmt::format("simulated   {} samples in {} batches, {} with the float model beside it\n",
+                                 pass.samples, pass.batches, seconds_text(pass.seconds));
+  std::size_t width = 6;
+  for (const ValueId output : graph.outputs)
+    width = std::max(width, std::min<std::size_t>(graph.value(output).name.size(), 60));
+  text += fmt::format("{:<{}}  {:>12}\n", "output", width, "SQNR");
+  for (std::size_t i = 0; i < errors.size(); ++i) {
+    text += fmt::format("{:<{}}  {:>12}", graph.value(graph.outputs[i]).name, width, decibel_text(errors[i].sqnr_db()));
+    if (errors[i].left_out() > 0) text += fmt::format("  ({} NaN or infinite values left out)", errors[i].left_out());
+    text += "\n";
+  }
+  if (!flags.output.empty()) text += fmt::format("written     {}\n", flags.output);
+  print(text);
+}
+
+int simulate(const Flags& flags) {
+  Session session(flags.model, session_options(flags.run));
+  session.set_encodings(load_encodings(flags.encodings));
+  OutputFile file(flags.output);
+  const std::unique_ptr<Dataset> data = open_data(flags.data, flags.run, session.graph());
+  const Graph& graph = session.graph();
+  std::vector<OutputError> errors(graph.outputs.size());
+  const Pass pass = for_each_batch("simulating", *data, graph, nonfinite_policy(flags.run), flags.report.quiet,
+                                   [&](const Batch& batch, std::size_t index) {
+                                     const std::vector<Tensor> exact = session.run(batch.inputs);
+                                     const std::vector<Tensor> simulated = session.simulate(batch.inputs);
+                                     for (std::size_t i = 0; i < errors.size(); ++i) {
+                                       const auto s = real_values(exact[i]);
+                                       const auto q = real_values(simulated[i]);
+                                       if (s && q) errors[i].add(*s, *q);
+                                     }
+                                     file.add(index, graph, simulated);
+                                   });
+  file.commit();
+  report(flags, graph, pass, errors);
+  return 0;
+}
+
+}  // namespace
+
+void add_simulate(CLI::App& root, Action& action) {
+  CLI::App& command =
+      *root.add_subcommand("simulate", "Run the quantized model; compare its outputs with the float ones");
+  const auto flags = std::make_shared<Flags>();
+  command.add_option("model", flags->model, "The model")->type_name("MODEL.onnx")->required();
+  command.add_option("--encodings", flags->encodings, "Encodings of tare or AIMET, any version")
+      ->type_name("F")
+      ->required();
+  add_data_flags(command, flags->data);
+  command.add_option("--output,-o", flags->output, "Write the simulated outputs: keys NNN/<output name>")
+      ->type_name("OUT.npz");
+  add_run_flags(command, flags->run);
+  add_report_flags(command, flags->report);
+  add_examples(command, {"tare simulate model.onnx --encodings out/model.encodings --data samples.npz",
+                         "tare simulate model.onnx --encodings aimet.encodings --data samples.npz --rounding aimet "
+                         "--output simulated.npz"});
+  command.callback([flags, &action] { action = [flags] { return simulate(*flags); }; });
+}
+
+}  // namespace tare::cli

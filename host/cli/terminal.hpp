@@ -1,0 +1,53 @@
+// What a command shows while it runs and after: progress, interruption, numbers for people and for machines.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <string>
+
+#include "tare/error.hpp"
+
+namespace tare::cli {
+
+/// From now on Ctrl-C (and SIGTERM) only asks to stop; the second one ends the process at once.
+void catch_interrupts();
+bool interrupted();
+/// Throws Error(interrupted) when it was asked for.
+void stop_if_interrupted();
+
+/// Progress on standard error: a bar with rate and time left on a terminal, else a line every ten seconds.
+class ProgressBar {
+ public:
+  ProgressBar(std::string what, bool quiet);
+  ProgressBar(const ProgressBar&) = delete;
+  ProgressBar& operator=(const ProgressBar&) = delete;
+  ~ProgressBar();
+  /// False when the user wants to stop.
+  bool update(std::size_t done, std::size_t total);
+  /// Removes the bar, so that other lines can follow.
+  void clear();
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  std::string what_;
+  bool quiet_;
+  bool terminal_;
+  bool shown_ = false;
+  Clock::time_point start_;
+  Clock::time_point last_;
+};
+
+/// A line on standard error, in the form of every message of the command.
+void print_message(std::string_view kind, std::string_view text);
+/// Text to standard output. Throws Error(io) when it cannot be written (a full disk behind a redirection).
+void print(std::string_view text);
+
+std::size_t peak_memory_bytes();
+/// "312.4 MiB"
+std::string bytes_text(std::size_t bytes);
+/// "0.412 s", "12.3 s", "4 min 05 s"
+std::string seconds_text(double seconds);
+/// Exit code of an error.
+int exit_code(ErrorKind kind);
+
+}  // namespace tare::cli

@@ -1,0 +1,220 @@
+// Encodings out, in the three versions of AIMET's file format, key for key (docs/encodings.md). Offsets are AIMET's:
+// -zero_point on the unsigned grid. Odd: version 2.0.0 speaks ONNX (zero points, signed types, an axis), and leaves
+// float16 tensors out.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "model/atomic_file.hpp"
+#include "run/fingerprint.hpp"
+#include "tare/error.hpp"
+#include "tare/export.hpp"
+
+namespace tare {
+namespace {
+
+using nlohmann::json;
+
+[[noreturn]] void refuse(const TensorEncodings& tensor, ErrorKind kind, std::string_view why) {
+  throw Error(kind, fmt::format("encodings of '{}': {}", tensor.tensor, why));
+}
+
+bool is_float8(NumberFormat format) {
+  return format == NumberFormat::float8e4m3fn || format == NumberFormat::float8e5m2;
+}
+
+void check(const TensorEncodings& tensor) {
+  if (tensor.spec.format == NumberFormat::float16) return;
+  if (tensor.encodings.empty()) refuse(tensor, ErrorKind::internal, "there are none");
+  for (const Encoding& encoding : tensor.encodings)
+    if (!(encoding.scale > 0) || !std::isfinite(encoding.scale) || !std::isfinite(encoding.offset) ||
+        !std::isfinite(encoding.min) || !std::isfinite(encoding.max))
+      refuse(tensor, ErrorKind::internal,
+             fmt::format("scale {} and offset {} make no grid", encoding.scale, encoding.offset));
+}
+
+/// -0.0 is 0.0 in a file.
+double plain_zero(double value) { return value == 0 ? 0.0 : value; }
+
+std::string enc_type(const TensorEncodings& tensor) {
+  if (tensor.spec.block_axis || tensor.spec.block_size > 0) return "PER_BLOCK";
+  return tensor.spec.channel_axis || tensor.encodings.size() > 1 ? "PER_CHANNEL" : "PER_TENSOR";
+}
+
+json entry_of_0_6_1(const TensorEncodings& tensor) {
+  const QuantizerSpec& spec = tensor.spec;
+  if (is_float8(spec.format)) refuse(tensor, ErrorKind::unsupported, "version 0.6.1 has no float8; use 2.0.0");
+  if (spec.format == NumberFormat::float16) return json::array({{{"bitwidth", 16}, {"dtype", "float"}}});
+  if (enc_type(tensor) == "PER_BLOCK")
+    refuse(tensor, ErrorKind::unsupported, "version 0.6.1 has no blocks; use 1.0.0 or 2.0.0");
+  json list = json::array();
+  for (const Encoding& encoding : tensor.encodings)
+    list.push_back({{"bitwidth", spec.bitwidth},
+                    {"dtype", "int"},
+                    {"is_symmetric", spec.symmetric ? "True" : "False"},
+                    {"min", plain_zero(encoding.min)},
+                    {"max", plain_zero(encoding.max)},
+                    {"offset", plain_zero(encoding.offset)},
+                    {"scale", encoding.scale}});
+  return list;
+}
+
+json entry_of_1_0_0(const TensorEncodings& tensor) {
+  const QuantizerSpec& spec = tensor.spec;
+  if (is_float8(spec.format)) refuse(tensor, ErrorKind::unsupported, "version 1.0.0 has no float8; use 2.0.0");
+  if (spec.format == NumberFormat::float16)
+    return {{"name", tensor.tensor}, {"bw", 16}, {"dtype", "FLOAT"}, {"enc_type", "PER_TENSOR"}};
+  json entry = {{"name", tensor.tensor},
+                {"bw", spec.bitwidth},
+                {"dtype", "INT"},
+                {"is_sym", spec.symmetric},
+                {"enc_type", enc_type(tensor)}};
+  if (entry["enc_type"] == "PER_BLOCK") entry["block_size"] = spec.block_size;
+  json& offsets = entry["offset"] = json::array();
+  json& scales = entry["scale"] = json::array();
+  for (const Encoding& encoding : tensor.encodings) {
+    offsets.push_back(plain_zero(encoding.offset));
+    scales.push_back(encoding.scale);
+  }
+  return entry;
+}
+
+/// Values in the order [channel, block] as rows of a matrix, in the order of its axes.
+json nested_blocks(const TensorEncodings& tensor, const Graph* graph, const std::vector<json>& values) {
+  const QuantizerSpec& spec = tensor.spec;
+  const ValueId value = graph == nullptr ? absent : graph->find(tensor.tensor);
+  const Tensor* constant = value == absent ? nullptr : graph->constant(value);
+  if (constant == nullptr) refuse(tensor, ErrorKind::usage, "version 2.0.0 needs the shape of a tensor with blocks");
+  const Shape& shape = constant->shape();
+  if (shape.rank() != 2)
+    refuse(tensor, ErrorKind::unsupported, "version 2.0.0 holds blocks of matrices only; use 1.0.0");
+  const bool channels_first = *spec.block_axis == 1;
+  const auto channels = spec.channel_axis ? static_cast<std::size_t>(shape[channels_first ? 0 : 1]) : std::size_t{1};
+  const std::size_t blocks = channels == 0 ? 0 : values.size() / channels;
+  if (blocks * channels != values.size()) refuse(tensor, ErrorKind::internal, "their number does not fit the shape");
+  json rows = json::array();
+  for (std::size_t i = 0; i < (channels_first ? channels : blocks); ++i) {
+    json row = json::array();
+    for (std::size_t k = 0; k < (channels_first ? blocks : channels); ++k)
+      row.push_back(values[channels_first ? i * blocks + k : k * blocks + i]);
+    rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
+json entry_of_2_0_0(const TensorEncodings& tensor, const Graph* graph) {
+  const QuantizerSpec& spec = tensor.spec;
+  json entry = {{"name", tensor.tensor}};
+  const std::string type = enc_type(tensor);
+  std::vector<json> scales;
+  std::vector<json> zero_points;
+  for (const Encoding& encoding : tensor.encodings) scales.push_back(encoding.scale);
+  bool any_zero_point = false;
+  if (is_float8(spec.format)) {
+    entry["output_dtype"] = spec.format == NumberFormat::float8e4m3fn ? "float8e4m3fn" : "float8e5m2";
+  } else {
+    // AIMET's default: activations unsigned whatever their symmetry. A parameter that is symmetric and never negative
+    // is unsigned, too.
+    const bool is_signed =
+        spec.symmetric && tensor.role == SiteRole::parameter &&
+        std::all_of(tensor.encodings.begin(), tensor.encodings.end(), [](const Encoding& e) { return e.offset < 0; });
+    entry["output_dtype"] = fmt::format("{}int{}", is_signed ? "" : "u", spec.bitwidth);
+    for (const Encoding& encoding : tensor.encodings) {
+      const std::int64_t zero_point = is_signed ? 0 : -std::llround(encoding.offset);
+      any_zero_point = any_zero_point || zero_point != 0;
+      zero_points.push_back(zero_point);
+    }
+  }
+  const auto put = [&](const char* key, const std::vector<json>& values) {
+    if (type == "PER_TENSOR")
+      entry[key] = values[0];
+    else if (type == "PER_CHANNEL")
+      entry[key] = values;
+    else
+      entry[key] = nested_blocks(tensor, graph, values);
+  };
+  if (type == "PER_CHANNEL") {
+    if (!spec.channel_axis)
+      refuse(tensor, ErrorKind::usage, "version 2.0.0 names the axis of the channels, and it is not known");
+    entry["axis"] = *spec.channel_axis;
+  } else if (type == "PER_BLOCK") {
+    if (!spec.block_axis || spec.block_size < 1)
+      refuse(tensor, ErrorKind::usage, "version 2.0.0 names the axis of the blocks, and it is not known");
+    entry["axis"] = *spec.block_axis;
+    entry["block_size"] = spec.block_size;
+  }
+  put("y_scale", scales);
+  if (any_zero_point) put("y_zero_point", zero_points);
+  return entry;
+}
+
+json quantizer_args(const EncodingSet& encodings, const ExportInfo& info) {
+  bool symmetric = false;
+  bool per_channel = false;
+  for (const TensorEncodings& tensor : encodings.tensors) {
+    if (tensor.role != SiteRole::parameter) continue;
+    symmetric = symmetric || tensor.spec.symmetric;
+    per_channel = per_channel || enc_type(tensor) != "PER_TENSOR";
+  }
+  return {{"activation_bitwidth", info.activation_bitwidth},
+          {"param_bitwidth", info.parameter_bitwidth},
+          {"dtype", "int"},
+          {"is_symmetric", symmetric},
+          {"per_channel_quantization", per_channel},
+          {"quant_scheme", info.scheme}};
+}
+
+}  // namespace
+
+EncodingVersion parse_encoding_version(std::string_view text) {
+  if (text == "0.6.1") return EncodingVersion::v0_6_1;
+  if (text == "1.0.0") return EncodingVersion::v1_0_0;
+  if (text == "2.0.0") return EncodingVersion::v2_0_0;
+  throw Error(ErrorKind::usage, fmt::format("'{}' is not an encoding version; use 0.6.1, 1.0.0 or 2.0.0", text));
+}
+
+std::string_view name_of(EncodingVersion version) {
+  switch (version) {
+    case EncodingVersion::v0_6_1: return "0.6.1";
+    case EncodingVersion::v1_0_0: return "1.0.0";
+    case EncodingVersion::v2_0_0: return "2.0.0";
+  }
+  return "";
+}
+
+std::string encodings_to_json(const EncodingSet& encodings, EncodingVersion version, const ExportInfo& info) {
+  json file = {{"version", name_of(version)}, {"producer", {{"package", "tare"}, {"version", library_version()}}}};
+  for (const TensorEncodings& tensor : encodings.tensors) check(tensor);
+  if (version == EncodingVersion::v2_0_0) {
+    json& list = file["encodings"] = json::array();
+    for (const TensorEncodings& tensor : encodings.tensors)
+      if (tensor.spec.format != NumberFormat::float16) list.push_back(entry_of_2_0_0(tensor, info.graph));
+  } else {
+    const bool old = version == EncodingVersion::v0_6_1;
+    file["activation_encodings"] = old ? json::object() : json::array();
+    file["param_encodings"] = old ? json::object() : json::array();
+    for (const TensorEncodings& tensor : encodings.tensors) {
+      json& section = file[tensor.role == SiteRole::parameter ? "param_encodings" : "activation_encodings"];
+      if (old)
+        section[tensor.tensor] = entry_of_0_6_1(tensor);
+      else
+        section.push_back(entry_of_1_0_0(tensor));
+    }
+    file["quantizer_args"] = quantizer_args(encodings, info);
+  }
+  try {
+    return file.dump(4, ' ', true) + "\n";
+  } catch (const json::exception&) {
+    throw Error(ErrorKind::unsupported,
+                "encodings: the name of a tensor is not UTF-8, which JSON needs; rename it in the model");
+  }
+}
+
+void save_encodings(const EncodingSet& encodings, EncodingVersion version, const std::filesystem::path& file,
+                    const ExportInfo& info) {
+  write_file_atomically(file, encodings_to_json(encodings, version, info));
+}
+
+}  // namespace tare
