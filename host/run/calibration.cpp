@@ -20,6 +20,7 @@ namespace tare {
 namespace {
 
 constexpr std::size_t refine_candidates = 12;
+constexpr float sentinel_limit = -1e4f;  // as in find_sentinels
 
 /// Hands every observed value to an action; the value itself passes unchanged.
 class ObserveHook final : public ValueHook {
@@ -258,6 +259,9 @@ std::vector<std::string> Calibration::Implementation::warnings() const {
     if (const auto sentinels = find_sentinels(statistics[i]))
       lines.push_back(fmt::format("'{}': {} values down to {:g} only mark something; {}", name, sentinels->count, sentinels->min,
                                   clamped ? fmt::format("taken for {:.6g}", sentinels->floor) : "they set the range"));
+    else if (statistics[i].count > 0 && statistics[i].max <= sentinel_limit)
+      lines.push_back(fmt::format("'{}': all {} values ({:g} and above) only mark something; kept, their grid is exact", name,
+                                  statistics[i].count, statistics[i].min));
     const auto& histogram = statistics[i].tf_enhanced;
     if (histogram && static_cast<double>(histogram->lost) > 1e-4 * static_cast<double>(statistics[i].count))
       lines.push_back(fmt::format("'{}': tf_enhanced lost {} of {} values outside the window of the first batch", name,

@@ -11,14 +11,18 @@
 namespace tare {
 namespace {
 
-/// Mean over the batches of 10 log10(signal / noise), one figure an output.
+/// Mean over the batches of 10 log10(signal / noise), one figure a float output.
 std::vector<double> output_sqnr(Session& session, const std::vector<Batch>& batches) {
-  std::vector<double> sum(session.graph().outputs.size(), 0.0);
+  std::vector<double> sum;
   for (const Batch& batch : batches) {
     const std::vector<Tensor> reference = session.run(batch.inputs);
     const std::vector<Tensor> simulated = session.simulate(batch.inputs);
-    for (std::size_t o = 0; o < sum.size(); ++o)
-      if (reference[o].type() == DataType::float32) sum[o] -= 10 * std::log10(test::nmse(simulated[o], reference[o]));
+    std::size_t figure = 0;
+    for (std::size_t o = 0; o < reference.size(); ++o) {
+      if (reference[o].type() != DataType::float32) continue;
+      if (figure == sum.size()) sum.push_back(0.0);
+      sum[figure++] -= 10 * std::log10(test::nmse(simulated[o], reference[o]));
+    }
   }
   for (double& s : sum) s /= static_cast<double>(batches.size());
   return sum;
