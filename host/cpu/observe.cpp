@@ -10,6 +10,7 @@
 #include "cpu/quantize.hpp"
 #include "cpu/site_counts.hpp"
 #include "cpu/vector.hpp"
+#include "tare/calibration.hpp"
 
 namespace tare::cpu {
 namespace {
@@ -82,7 +83,11 @@ void for_floats(const VectorKernels& vector, const Tensor& tensor, std::int64_t 
 class CpuObserver final : public Observer {
  public:
   CpuObserver(Device& device, ObserverKind kind, std::size_t sites)
-      : device_(device), kind_(kind), sites_(sites), tables_(static_cast<std::size_t>(device.threads())) {}
+      : device_(device),
+        kind_(kind),
+        sites_(sites),
+        tf_enhanced_(kind == ObserverKind::tf_enhanced ? sites : 0),
+        tables_(static_cast<std::size_t>(device.threads())) {}
 
   void observe(std::size_t site, const Tensor& tensor) override {
     if (site >= sites_.size())
@@ -94,6 +99,7 @@ class CpuObserver final : public Observer {
     SiteCounts& counts = sites_[site];
     const std::int64_t elements = tensor.elements();
     counts.add_elements(static_cast<std::uint64_t>(elements));
+    if (kind_ == ObserverKind::tf_enhanced) observe_batch(site, tensor);
     if (kind_ != ObserverKind::histogram)
       observe_extremes(counts, tensor);
     else if (elements < small_tensor)
@@ -113,6 +119,7 @@ class CpuObserver final : public Observer {
     std::vector<TensorStatistics> all;
     all.reserve(sites_.size());
     for (const SiteCounts& site : sites_) all.push_back(site.statistics());
+    for (std::size_t site = 0; site < tf_enhanced_.size(); ++site) all[site].tf_enhanced = tf_enhanced_[site];
     return all;
   }
 
@@ -138,6 +145,18 @@ class CpuObserver final : public Observer {
       });
     });
     for (const Extremes& more : extremes) counts.add(more);
+  }
+
+  /// AIMET's histogram takes all elements of a tensor as one batch.
+  void observe_batch(std::size_t site, const Tensor& tensor) {
+    std::vector<float> wide;
+    if (tensor.type() != DataType::float32) {
+      wide.reserve(static_cast<std::size_t>(tensor.elements()));
+      for_floats(device_.vector(), tensor, 0, tensor.elements(),
+                 [&](const float* in, std::int64_t n) { wide.insert(wide.end(), in, in + n); });
+    }
+    update(tf_enhanced_[site],
+           tensor.type() == DataType::float32 ? tensor.span<float>() : std::span<const float>(wide));
   }
 
   void observe_small(SiteCounts& counts, const Tensor& tensor) {
@@ -168,7 +187,8 @@ class CpuObserver final : public Observer {
   Device& device_;
   ObserverKind kind_;
   std::vector<SiteCounts> sites_;
-  std::vector<std::unique_ptr<Table>> tables_;  ///< one a thread, made when first used
+  std::vector<TfEnhancedHistogram> tf_enhanced_;  ///< one a site, for that kind only
+  std::vector<std::unique_ptr<Table>> tables_;    ///< one a thread, made when first used
 };
 
 }  // namespace

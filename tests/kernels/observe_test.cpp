@@ -6,6 +6,7 @@
 #include <map>
 
 #include "kernels/inputs.hpp"
+#include "tare/calibration.hpp"
 #include "tare/numerics.hpp"
 
 namespace tare {
@@ -184,6 +185,25 @@ TEST(Observer, LayoutDoesNotMatter) {
     observer->observe(0, plain);
     observer->observe(1, last);
     EXPECT_EQ(observer->collect()[0], observer->collect()[1]);
+  }
+}
+
+TEST(Observer, TfEnhancedTakesEveryTensorAsOneBatch) {
+  const std::vector<float> first = test::normal_values(9000, 13);
+  const std::vector<float> second = test::normal_values(500, 14, 3.0f);
+  TfEnhancedHistogram want;
+  update(want, first);
+  update(want, second);
+  for (const test::Device& device : devices()) {
+    const auto observer = device.backend->make_observer(ObserverKind::tf_enhanced, 2);
+    observer->observe(1, as_tensor(first));
+    observer->observe(1, as_tensor(second));
+    const TensorStatistics got = observer->collect()[1];
+    ASSERT_TRUE(got.tf_enhanced);
+    EXPECT_EQ(*got.tf_enhanced, want);
+    EXPECT_EQ(got.min,
+              std::min(*std::min_element(first.begin(), first.end()), *std::min_element(second.begin(), second.end())));
+    EXPECT_EQ(observer->collect()[0].tf_enhanced, TfEnhancedHistogram{});
   }
 }
 
