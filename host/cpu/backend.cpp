@@ -69,6 +69,24 @@ class WideningKernel final : public Kernel {
   std::unique_ptr<Kernel> inner_;
 };
 
+/// Keeps strings, sequences and missing optional values from kernels that know numbers only.
+class NumbersOnly final : public Kernel {
+ public:
+  NumbersOnly(const Node& node, std::unique_ptr<Kernel> inner) : node_(node), inner_(std::move(inner)) {}
+  void run(std::span<Tensor> inputs, std::span<Tensor> outputs) override {
+    for (const Tensor& input : inputs)
+      if (holds_objects(input.type()))
+        throw Error(ErrorKind::data,
+                    fmt::format("{}: does not take an input of type {}", node_.label(), name_of(input.type())));
+    inner_->run(inputs, outputs);
+  }
+  bool accepts_channels_last() const override { return inner_->accepts_channels_last(); }
+
+ private:
+  const Node& node_;
+  std::unique_ptr<Kernel> inner_;
+};
+
 class CpuBackend final : public Backend {
  public:
   explicit CpuBackend(const CpuOptions& options) : device_(options) {}
@@ -128,6 +146,7 @@ class CpuBackend final : public Backend {
     std::unique_ptr<Kernel> kernel = op->factory != nullptr ? op->factory(Compile{graph, node, device_, constants})
                                                             : std::make_unique<FunctionKernel>(node, device_, *op);
     if (op->half == Half::widen) kernel = std::make_unique<WideningKernel>(device_, std::move(kernel));
+    if (!op->objects) kernel = std::make_unique<NumbersOnly>(node, std::move(kernel));
     return kernel;
   }
 

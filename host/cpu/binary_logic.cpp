@@ -31,6 +31,13 @@ void logic(Call& call, Formula&& f) {
 void equal_of(Call& call) {
   if (call.has(0) && call.input(0).type() == DataType::boolean)
     return logic(call, [](bool x, bool y) { return x == y; });
+  if (call.has(0) && call.has(1) && call.input(0).type() == DataType::string) {
+    require_same_type(call, call.input(0), call.input(1));
+    call.outputs[0] =
+        combine<std::string, std::string, bool>(call, call.input(0), call.input(1), DataType::boolean,
+                                                [](const std::string& x, const std::string& y) { return x == y; });
+    return;
+  }
   compare(call, [](auto x, auto y) { return x == y; });
 }
 void greater_of(Call& call) {
@@ -123,7 +130,7 @@ void register_binary_logic(OperatorTable& table) {
   add("BitwiseAnd", bitwise_and_of);
   add("BitwiseOr", bitwise_or_of);
   add("BitwiseXor", bitwise_xor_of);
-  add("Equal", equal_of);
+  table.add("Equal", Operator{.function = equal_of, .channels_last = true, .first_opset = 7, .objects = true});
   add("Greater", greater_of);
   add("GreaterOrEqual", greater_or_equal_of);
   add("Less", less_of);

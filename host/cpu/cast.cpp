@@ -5,6 +5,7 @@
 
 #include "cpu/elementwise.hpp"
 #include "cpu/small_float.hpp"
+#include "cpu/text.hpp"
 #include "cpu/vector.hpp"
 
 namespace tare::cpu {
@@ -79,9 +80,14 @@ U convert_number(T x) {
 float limited(float x, float low, float high) { return x != x ? 0.0f : clamp(round_half_even(x), low, high); }
 
 Tensor cast(const Call& call, const Tensor& source, DataType type, bool saturate) {
+  if (source.type() == type) return source;
+  if (source.type() == DataType::string) {
+    const bool integers = type == DataType::boolean || is_integer(type);
+    return cast(call, text_to_number(call, source, integers), type, saturate);
+  }
+  if (type == DataType::string) return number_to_text(call, unpacked(call, source));
   if (size_of(source.type()) == 0 || size_of(type) == 0 || type == DataType::complex64 || type == DataType::complex128)
     call.fail("cannot cast " + std::string(name_of(source.type())) + " to " + std::string(name_of(type)));
-  if (source.type() == type) return source;
   const Tensor x = unpacked(call, source);
   if (const SmallFloat* format = small_float(type))
     return packed<std::uint8_t>(call, x, type, [=](float value) { return format->encode(value, saturate); });
@@ -125,8 +131,9 @@ void cast_like_of(Call& call) {
 
 void register_cast(OperatorTable& table) {
   // CastLike reads no element of its second input, but the executor would convert its layout: both stay as they are.
-  table.add("Cast", Operator{.function = cast_of, .half = Half::native, .channels_last = true});
-  table.add("CastLike", Operator{.function = cast_like_of, .half = Half::native, .channels_last = true});
+  table.add("Cast", Operator{.function = cast_of, .half = Half::native, .channels_last = true, .objects = true});
+  table.add("CastLike",
+            Operator{.function = cast_like_of, .half = Half::native, .channels_last = true, .objects = true});
 }
 
 }  // namespace tare::cpu

@@ -68,6 +68,7 @@ Device::Device(const CpuOptions& options)
 Device::~Device() = default;
 
 Tensor Device::allocate(DataType type, const Shape& shape, Layout layout) {
+  if (type == DataType::string) return Tensor::host(type, shape, layout);
   std::size_t bytes = size_of(type);
   if (bytes == 0) throw Error(ErrorKind::unsupported, fmt::format("tensors of type {} cannot be held", name_of(type)));
   for (const std::int64_t dim : shape) {

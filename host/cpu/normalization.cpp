@@ -79,6 +79,8 @@ void batch_normalization(Call& call) {
     if (in.layout() == Layout::channels_last) call.fail("statistics a position (spatial=0) need the plain layout");
     c = {c.batch, c.channels * c.spatial, 1};
   }
+  if (call.node.opset != 0 && call.node.opset < 7 && call.node.integer("is_test", 0) == 0)
+    call.fail("is_test=0: batch norms of opset 6 are run for inference only; export the model for inference");
   const bool training = call.node.integer("training_mode", 0) != 0;
   if (!training && call.wants(1)) call.fail("more than one output needs training_mode=1 (opset 14 and later)");
   const std::vector<double> scales = parameter(call, 1, c.channels, "scale");
@@ -245,7 +247,7 @@ void lp_normalization(Call& call) {
 }  // namespace
 
 void register_normalization(OperatorTable& table) {
-  table.add("BatchNormalization", Operator{.function = batch_normalization, .channels_last = true, .first_opset = 7});
+  table.add("BatchNormalization", Operator{.function = batch_normalization, .channels_last = true, .first_opset = 6});
   table.add("InstanceNormalization", instance_normalization);
   table.add("LayerNormalization", layer_normalization);
   table.add("RMSNormalization", rms_normalization);

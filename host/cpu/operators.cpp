@@ -34,6 +34,8 @@ const OperatorTable& operator_table() {
     register_resize(t);
     register_vision(t);
     register_signal(t);
+    register_sequence(t);
+    register_text(t);
     return t;
   }();
   return table;

@@ -102,6 +102,7 @@ struct Operator {
   Half half = Half::widen;
   bool channels_last = false;   ///< takes (and may return) channels_last tensors
   int first_opset = 1;          ///< lowest opset version this implementation is right for
+  bool objects = false;         ///< takes strings, sequences and missing optional values; others never see them
 };
 
 /// Key: "Softmax" for ai.onnx, "com.microsoft::FusedConv" for other domains.
@@ -137,6 +138,8 @@ void register_linear_algebra(OperatorTable&);
 void register_resize(OperatorTable&);
 void register_vision(OperatorTable&);
 void register_signal(OperatorTable&);
+void register_sequence(OperatorTable&);
+void register_text(OperatorTable&);
 
 /// Every operator of this backend.
 const OperatorTable& operator_table();

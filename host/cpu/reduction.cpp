@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "cpu/operators.hpp"
+#include "cpu/sum_to.hpp"
 #include "cpu/vector.hpp"
 
 namespace tare::cpu {
@@ -347,6 +348,7 @@ void reduce(Call& call) {
 }  // namespace
 
 void register_reduction(OperatorTable& table) {
+  register_sum_to(table);
   const auto add = [&](std::string_view name, Function function) {
     table.add(name, Operator{.function = function, .channels_last = true});
   };

@@ -7,7 +7,12 @@
 namespace tare::cpu {
 namespace {
 
-void share(Call& call, const Shape& shape) { call.outputs[0] = call.input(0).reshaped(shape); }
+void share(Call& call, const Shape& shape) {
+  const DataType type = call.input(0).type();
+  if (type == DataType::sequence || type == DataType::optional)
+    call.fail(fmt::format("a value of type {} has no shape", name_of(type)));
+  call.outputs[0] = call.input(0).reshaped(shape);
+}
 
 void reshape(Call& call) {
   const Tensor& in = call.input(0);
@@ -88,10 +93,13 @@ void unsqueeze(Call& call) {
 }  // namespace
 
 void register_reshape(OperatorTable& table) {
-  table.add("Reshape", checked<reshape>, Half::native);
-  table.add("Flatten", checked<flatten>, Half::native);
-  table.add("Squeeze", checked<squeeze>, Half::native);
-  table.add("Unsqueeze", checked<unsqueeze>, Half::native);
+  const auto add = [&](std::string_view name, Function function) {
+    table.add(name, Operator{.function = function, .half = Half::native, .objects = true});
+  };
+  add("Reshape", checked<reshape>);
+  add("Flatten", checked<flatten>);
+  add("Squeeze", checked<squeeze>);
+  add("Unsqueeze", checked<unsqueeze>);
 }
 
 }  // namespace tare::cpu

@@ -1,6 +1,7 @@
-// TfIdfVectorizer over integers: counts the n-grams of a pool in each row, with up to max_skip_count elements between
+// TfIdfVectorizer: counts the n-grams of a pool in each row, with up to max_skip_count elements between
 // neighbours, and weighs the counts.
-// Odd: 1-grams are counted once, at no skip: a skip changes nothing about them.
+// Odd: strings are numbered by their place in the pool first, so that one code counts both. 1-grams are counted once,
+// at no skip: a skip changes nothing about them.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -15,9 +16,8 @@ namespace {
 using Gram = std::vector<std::int64_t>;
 
 /// The n-grams of lengths [shortest, longest] in the pool, and the output column of each.
-std::map<Gram, std::int64_t> read_pool(const Call& call, std::int64_t shortest, std::int64_t longest,
-                                       const std::vector<std::int64_t>& columns) {
-  const std::vector<std::int64_t> pool = call.node.integers("pool_int64s");
+std::map<Gram, std::int64_t> read_pool(const Call& call, const std::vector<std::int64_t>& pool, std::int64_t shortest,
+                                       std::int64_t longest, const std::vector<std::int64_t>& columns) {
   const std::vector<std::int64_t> starts = call.node.integers("ngram_counts");
   std::map<Gram, std::int64_t> grams;
   std::size_t next = 0;
@@ -55,10 +55,10 @@ void count_grams(const std::vector<std::int64_t>& row, const std::map<Gram, std:
 
 void tf_idf(Call& call) {
   const Tensor& in = call.input(0);
-  if (call.node.has("pool_strings")) call.fail("pools of strings are not supported");
   if (in.rank() != 1 && in.rank() != 2) call.fail(fmt::format("needs rank 1 or 2, not {}", in.shape().text()));
-  if (in.type() != DataType::int32 && in.type() != DataType::int64)
-    call.fail(fmt::format("counts int32 and int64, not {}", name_of(in.type())));
+  const bool texts = call.node.has("pool_strings");
+  if (texts ? in.type() != DataType::string : in.type() != DataType::int32 && in.type() != DataType::int64)
+    call.fail(fmt::format("counts {}, not {}", texts ? "strings" : "int32 and int64", name_of(in.type())));
   const std::int64_t rows = in.rank() == 2 ? in.shape()[0] : 1;
   const std::int64_t length = in.shape().back();
   const std::string mode = call.node.text("mode");
@@ -78,12 +78,22 @@ void tf_idf(Call& call) {
     call.fail(fmt::format("{} weights for {} n-grams", weights.size(), columns.size()));
   std::vector<float> weight(static_cast<std::size_t>(width), 1.0f);
   for (std::size_t i = 0; i < weights.size(); ++i) weight[static_cast<std::size_t>(columns[i])] = weights[i];
-  const std::map<Gram, std::int64_t> grams = read_pool(call, shortest, longest, columns);
-
+  std::vector<std::int64_t> pool = call.node.integers("pool_int64s");
   std::vector<std::int64_t> elements;
-  dispatch(in.type(), call, [&]<class T>() {
-    for (const T value : in.span<T>()) elements.push_back(static_cast<std::int64_t>(value));
-  });
+  if (texts) {
+    std::map<std::string, std::int64_t> numbers;
+    for (const std::string& text : call.node.texts("pool_strings"))
+      pool.push_back(numbers.emplace(text, static_cast<std::int64_t>(numbers.size())).first->second);
+    for (const std::string& text : in.span<std::string>()) {
+      const auto known = numbers.find(text);
+      elements.push_back(known == numbers.end() ? -1 : known->second);
+    }
+  } else {
+    dispatch(in.type(), call, [&]<class T>() {
+      for (const T value : in.span<T>()) elements.push_back(static_cast<std::int64_t>(value));
+    });
+  }
+  const std::map<Gram, std::int64_t> grams = read_pool(call, pool, shortest, longest, columns);
   Tensor& out = call.output(0, DataType::float32, in.rank() == 2 ? Shape{rows, width} : Shape{width});
   float* counts = out.mutable_data<float>();
   std::fill_n(counts, out.elements(), 0.0f);
@@ -100,6 +110,8 @@ void tf_idf(Call& call) {
 
 }  // namespace
 
-void register_tf_idf(OperatorTable& table) { table.add("TfIdfVectorizer", checked<tf_idf>); }
+void register_tf_idf(OperatorTable& table) {
+  table.add("TfIdfVectorizer", Operator{.function = checked<tf_idf>, .objects = true});
+}
 
 }  // namespace tare::cpu

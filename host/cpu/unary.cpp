@@ -347,7 +347,8 @@ void register_unary(OperatorTable& table) {
   add("Gelu", gelu_of);
   add("HardSigmoid", hard_sigmoid_of);
   add("HardSwish", hard_swish_of);
-  add("Identity", identity_of, Half::native);
+  table.add("Identity",
+            Operator{.function = identity_of, .half = Half::native, .channels_last = true, .objects = true});
   add("IsInf", is_inf_of);
   add("IsNaN", is_nan_of);
   add("LeakyRelu", leaky_relu_of);

@@ -1,7 +1,7 @@
 // Builds a Graph in one pass a scope: first every name that the scope defines gets its id, then the nodes are read, so
 // the order of the file does not matter. Functions are inlined on the way: a call binds the function's names to the
-// caller's ids and reads the function's nodes into the caller's graph. Odd: string tensors cannot be held; one that is
-// read becomes a Constant node, which the backend refuses by its name.
+// caller's ids and reads the function's nodes into the caller's graph. Odd: a string tensor in an attribute is read as
+// the list of its strings: no operator asks for its shape.
 #include "model/graph_builder.hpp"
 
 #include <fmt/format.h>
@@ -106,14 +106,9 @@ class Builder {
       const auto it = scope.names.find(name);
       return it == scope.names.end() ? define(scope, name, "initializer") : it->second;
     };
-    std::vector<std::pair<ValueId, std::vector<std::string>>> texts;
-    for (const onnx::TensorProto& tensor : proto.initializer()) {
-      const ValueId id = constant_id(tensor.name());
-      if (holds_strings(tensor))
-        texts.emplace_back(id, strings_of(tensor));
-      else
-        set_constant(graph, id, read_tensor(source_, tensor, fmt::format("initializer '{}'", tensor.name())));
-    }
+    for (const onnx::TensorProto& tensor : proto.initializer())
+      set_constant(graph, constant_id(tensor.name()),
+                   read_tensor(source_, tensor, fmt::format("initializer '{}'", tensor.name())));
     for (const onnx::SparseTensorProto& tensor : proto.sparse_initializer()) {
       const std::string& name = tensor.values().name();
       set_constant(graph, constant_id(name),
@@ -129,7 +124,6 @@ class Builder {
           it != scope.names.end() && !graph.constants.contains(it->second))
         declare(graph.value(it->second), output.type());
     read_nodes(proto.node(), scope);
-    for (auto& [id, strings] : texts) keep_strings(graph, id, std::move(strings), scope);
     for (const onnx::ValueInfoProto& output : proto.output()) {
       if (output.name().empty()) fail(fmt::format("an output of graph '{}' has no name", proto.name()));
       graph.outputs.push_back(resolve(scope, output.name(), fmt::format("graph '{}': an output", proto.name())));
@@ -142,17 +136,6 @@ class Builder {
     value.type = tensor.type();
     value.shape = tensor.shape();
     graph.constants.emplace(id, std::move(tensor));
-  }
-
-  void keep_strings(Graph& graph, ValueId id, std::vector<std::string> strings, Scope& scope) {
-    graph.value(id).type = DataType::string;
-    Node node;
-    node.op_type = "Constant";
-    node.name = scope.target->unique_node_name(graph.value(id).name);
-    node.opset = opset_of(scope, "", node.name);
-    node.outputs = {id};
-    node.attributes.emplace("value_strings", std::move(strings));
-    graph.nodes.push_back(std::move(node));
   }
 
   void define_outputs(const onnx::NodeProto& node, Scope& scope) {
@@ -278,9 +261,7 @@ class Builder {
         continue;
       const onnx::AttributeProto& value = *attribute.proto;
       switch (type_of(value)) {
-        case onnx::AttributeProto::TENSOR:
-          if (holds_strings(value.t())) return keep_strings(graph, id, strings_of(value.t()), scope);
-          return set_constant(graph, id, read_tensor(source_, value.t(), what));
+        case onnx::AttributeProto::TENSOR: return set_constant(graph, id, read_tensor(source_, value.t(), what));
         case onnx::AttributeProto::SPARSE_TENSOR:
           return set_constant(graph, id, read_sparse_tensor(source_, value.sparse_tensor(), what));
         case onnx::AttributeProto::FLOAT: {
@@ -299,9 +280,11 @@ class Builder {
           const std::vector<std::int64_t> list(value.ints().begin(), value.ints().end());
           return set_constant(graph, id, Tensor::of<std::int64_t>({value.ints_size()}, list));
         }
-        case onnx::AttributeProto::STRING: return keep_strings(graph, id, {value.s()}, scope);
-        case onnx::AttributeProto::STRINGS:
-          return keep_strings(graph, id, {value.strings().begin(), value.strings().end()}, scope);
+        case onnx::AttributeProto::STRING: return set_constant(graph, id, Tensor::of<std::string>({}, {&value.s(), 1}));
+        case onnx::AttributeProto::STRINGS: {
+          const std::vector<std::string> list(value.strings().begin(), value.strings().end());
+          return set_constant(graph, id, Tensor::of<std::string>({value.strings_size()}, list));
+        }
         default: fail(fmt::format("{}: attribute '{}' is no value", what, written.name()));
       }
     }

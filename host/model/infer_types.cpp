@@ -97,17 +97,17 @@ const std::unordered_map<std::string_view, Rules>& standard_rules() {
       {"TfIdfVectorizer", rules(fixed(float32))},
       {"ImageDecoder", rules(fixed(uint8))},
       {"Compress", rules(like(0))},
-      {"SequenceEmpty", rules(unknown())},
-      {"SequenceConstruct", rules(unknown())},
-      {"SequenceInsert", rules(unknown())},
-      {"SequenceErase", rules(unknown())},
+      {"SequenceEmpty", rules(fixed(DataType::sequence))},
+      {"SequenceConstruct", rules(fixed(DataType::sequence))},
+      {"SequenceInsert", rules(fixed(DataType::sequence))},
+      {"SequenceErase", rules(fixed(DataType::sequence))},
       {"SequenceAt", rules(unknown())},
-      {"SequenceMap", rules(unknown())},
+      {"SequenceMap", rules(fixed(DataType::sequence))},
       {"SequenceLength", rules(fixed(int64))},
-      {"SplitToSequence", rules(unknown())},
+      {"SplitToSequence", rules(fixed(DataType::sequence))},
       {"ConcatFromSequence", rules(unknown())},
-      {"Optional", rules(unknown())},
-      {"OptionalGetElement", rules(like(0))},
+      {"Optional", rules(fixed(DataType::optional))},
+      {"OptionalGetElement", rules(unknown())},
       {"StringConcat", rules(fixed(DataType::string))},
       {"StringNormalizer", rules(fixed(DataType::string))},
   };
@@ -143,7 +143,6 @@ DataType output_type(const Graph& graph, const Node& node, std::size_t output) {
     const Tensor* value = it == node.attributes.end() ? nullptr : std::get_if<Tensor>(&it->second);
     return value == nullptr ? DataType::float32 : value->type();
   }
-  if (op == "Constant") return DataType::string;  // the loader has turned all others into constants
   if (op == "QuantizeLinear") {
     if (const DataType zero_point = type_at(graph, node.inputs, 2); zero_point != DataType::undefined)
       return zero_point;

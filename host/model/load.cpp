@@ -4,11 +4,19 @@
 #include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wconversion"
+#pragma GCC diagnostic ignored "-Wshadow"
+#pragma GCC diagnostic ignored "-Wunused-parameter"
+#include <onnx/onnx-data_pb.h>
+#pragma GCC diagnostic pop
+
 #include <algorithm>
 #include <limits>
 #include <new>
 #include <string_view>
 
+#include "model/gradient.hpp"
 #include "model/graph_builder.hpp"
 #include "model/source.hpp"
 #include "model/tensor_proto.hpp"
@@ -61,9 +69,58 @@ Model load_model(const std::filesystem::path& path) {
     }
     if (!source->proto.has_graph()) throw Error(ErrorKind::model, "not an ONNX model: it holds no graph");
     Model model{build_graph(source), path, source};
+    expand_gradients(model.graph);
     infer_types(model.graph);
     return model;
   });
+}
+
+namespace {
+
+/// Sequences inside of sequences cannot be held, so this goes at most three messages deep.
+Tensor read_value(const std::shared_ptr<ModelSource>& source, const onnx::SequenceProto& proto) {
+  if (proto.elem_type() != onnx::SequenceProto::TENSOR && proto.tensor_values_size() == 0 &&
+      proto.sequence_values_size() + proto.map_values_size() + proto.optional_values_size() +
+              proto.sparse_tensor_values_size() >
+          0)
+    throw Error(ErrorKind::unsupported, "only sequences of tensors can be held");
+  std::vector<Tensor> items;
+  for (const onnx::TensorProto& item : proto.tensor_values())
+    items.push_back(read_tensor(source, item, fmt::format("item {} of sequence '{}'", items.size(), proto.name())));
+  return Tensor::sequence(std::move(items));
+}
+
+Tensor read_value(const std::shared_ptr<ModelSource>& source, const onnx::OptionalProto& proto) {
+  if (proto.has_tensor_value())
+    return read_tensor(source, proto.tensor_value(), fmt::format("optional '{}'", proto.name()));
+  if (proto.has_sequence_value()) return read_value(source, proto.sequence_value());
+  if (proto.elem_type() != onnx::OptionalProto::UNDEFINED && proto.elem_type() != onnx::OptionalProto::TENSOR &&
+      proto.elem_type() != onnx::OptionalProto::SEQUENCE)
+    throw Error(ErrorKind::unsupported, "only optional tensors and sequences of tensors can be held");
+  return Tensor::none();
+}
+
+/// `Proto` is parsed into an owner that the views in the result keep alive.
+template <class Proto>
+Tensor load_value_of(const std::filesystem::path& pb_file, std::string_view expected) {
+  struct Owner : ModelSource {
+    Proto value;
+  };
+  return naming_file(pb_file, [&] {
+    const auto source = std::make_shared<Owner>();
+    source->folder = pb_file.parent_path();
+    const MappedFile file(pb_file);
+    parse(file, source->value, expected);
+    return read_value(source, source->value);
+  });
+}
+
+}  // namespace
+
+Tensor load_value(const std::filesystem::path& pb_file, DataType kind) {
+  if (kind == DataType::sequence) return load_value_of<onnx::SequenceProto>(pb_file, "an ONNX sequence");
+  if (kind == DataType::optional) return load_value_of<onnx::OptionalProto>(pb_file, "an ONNX optional value");
+  return load_tensor(pb_file);
 }
 
 Tensor load_tensor(const std::filesystem::path& pb_file) {

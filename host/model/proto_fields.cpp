@@ -79,6 +79,8 @@ std::vector<std::string> strings_of(const onnx::TensorProto& tensor) {
 }
 
 void declare(Value& value, const onnx::TypeProto& type) {
+  if (type.has_sequence_type()) value.type = DataType::sequence;
+  if (type.has_optional_type()) value.type = DataType::optional;
   if (!type.has_tensor_type()) return;
   const int element = type.tensor_type().elem_type();
   if (element > 0 && element <= static_cast<int>(DataType::float4e2m1)) value.type = static_cast<DataType>(element);

@@ -6,6 +6,7 @@
 
 #include <cstdlib>
 #include <limits>
+#include <new>
 
 namespace tare {
 
@@ -35,6 +36,8 @@ std::string_view name_of(DataType type) {
     case DataType::uint4: return "uint4";
     case DataType::int4: return "int4";
     case DataType::float4e2m1: return "float4e2m1";
+    case DataType::sequence: return "sequence";
+    case DataType::optional: return "optional";
   }
   return "unknown";
 }
@@ -45,8 +48,21 @@ void Shape::throw_rank(std::size_t rank) {
   throw Error(ErrorKind::unsupported, fmt::format("a tensor of rank {} is beyond the limit of {} dimensions", rank, max_rank));
 }
 
+namespace {
+
+std::shared_ptr<std::string[]> make_strings(std::size_t count, const Shape& shape) {
+  try {
+    return std::make_shared<std::string[]>(count);
+  } catch (const std::bad_alloc&) {
+    throw Error(ErrorKind::data,
+                fmt::format("out of memory: {} strings for a tensor of shape {}", count, shape.text()));
+  }
+}
+
+}  // namespace
+
 Tensor Tensor::host(DataType type, const Shape& shape, Layout layout) {
-  std::size_t bytes = size_of(type);
+  std::size_t bytes = type == DataType::string ? sizeof(std::string) : size_of(type);
   if (bytes == 0) throw Error(ErrorKind::unsupported, fmt::format("tensors of type {} cannot be held", name_of(type)));
   for (const std::int64_t dim : shape) {
     if (dim < 0) throw Error(ErrorKind::data, fmt::format("a tensor cannot have the shape {}", shape.text()));
@@ -54,10 +70,26 @@ Tensor Tensor::host(DataType type, const Shape& shape, Layout layout) {
       throw Error(ErrorKind::data, fmt::format("a tensor of shape {} is too large", shape.text()));
     bytes *= static_cast<std::size_t>(dim);
   }
+  if (type == DataType::string) {
+    const std::shared_ptr<std::string[]> strings = make_strings(bytes / sizeof(std::string), shape);
+    return Tensor(type, shape, std::shared_ptr<void>(strings, strings.get()), layout);
+  }
   void* memory = std::aligned_alloc(64, (std::max<std::size_t>(bytes, 1) + 63) / 64 * 64);
   if (memory == nullptr)
     throw Error(ErrorKind::data, fmt::format("out of memory: {} bytes for a tensor of shape {}", bytes, shape.text()));
   return Tensor(type, shape, std::shared_ptr<void>(memory, std::free), layout);
+}
+
+Tensor Tensor::sequence(std::vector<Tensor> items) {
+  return Tensor(DataType::sequence, {}, std::make_shared<std::vector<Tensor>>(std::move(items)));
+}
+
+Tensor Tensor::none() { return Tensor(DataType::optional, {}, nullptr); }
+
+const std::vector<Tensor>& Tensor::items() const {
+  if (type_ != DataType::sequence)
+    throw Error(ErrorKind::data, fmt::format("a sequence is needed, not {} {}", name_of(type_), shape_.text()));
+  return *data<std::vector<Tensor>>();
 }
 
 Shape Tensor::to_shape(std::string_view what) const {

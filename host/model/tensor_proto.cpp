@@ -38,8 +38,6 @@ Shape read_shape(const google::protobuf::RepeatedField<std::int64_t>& dims, cons
 DataType read_type(int type, const std::string& what) {
   if (type <= 0 || type > static_cast<int>(DataType::float4e2m1))
     throw Error(ErrorKind::unsupported, fmt::format("{}: element type {} is not known", what, type));
-  if (type == static_cast<int>(DataType::string))
-    throw Error(ErrorKind::unsupported, fmt::format("{}: string tensors cannot be held", what));
   return static_cast<DataType>(type);
 }
 
@@ -134,8 +132,13 @@ Tensor from_typed_lists(DataType type, const Shape& shape, const onnx::TensorPro
       for (const std::int32_t entry : proto.int32_data()) packed.push_back(static_cast<std::byte>(entry));
       return unpack(type, shape, packed);
     }
-    case DataType::undefined:
-    case DataType::string: break;
+    case DataType::string: {
+      check_count(proto.string_data(), n, shape, "string_data", what);
+      Tensor tensor = Tensor::host(type, shape);
+      std::copy(proto.string_data().begin(), proto.string_data().end(), tensor.mutable_data<std::string>());
+      return tensor;
+    }
+    default: break;
   }
   fail(what, fmt::format("tensors of type {} cannot be held", name_of(type)));
 }
@@ -223,6 +226,8 @@ Tensor read_tensor(const std::shared_ptr<ModelSource>& source, const onnx::Tenso
   const std::size_t bytes = stored_bytes(type, elements);
   if (proto.has_segment())
     throw Error(ErrorKind::unsupported, fmt::format("{}: segmented tensors cannot be read", what));
+  if (type == DataType::string && (is_external(proto) || proto.has_raw_data()))
+    fail(what, "strings stand in string_data, neither in raw_data nor in a file of their own");
   if (is_external(proto)) {
     const ExternalBytes external = external_bytes(source->folder, source->external_files, proto, bytes);
     return normalised(view_or_copy(type, shape, external.bytes, external.file));
@@ -243,6 +248,8 @@ Tensor read_sparse_tensor(const std::shared_ptr<ModelSource>& source, const onnx
   const Tensor values = read_tensor(source, proto.values(), what + " (values)");
   const Tensor indices = read_tensor(source, proto.indices(), what + " (indices)");
   const Shape shape = read_shape(proto.dims(), what);
+  if (values.type() == DataType::string)
+    throw Error(ErrorKind::unsupported, fmt::format("{}: sparse strings cannot be held", what));
   if (shape.elements() > largest_dense)
     throw Error(ErrorKind::unsupported,
                 fmt::format("{}: a sparse tensor of shape {} is too large to be made dense", what, shape.text()));

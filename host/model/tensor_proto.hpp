@@ -23,7 +23,7 @@ ExternalBytes external_bytes(const std::filesystem::path& folder, ExternalFiles&
 /// Bytes of the tensor's elements in a file, from its type and shape.
 std::size_t stored_bytes(const onnx::TensorProto& proto, const std::string& what);
 
-/// Views keep `source` alive; `proto` must be part of it. Throws Error naming `what`; string tensors are unsupported.
+/// Views keep `source` alive; `proto` must be part of it. Throws Error naming `what`.
 Tensor read_tensor(const std::shared_ptr<ModelSource>& source, const onnx::TensorProto& proto, const std::string& what);
 /// The dense tensor a SparseTensorProto stands for.
 Tensor read_sparse_tensor(const std::shared_ptr<ModelSource>& source, const onnx::SparseTensorProto& proto,

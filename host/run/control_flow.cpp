@@ -1,5 +1,5 @@
-// Each body is an executor of its own, built once. Loop-carried values are passed on without a copy; scan outputs are
-// collected and stacked at the end, when their number is known.
+// If, Loop, Scan and SequenceMap. Each body is an executor of its own, built once. Loop-carried values are passed on
+// without a copy; scan outputs are collected and stacked at the end, when their number is known.
 #include "run/control_flow.hpp"
 
 #include <fmt/format.h>
@@ -47,6 +47,7 @@ bool truth(const Node& node, const Tensor& tensor) {
 
 /// Slices [i] along `axis` of a plain host tensor, without that dimension.
 Tensor slice(const Tensor& tensor, std::size_t axis, std::int64_t i) {
+  if (holds_objects(tensor.type())) throw Error(ErrorKind::data, "only tensors of numbers can be scan inputs");
   Shape shape = tensor.shape();
   const std::size_t outer = static_cast<std::size_t>(shape.elements(0, axis));
   const std::size_t run = static_cast<std::size_t>(shape.elements(axis + 1, shape.rank())) * size_of(tensor.type());
@@ -60,6 +61,7 @@ Tensor slice(const Tensor& tensor, std::size_t axis, std::int64_t i) {
 
 /// Stacks equally shaped tensors along a new `axis`, last first when `reversed`.
 Tensor stack(const Node& node, const std::vector<Tensor>& parts, std::size_t axis, bool reversed) {
+  if (holds_objects(parts.front().type())) fail(node, "only tensors of numbers can be scan outputs");
   Shape shape = parts.front().shape();
   if (axis > shape.rank()) fail(node, fmt::format("scan output axis {} is out of range", axis));
   const std::size_t outer = static_cast<std::size_t>(shape.elements(0, axis));
@@ -231,11 +233,41 @@ class Scan final : public ControlFlow {
   std::size_t scan_outputs_ = 0;
 };
 
+/// The body for every item of the first sequence; other sequences give their item of that number, tensors themselves.
+class SequenceMap final : public ControlFlow {
+ public:
+  SequenceMap(const Node& node, Backend& backend) : node_(node), body_(node.subgraph("body"), backend) {}
+
+  std::vector<Tensor> run(std::span<const Tensor> inputs, std::span<const std::vector<Tensor>> captures) override {
+    if (inputs.empty() || inputs.size() != body_.own_inputs()) fail(node_, "the body's inputs do not fit");
+    const std::size_t length = inputs[0].items().size();
+    std::vector<std::vector<Tensor>> results(body_.outputs());
+    for (std::size_t i = 0; i < length; ++i) {
+      std::vector<Tensor> in;
+      for (const Tensor& input : inputs) {
+        if (input.type() == DataType::sequence && input.items().size() != length)
+          fail(node_, "sequences differ in length");
+        in.push_back(input.type() == DataType::sequence ? input.items()[i] : input);
+      }
+      std::vector<Tensor> out = body_.run(std::move(in), captures[0]);
+      for (std::size_t r = 0; r < results.size(); ++r) results[r].push_back(std::move(out[r]));
+    }
+    std::vector<Tensor> sequences;
+    for (std::vector<Tensor>& items : results) sequences.push_back(Tensor::sequence(std::move(items)));
+    return sequences;
+  }
+
+ private:
+  const Node& node_;
+  Body body_;
+};
+
 }  // namespace
 
 std::unique_ptr<ControlFlow> make_control_flow(const Node& node, Backend& backend) {
   if (node.op_type == "If") return std::make_unique<If>(node, backend);
   if (node.op_type == "Loop") return std::make_unique<Loop>(node, backend);
+  if (node.op_type == "SequenceMap") return std::make_unique<SequenceMap>(node, backend);
   return std::make_unique<Scan>(node, backend);
 }
 

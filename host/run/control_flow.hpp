@@ -1,4 +1,4 @@
-// If, Loop and Scan: nodes that run other graphs. They work on host tensors, whatever the backend.
+// If, Loop, Scan and SequenceMap: nodes that run other graphs. They work on host tensors, whatever the backend.
 #pragma once
 
 #include <memory>

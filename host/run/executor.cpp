@@ -64,7 +64,9 @@ struct Executor::Implementation {
       throw Error(ErrorKind::data, fmt::format("the model takes {} inputs, {} were given", graph.inputs.size(), given.size()));
     for (std::size_t i = 0; i < given.size(); ++i) {
       const Value& value = graph.value(graph.inputs[i]);
-      if (value.type != DataType::undefined && given[i].type() != value.type)
+      // A value that may be missing is given as itself.
+      const bool any = value.type == DataType::undefined || value.type == DataType::optional;
+      if (!any && given[i].type() != value.type)
         throw Error(ErrorKind::data, fmt::format("input '{}' must be {}, not {}", value.name, name_of(value.type),
                                                  name_of(given[i].type())));
       if (!value.shape) continue;

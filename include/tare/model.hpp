@@ -1,6 +1,7 @@
 // ONNX models in and out. A Model is the graph that runs plus an opaque handle on the file it came from: export writes
-// the user's own nodes, names and metadata again, so what the graph cannot say (documentation, string tensors) is not
-// lost. Odd: constants of the graph point into the parsed file or a mapping of its external data; nothing is copied.
+// the user's own nodes, names and metadata again, so what the graph cannot say (documentation, attributes' types) is
+// not lost. Odd: constants of the graph point into the parsed file or a mapping of its external data; nothing is
+// copied.
 #pragma once
 
 #include <cstdint>
@@ -27,6 +28,8 @@ Model load_model(const std::filesystem::path& path);
 
 /// Reads a file that holds one serialized TensorProto (ONNX test data).
 Tensor load_tensor(const std::filesystem::path& pb_file);
+/// As load_tensor, of a file that holds what `kind` says: DataType::sequence, DataType::optional, else a tensor.
+Tensor load_value(const std::filesystem::path& pb_file, DataType kind);
 
 /// Fills in the element type of every value whose operator fixes it, in bodies too. Types that are known are kept; what
 /// cannot be known (sequences, unknown operators) stays DataType::undefined.

@@ -2,6 +2,8 @@
 // elements; storage is freed (or returned to its backend's pool) when the last view goes. A kernel may overwrite an
 // input only when it holds the sole view of its storage (`unique()`).
 // Odd: `channels_last` changes the physical order only. `shape` is always the ONNX (logical, channels-first) shape.
+// A Tensor also stands for ONNX's sequences (a list of tensors) and missing optional values, so that every value of a
+// graph is a Tensor; both live on the host, and only operators that say so ever see them.
 #pragma once
 
 #include <algorithm>
@@ -13,6 +15,8 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
+#include <vector>
 
 #include "tare/error.hpp"
 
@@ -44,13 +48,18 @@ enum class DataType : std::int32_t {
   uint4 = 21,
   int4 = 22,
   float4e2m1 = 23,
+  // Beyond ONNX's numbers:
+  sequence = 1000,  ///< a list of tensors
+  optional = 1001,  ///< of a Tensor: an optional value that is missing; of a declared value: one that may be missing
 };
 
-/// Bytes of one element in memory; 0 for undefined and string.
+/// Bytes of one element in memory; 0 for undefined and for what is not a number.
 constexpr std::size_t size_of(DataType type) {
   switch (type) {
     case DataType::undefined:
-    case DataType::string: return 0;
+    case DataType::string:
+    case DataType::sequence:
+    case DataType::optional: return 0;
     case DataType::uint8:
     case DataType::int8:
     case DataType::boolean:
@@ -79,6 +88,11 @@ constexpr std::size_t size_of(DataType type) {
 
 /// "float32", "int64", …: the names used in messages and in files.
 std::string_view name_of(DataType type);
+
+/// Strings, sequences, missing optional values: storage that holds C++ objects instead of numbers.
+constexpr bool holds_objects(DataType type) {
+  return type == DataType::string || type == DataType::sequence || type == DataType::optional;
+}
 
 /// float32, float16 or bfloat16: the types that carry quantizers.
 constexpr bool is_quantizable(DataType type) {
@@ -171,11 +185,16 @@ class Tensor {
   Tensor(DataType type, const Shape& shape, std::shared_ptr<void> storage, Layout layout = Layout::plain)
       : type_(type), layout_(layout), shape_(shape), storage_(std::move(storage)) {}
 
-  /// Uninitialised host memory, aligned to 64 bytes. Throws Error when the shape is negative or memory runs out.
+  /// Uninitialised host memory, aligned to 64 bytes; empty strings for DataType::string. Throws Error when the shape is
+  /// negative or memory runs out.
   static Tensor host(DataType type, const Shape& shape, Layout layout = Layout::plain);
   /// A host tensor holding a copy of `values`.
   template <class T>
   static Tensor of(const Shape& shape, std::span<const T> values);
+  /// A sequence of tensors.
+  static Tensor sequence(std::vector<Tensor> items);
+  /// A missing optional value. Not the same as an absent Tensor: this one is a value that a graph passes on.
+  static Tensor none();
 
   bool present() const { return type_ != DataType::undefined; }
   DataType type() const { return type_; }
@@ -202,6 +221,9 @@ class Tensor {
   std::span<T> mutable_span() {
     return {mutable_data<T>(), static_cast<std::size_t>(elements())};
   }
+
+  /// The items of a sequence; throws Error(data) for anything else.
+  const std::vector<Tensor>& items() const;
 
   /// True when no other Tensor shares this storage.
   bool unique() const { return storage_.use_count() == 1; }
@@ -235,6 +257,8 @@ constexpr DataType type_of() {
   else if constexpr (std::is_same_v<T, std::uint32_t>) return DataType::uint32;
   else if constexpr (std::is_same_v<T, std::int32_t>) return DataType::int32;
   else if constexpr (std::is_same_v<T, std::uint64_t>) return DataType::uint64;
+  else if constexpr (std::is_same_v<T, std::string>)
+    return DataType::string;
   else return DataType::int64;
 }
 

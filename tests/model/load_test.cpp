@@ -104,7 +104,7 @@ TEST_F(Load, ConstantNodesBecomeConstants) {
       testing::ElementsAre(0, 5, 6, 0));
 }
 
-TEST_F(Load, StringConstantsStayNodesWhereTheyAreRead) {
+TEST_F(Load, StringConstants) {
   onnx::ModelProto model = test::empty_model();
   onnx::GraphProto& graph = *model.mutable_graph();
   add_input(graph, "x", {1});
@@ -112,10 +112,18 @@ TEST_F(Load, StringConstantsStayNodesWhereTheyAreRead) {
   add_node(graph, "Relu", {"x"}, {"y"}, "relu");
   test::add_attribute(add_node(graph, "Constant", {}, {"s"}, "words"), "value_string", onnx::AttributeProto::STRING)
       .set_s("hello");
+  onnx::TensorProto& words_proto = *graph.add_initializer();
+  test::set_tensor(words_proto, "w", onnx::TensorProto::STRING, {2, 1});
+  words_proto.add_string_data("well");
+  words_proto.add_string_data("there");
   const Graph loaded = load(model);
-  ASSERT_EQ(loaded.nodes.size(), 2u);
+  ASSERT_EQ(loaded.nodes.size(), 1u);
   EXPECT_EQ(loaded.value(loaded.find("s")).type, DataType::string);
-  EXPECT_EQ(loaded.nodes[1].texts("value_strings"), std::vector<std::string>{"hello"});
+  EXPECT_EQ(constant(loaded, "s").shape(), Shape());
+  EXPECT_EQ(*constant(loaded, "s").data<std::string>(), "hello");
+  const Tensor& words = constant(loaded, "w");
+  ASSERT_EQ(words.shape(), (Shape{2, 1}));
+  EXPECT_EQ(words.data<std::string>()[1], "there");
 }
 
 /// The same numbers through every way of storing them.
