@@ -1,0 +1,38 @@
+// Quantize-dequantize on the device: how an element finds its grid, and the launcher. Plain data for host and device.
+#pragma once
+
+#include "runtime.hpp"
+#include "tare/numerics.hpp"
+#include "tare/tensor.hpp"
+
+namespace tare::cuda {
+
+enum class Operation : std::uint8_t { half_even, half_up, float16, float8e4m3fn, float8e5m2 };
+
+/// A dimension whose index picks the grid: index = run / runs_inside % size, grid += index / block * stride.
+struct GridDimension {
+  std::int64_t runs_inside = 1;
+  std::int64_t size = 1;
+  std::int64_t block = 1;
+  std::int64_t stride = 0;
+};
+
+/// Elements in memory order: `run` neighbours share a grid; which one follows from at most two dimensions.
+struct GridMap {
+  std::int64_t elements = 0;
+  std::int64_t run = 1;
+  GridDimension dimensions[2];
+  const Grid* grids = nullptr;  ///< on the device; null: one grid for all, `uniform`
+  Grid uniform{};
+  Operation operation = Operation::half_even;
+
+  /// The innermost dimension is that of the channels: neighbours have neighbouring grids.
+  TARE_HD bool column_mode() const {
+    return run == 1 && dimensions[0].stride == 1 && dimensions[0].block == 1 && dimensions[0].runs_inside == 1 &&
+           dimensions[1].stride == 0;
+  }
+};
+
+void quantize_dequantize(const void* input, void* output, DataType type, const GridMap& map, StreamView stream);
+
+}  // namespace tare::cuda

@@ -1,0 +1,157 @@
+// A quantizer made ready for the device: what host/cpu/quantize.cpp finds out for every call, found out once. Checks
+// are the same, with the same messages.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "quantize.hpp"
+#include "tare/cuda.hpp"
+
+namespace tare::cuda {
+namespace {
+
+[[noreturn]] void fail_data(const TensorEncodings& encodings, const std::string& message) {
+  throw Error(ErrorKind::data, fmt::format("quantizer of '{}': {}", encodings.tensor, message));
+}
+
+std::int64_t axis_of(int axis, const char* what, const Shape& shape, const TensorEncodings& encodings) {
+  const std::int64_t rank = static_cast<std::int64_t>(shape.rank());
+  const std::int64_t positive = axis < 0 ? axis + rank : axis;
+  if (positive < 0 || positive >= rank)
+    fail_data(encodings, fmt::format("{} axis {} does not exist in a tensor of shape {}", what, axis, shape.text()));
+  return positive;
+}
+
+Operation operation_of(NumberFormat format, Rounding rounding) {
+  switch (format) {
+    case NumberFormat::float16: return Operation::float16;
+    case NumberFormat::float8e4m3fn: return Operation::float8e4m3fn;
+    case NumberFormat::float8e5m2: return Operation::float8e5m2;
+    case NumberFormat::integer: break;
+  }
+  return rounding == Rounding::half_up ? Operation::half_up : Operation::half_even;
+}
+
+/// Geometry, without grids.
+struct Geometry {
+  GridMap map;
+  std::int64_t channels = 1;
+  std::int64_t blocks = 1;
+};
+
+Geometry lay_out(const Shape& shape, Layout layout, const TensorEncodings& encodings) {
+  const QuantizerSpec& spec = encodings.spec;
+  const bool has_grids = spec.format != NumberFormat::float16;
+  const std::int64_t channel_axis =
+      has_grids && spec.channel_axis ? axis_of(*spec.channel_axis, "channel", shape, encodings) : -1;
+  const std::int64_t block_axis =
+      has_grids && spec.block_axis ? axis_of(*spec.block_axis, "block", shape, encodings) : -1;
+  if (block_axis >= 0 && spec.block_size <= 0) fail_data(encodings, fmt::format("block size {}", spec.block_size));
+  if (block_axis >= 0 && block_axis == channel_axis)
+    fail_data(encodings, fmt::format("axis {} is both the channel and the block axis", block_axis));
+
+  Geometry geometry;
+  if (channel_axis >= 0) geometry.channels = shape[static_cast<std::size_t>(channel_axis)];
+  if (block_axis >= 0)
+    geometry.blocks = (shape[static_cast<std::size_t>(block_axis)] + spec.block_size - 1) / spec.block_size;
+
+  std::vector<std::int64_t> order;
+  for (std::size_t i = 0; i < shape.rank(); ++i) order.push_back(static_cast<std::int64_t>(i));
+  if (layout == Layout::channels_last && shape.rank() >= 3)
+    std::rotate(order.begin() + 1, order.begin() + 2, order.end());
+
+  GridMap& map = geometry.map;
+  std::int64_t inside = 1;  // elements of the dimensions further in
+  std::size_t found = 0;
+  for (auto axis = order.rbegin(); axis != order.rend(); ++axis) {
+    const std::int64_t size = shape[static_cast<std::size_t>(*axis)];
+    if (size > 1 && (*axis == channel_axis || *axis == block_axis)) {
+      GridDimension dimension{1, size, 1, 1};
+      if (*axis == block_axis) {
+        dimension.block = spec.block_size;
+        dimension.stride = geometry.channels;
+      }
+      if (found == 0) {
+        map.run = inside;
+        if (size % dimension.block == 0) {  // whole blocks are runs
+          map.run *= dimension.block;
+          dimension.size /= dimension.block;
+          dimension.block = 1;
+        }
+      } else {
+        dimension.runs_inside = inside / map.run;
+      }
+      map.dimensions[found++] = dimension;
+    }
+    inside *= size;
+  }
+  map.elements = inside;
+  return geometry;
+}
+
+/// Grids stored [block][channel], so that channels that lie side by side in memory do so here.
+std::vector<Grid> make_grids(const Geometry& geometry, const TensorEncodings& encodings) {
+  const QuantizerSpec& spec = encodings.spec;
+  const std::int64_t wanted = geometry.channels * geometry.blocks;
+  if (spec.format != NumberFormat::integer && encodings.encodings.empty())  // a float format needs no range
+    return std::vector<Grid>(static_cast<std::size_t>(std::max<std::int64_t>(wanted, 1)),
+                             make_grid(1.0, 0.0, 0.0, 0.0, 0.0));
+  if (spec.format != NumberFormat::float16 && static_cast<std::int64_t>(encodings.encodings.size()) != wanted)
+    fail_data(encodings, fmt::format("{} encodings for {} channels of {} blocks", encodings.encodings.size(),
+                                     geometry.channels, geometry.blocks));
+  std::vector<Grid> grids;
+  grids.reserve(static_cast<std::size_t>(wanted));
+  for (std::int64_t block = 0; block < geometry.blocks; ++block)
+    for (std::int64_t channel = 0; channel < geometry.channels; ++channel) {
+      const Encoding& e = encodings.encodings[static_cast<std::size_t>(channel * geometry.blocks + block)];
+      grids.push_back(make_grid(e.scale, e.offset, static_cast<double>(spec.steps()), e.min, e.max));
+    }
+  return grids;
+}
+
+}  // namespace
+
+struct Quantizer::Implementation {
+  std::string tensor;
+  GridMap map;
+  DeviceBuffer<Grid> grids;
+};
+
+Quantizer::Quantizer(const Shape& shape, Layout layout, const TensorEncodings& encodings, Rounding rounding,
+                     Stream stream)
+    : implementation_(std::make_unique<Implementation>()) {
+  const StreamView view(stream);
+  implementation_->tensor = encodings.tensor;
+  const Geometry geometry = lay_out(shape, layout, encodings);
+  GridMap& map = implementation_->map;
+  map = geometry.map;
+  map.operation = operation_of(encodings.spec.format, rounding);
+  if (map.elements == 0) return;
+  const std::vector<Grid> grids = make_grids(geometry, encodings);
+  map.uniform = grids.front();
+  if (grids.size() == 1) return;
+  implementation_->grids = DeviceBuffer<Grid>(grids.size(), view);
+  implementation_->grids.upload(grids, view);
+  view.synchronize();
+  map.grids = implementation_->grids.data();
+}
+Quantizer::~Quantizer() = default;
+Quantizer::Quantizer(Quantizer&&) noexcept = default;
+Quantizer& Quantizer::operator=(Quantizer&&) noexcept = default;
+
+void Quantizer::run(const void* input, void* output, DataType type, Stream stream) const {
+  const std::string& tensor = implementation_->tensor;
+  if (!is_quantizable(type))
+    throw Error(ErrorKind::data,
+                fmt::format("quantizer of '{}': a tensor of type {} cannot be quantized; float32, float16 "
+                            "and bfloat16 can",
+                            tensor, name_of(type)));
+  for (const void* pointer : {input, static_cast<const void*>(output)})
+    if (reinterpret_cast<std::uintptr_t>(pointer) % size_of(type) != 0)
+      throw Error(ErrorKind::usage,
+                  fmt::format("quantizer of '{}': data are not aligned to an element of {}", tensor, name_of(type)));
+  quantize_dequantize(input, output, type, implementation_->map, StreamView(stream));
+}
+
+}  // namespace tare::cuda

@@ -1,0 +1,85 @@
+// The GPU kernels on raw device pointers: quantize-dequantize, observe and search, for programs that have their own
+// tensors and their own stream. No CUDA type appears here: a stream is the cudaStream_t as a pointer, last argument,
+// nullptr for the default stream. Same bits as the CPU for the same input. Link with tare_cuda.
+// Odd: work is only queued, on the current device; what a call must wait for says so. Failures of CUDA throw Error.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "tare/calibration.hpp"
+#include "tare/quantizer.hpp"
+#include "tare/statistics.hpp"
+#include "tare/tensor.hpp"
+
+namespace tare::cuda {
+
+using Stream = void*;
+
+/// Devices that this process can use; 0 where there is no driver.
+int device_count();
+
+/// The quantizer of one tensor made ready: geometry here, grids of channels and blocks on the device.
+class Quantizer {
+ public:
+  /// `encodings` fit `shape` as in Backend::quantize_dequantize. Uploads the grids and waits for that, when there are
+  /// several. Throws Error(data) naming the tensor when axes, blocks or the number of encodings do not fit.
+  Quantizer(const Shape& shape, Layout layout, const TensorEncodings& encodings, Rounding rounding,
+            Stream stream = nullptr);
+  ~Quantizer();
+  Quantizer(Quantizer&&) noexcept;
+  Quantizer& operator=(Quantizer&&) noexcept;
+
+  /// All elements of the shape, float32, float16 or bfloat16, in the memory order of the layout. `output` may be
+  /// `input`. 16-byte alignment of both makes it fast, that of an element is enough.
+  void run(const void* input, void* output, DataType type, Stream stream = nullptr) const;
+
+ private:
+  struct Implementation;
+  std::unique_ptr<Implementation> implementation_;
+};
+
+/// Elements of one tensor in device memory, to be counted at `site`. Memory order does not matter.
+struct ObservedTensor {
+  const void* data = nullptr;
+  std::uint64_t elements = 0;
+  DataType type = DataType::float32;  ///< float32, float16 or bfloat16
+  std::uint32_t site = 0;
+};
+
+/// Statistics of many sites in device memory: 54 KiB a site.
+class Statistics {
+ public:
+  explicit Statistics(std::size_t sites, Stream stream = nullptr);
+  ~Statistics();
+  Statistics(Statistics&&) noexcept;
+  Statistics& operator=(Statistics&&) noexcept;
+
+  /// Adds all elements of the tensors, each read once; up to 64 tensors a launch. Neither allocates nor waits, and can
+  /// be captured into a graph. One stream at a time. Throws Error(data) for other types, Error(usage) for a missing
+  /// site.
+  void observe(std::span<const ObservedTensor> tensors, Stream stream = nullptr);
+  /// NaN and infinities so far, all sites together. Waits for the stream.
+  std::uint64_t nonfinite_count(Stream stream = nullptr) const;
+  /// One entry a site, as an observer of the CPU collects it. Waits for the stream.
+  std::vector<TensorStatistics> collect(Stream stream = nullptr) const;
+
+ private:
+  struct Implementation;
+  std::unique_ptr<Implementation> implementation_;
+};
+
+/// One histogram to search.
+struct SearchRequest {
+  const TensorStatistics* statistics = nullptr;
+  QuantizerSpec spec;
+};
+
+/// find_encoding() for every request: `sqnr` and `mse` of integer grids are searched on the device, all histograms in
+/// one launch; every other scheme is a formula and stays on the host. Waits for the stream. Throws as find_encoding().
+std::vector<Encoding> find_encodings(std::span<const SearchRequest> requests, const SearchOptions& options = {},
+                                     Stream stream = nullptr);
+
+}  // namespace tare::cuda
