@@ -172,6 +172,7 @@ __global__ void __launch_bounds__(threads, blocks_per_multiprocessor)
   }
   __syncthreads();
   if (!is_last) return;
+  __threadfence();  // every thread reads what other blocks wrote
   merge_sites(list, sites, partials);
   if (threadIdx.x == 0) *finished = 0;
 }
