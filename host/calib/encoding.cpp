@@ -136,6 +136,13 @@ Encoding fixed_range_encoding(double minimum, double maximum, const QuantizerSpe
   return encoding;
 }
 
+const TensorEncodings* EncodingSet::find(std::string_view tensor, SiteRole role) const {
+  const auto it = std::find_if(tensors.begin(), tensors.end(), [&](const TensorEncodings& encodings) {
+    return encodings.role == role && encodings.tensor == tensor;
+  });
+  return it == tensors.end() ? nullptr : &*it;
+}
+
 Encoding find_encoding(const TensorStatistics& statistics, const QuantizerSpec& spec, const SearchOptions& options) {
   return find_candidates(statistics, spec, options, 1).front();
 }

@@ -12,8 +12,8 @@
 namespace tare {
 namespace {
 
-bool has_histogram(const TensorStatistics& statistics) {
-  return !statistics.bins.empty() || !(statistics.min < 0 || statistics.max > 0);
+bool has_values(const TensorStatistics& statistics) {  // zeros need no bin
+  return statistics.min <= statistics.max && (statistics.min < 0 || statistics.max > 0);
 }
 
 }  // namespace
@@ -22,8 +22,7 @@ void TensorStatistics::merge(const TensorStatistics& other) {
   if (tf_enhanced || other.tf_enhanced)
     throw Error(ErrorKind::usage,
                 "statistics for tf_enhanced depend on the order of the batches: they cannot be merged");
-  const bool both_seen = min <= max && other.min <= other.max;
-  if (both_seen && has_histogram(*this) != has_histogram(other))
+  if (has_values(*this) && has_values(other) && bins.empty() != other.bins.empty())
     throw Error(ErrorKind::usage,
                 "statistics with and without a histogram cannot be merged: observe both the same way");
   count += other.count;

@@ -110,6 +110,7 @@ class TfEnhancedSearch {
 
   std::size_t bin_of(float value) const {
     const double bin = std::floor((static_cast<double>(value) - first_) / width_);
+    if (std::isnan(bin)) return 0;
     return static_cast<std::size_t>(std::min(std::max(bin, 0.0), static_cast<double>(density_.size() - 1)));
   }
 

@@ -20,11 +20,11 @@ class Ties {
  public:
   Ties(const Graph& graph, const std::vector<Op>& ops, const std::vector<std::int32_t>& site_of, std::vector<QuantSite>& sites)
       : graph_(graph), ops_(ops), site_of_(site_of), sites_(sites), producer_(graph.values.size(), -1),
-        consumers_(consumers(graph)), parent_(sites.size()) {
+        consumers_(consumers(graph)), object_(sites.size()) {
     for (std::size_t o = 0; o < ops.size(); ++o)
       for (const ValueId output : ops[o].outputs)
         if (output != absent) producer_[static_cast<std::size_t>(output)] = static_cast<std::int32_t>(o);
-    std::iota(parent_.begin(), parent_.end(), 0);
+    std::iota(object_.begin(), object_.end(), 0);
   }
 
   /// Index of the effective site, or -1.
@@ -53,16 +53,9 @@ class Ties {
   }
 
  private:
-  std::size_t root(std::size_t s) const {
-    while (parent_[s] != s) s = parent_[s];
-    return s;
-  }
-
-  void tie(std::int32_t a, std::int32_t b) {
-    if (a < 0 || b < 0) return;
-    const std::size_t x = root(static_cast<std::size_t>(a));
-    const std::size_t y = root(static_cast<std::size_t>(b));
-    if (x != y) parent_[std::max(x, y)] = std::min(x, y);
+  /// From now on `site` uses the quantizer of `other`, and no longer the one it shared before.
+  void take(std::int32_t site, std::int32_t other) {
+    if (site >= 0 && other >= 0) object_[static_cast<std::size_t>(site)] = object_[static_cast<std::size_t>(other)];
   }
   bool is_fixed(std::int32_t s) const {
     return s >= 0 && sites_[static_cast<std::size_t>(s)].spec.fixed_min.has_value();
@@ -82,7 +75,7 @@ class Ties {
     std::int32_t first = -1;
     for (const std::int32_t s : members) {
       if (first < 0) first = s;
-      tie(first, s);
+      take(s, first);
     }
   }
 
@@ -101,7 +94,7 @@ class Ties {
     if (value == absent || consumers_[static_cast<std::size_t>(value)].size() != 1) return;
     const std::int32_t s = site_of_[static_cast<std::size_t>(value)];
     if (s >= 0 && sites_[static_cast<std::size_t>(s)].enabled) {
-      if (sites_[static_cast<std::size_t>(s)].role == SiteRole::activation && !is_fixed(s)) tie(s, output);
+      if (sites_[static_cast<std::size_t>(s)].role == SiteRole::activation && !is_fixed(s)) take(s, output);
       return;
     }
     const std::int32_t producer = producer_[static_cast<std::size_t>(value)];
@@ -114,17 +107,17 @@ class Ties {
     if (op.inputs.empty() || op.outputs.empty()) return;
     const std::int32_t input = effective(op.inputs[0]);
     const std::int32_t output = effective_output(op.outputs[0]);
-    if (!is_fixed(output) && !is_fixed(input)) tie(input, output);
+    if (!is_fixed(output) && !is_fixed(input)) take(output, input);
   }
 
   void number_groups() {
     std::map<std::size_t, std::vector<std::size_t>> members;
     for (std::size_t s = 0; s < sites_.size(); ++s)
-      if (sites_[s].enabled) members[root(s)].push_back(s);
+      if (sites_[s].enabled) members[object_[s]].push_back(s);
     std::int32_t next = 0;
-    for (const auto& [first, group] : members) {
+    for (const auto& [object, group] : members) {
       if (group.size() < 2) continue;
-      QuantizerSpec spec = sites_[first].spec;
+      QuantizerSpec spec = sites_[group.front()].spec;
       for (const std::size_t s : group) {
         spec.bitwidth = std::min(spec.bitwidth, sites_[s].spec.bitwidth);
         spec.symmetric = spec.symmetric || sites_[s].spec.symmetric;
@@ -144,7 +137,7 @@ class Ties {
   std::vector<QuantSite>& sites_;
   std::vector<std::int32_t> producer_;
   std::vector<std::vector<std::int32_t>> consumers_;
-  std::vector<std::size_t> parent_;
+  std::vector<std::size_t> object_;  ///< by site: the quantizer it uses, named by its first site
 };
 
 }  // namespace

@@ -1,6 +1,8 @@
 // Calibration, as the list it is: place quantizers, quantize the weights, observe the activations behind them, search.
 // Data comes batch by batch; what is kept of it are statistics, so memory does not grow with the number of samples.
 // Odd: constants that are read as activations are observed once and counted once a sample, as if they had been fed.
+// AIMET's tied quantizers are one object that every tied tensor updates in the order of execution: `tf_enhanced`, which
+// depends on order, has one observer slot a group and sees constants with every batch.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -83,11 +85,16 @@ Calibration::Implementation::Implementation(const Graph& g, Backend& b, Calibrat
       quantized.site_of_value[static_cast<std::size_t>(sites[s].value)] = static_cast<std::int32_t>(observed.size());
     observed.push_back(s);
   }
-  observer = backend.make_observer(observer_kind(), observed.size());
-  for (std::size_t i = 0; i < observed.size(); ++i)
-    if (const Tensor* constant = graph.constant(sites[observed[i]].value)) observer->observe(i, backend.upload(*constant));
-  nonfinite_seen = observer->nonfinite_count();  // of constants: masks of -inf are the model's own business
+  assign_groups();
+  observer = backend.make_observer(observer_kind(), shared_slots() ? groups.size() : observed.size());
+  if (!shared_slots()) observe_constants();
   prepared = std::move(quantized);
+}
+
+void Calibration::Implementation::observe_constants() {
+  for (std::size_t i = 0; i < observed.size(); ++i)
+    if (const Tensor* constant = graph.constant(sites[observed[i]].value)) observer->observe(slot(i), backend.upload(*constant));
+  nonfinite_seen = observer->nonfinite_count();  // of constants: masks of -inf are the model's own business
 }
 
 /// Built with the first batch: a search on saved statistics needs none.
@@ -130,7 +137,8 @@ void Calibration::Implementation::add(std::span<const Tensor> inputs, std::size_
     observing_run().run(inputs, &hook);
     return;
   }
-  ObserveHook hook([&](std::size_t i, const Tensor& value) { observer->observe(i, value); });
+  if (shared_slots()) observe_constants();
+  ObserveHook hook([&](std::size_t i, const Tensor& value) { observer->observe(slot(i), value); });
   observing_run().run(inputs, &hook);
   if (options.nonfinite == NonfinitePolicy::error && observer->nonfinite_count() != nonfinite_seen) {
     // Run the batch again, this time looking.
@@ -161,15 +169,18 @@ void Calibration::Implementation::use(const StatisticsFile& saved) {
 void Calibration::Implementation::close_statistics() {
   if (batches == 0)
     throw Error(ErrorKind::data, "no data: a calibration needs at least one batch");
-  if (!statistics.empty()) return;
-  statistics = observer->collect();
-  for (std::size_t i = 0; i < observed.size(); ++i)
-    if (graph.constant(sites[observed[i]].value) != nullptr) multiply_counts(statistics[i], samples);
+  if (observer == nullptr) return;
+  if (statistics.empty()) {
+    const std::vector<TensorStatistics> collected = observer->collect();
+    for (std::size_t i = 0; i < observed.size(); ++i) statistics.push_back(collected[slot(i)]);
+    for (std::size_t i = 0; i < observed.size() && !shared_slots(); ++i)
+      if (graph.constant(sites[observed[i]].value) != nullptr) multiply_counts(statistics[i], samples);
+  }
   observer.reset();
+  merge_groups();
 }
 
-void Calibration::Implementation::make_groups() {
-  if (!groups.empty()) return;
+void Calibration::Implementation::assign_groups() {
   std::map<std::int32_t, std::size_t> group_with_number;
   group_of.resize(observed.size());
   for (std::size_t i = 0; i < observed.size(); ++i) {
@@ -184,31 +195,18 @@ void Calibration::Implementation::make_groups() {
     group_of[i] = groups.size();
     groups.push_back({{i}, {}});
   }
+}
+
+void Calibration::Implementation::merge_groups() {
   parallel_sites(groups.size(), threads, [&](std::size_t g) {
     std::vector<const TensorStatistics*> members;
     for (const std::size_t i : groups[g].members) members.push_back(&statistics[i]);
-    groups[g].merged = members.size() == 1 ? *members[0] : merge_members(members);
+    groups[g].merged = members.size() == 1 || shared_slots() ? *members[0] : merge_tied(members);
   });
-}
-
-/// AIMET's tied quantizers are one object fed in the order of execution; its histogram is that of the tensor seen first.
-TensorStatistics Calibration::Implementation::merge_members(const std::vector<const TensorStatistics*>& members) const {
-  if (options.search.scheme != Scheme::tf_enhanced) return merge_tied(members);
-  std::vector<TensorStatistics> without;
-  for (const TensorStatistics* member : members) {
-    without.push_back(*member);
-    without.back().tf_enhanced.reset();
-  }
-  std::vector<const TensorStatistics*> pointers;
-  for (const TensorStatistics& member : without) pointers.push_back(&member);
-  TensorStatistics merged = merge_tied(pointers);
-  merged.tf_enhanced = members.front()->tf_enhanced;
-  return merged;
 }
 
 void Calibration::Implementation::start_refinement() {
   close_statistics();
-  make_groups();
   if (refining()) throw Error(ErrorKind::usage, "the refinement of this calibration has begun already");
   std::vector<std::vector<Encoding>> candidates(groups.size());
   parallel_sites(groups.size(), threads, [&](std::size_t g) {
@@ -221,7 +219,6 @@ void Calibration::Implementation::start_refinement() {
 
 CalibrationResult Calibration::Implementation::finish() {
   close_statistics();
-  make_groups();
   std::vector<Encoding> found(groups.size());
   parallel_sites(groups.size(), threads, [&](std::size_t g) {
     found[g] = refining() ? accumulators[g].best() : find_encoding(groups[g].merged, spec_of(g), options.search);

@@ -30,8 +30,12 @@ struct Calibration::Implementation {
   Executor& observing_run();
   void find_parameters();
   void close_statistics();
-  void make_groups();
-  TensorStatistics merge_members(const std::vector<const TensorStatistics*>& members) const;
+  void observe_constants();
+  void assign_groups();
+  void merge_groups();
+  /// All members of a group are observed as one tensor.
+  bool shared_slots() const { return observer_kind() == ObserverKind::tf_enhanced; }
+  std::size_t slot(std::size_t i) const { return shared_slots() ? group_of[i] : i; }
   const QuantizerSpec& spec_of(std::size_t group) const { return sites[observed[groups[group].members[0]]].spec; }
   bool refining() const { return !accumulators.empty(); }
   std::vector<std::string> warnings() const;
@@ -43,7 +47,7 @@ struct Calibration::Implementation {
   int threads;
   std::chrono::steady_clock::time_point start;
   std::vector<QuantSite> sites;
-  std::vector<std::size_t> observed;  ///< indices into `sites`: the observer's slots
+  std::vector<std::size_t> observed;  ///< indices into `sites`
   EncodingSet parameters;
   std::unique_ptr<Observer> observer;
   QuantizedGraph prepared;  ///< until the executor is made of it
@@ -51,9 +55,9 @@ struct Calibration::Implementation {
   std::uint64_t nonfinite_seen = 0;
   std::size_t samples = 0;
   std::size_t batches = 0;
-  std::vector<TensorStatistics> statistics;  ///< by slot, once closed
+  std::vector<TensorStatistics> statistics;  ///< by observed site, once closed
   std::vector<Group> groups;
-  std::vector<std::size_t> group_of;  ///< by slot
+  std::vector<std::size_t> group_of;  ///< by observed site
   std::vector<RefineAccumulator> accumulators;  ///< by group, while refining
 };
 
