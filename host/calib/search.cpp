@@ -2,6 +2,7 @@
 // the useful window of each scale. The min-max encoding is the first candidate, and ties go to the earlier one. Odd:
 // asymmetric grids cost hardly more than symmetric ones, because all zero points of a scale share its rounding noise.
 #include <algorithm>
+#include <cfloat>
 #include <cmath>
 
 #include "calib/encoding.hpp"
@@ -32,6 +33,9 @@ class Search {
         gamma_(gamma),
         model_(statistics) {
     smallest_ = minimum_scale(spec);
+    // As min_max_encoding limits them: the ends of a grid stay finite in float32.
+    range_.low = std::max(range_.low, -0.99 * FLT_MAX);
+    range_.high = std::min(range_.high, 0.99 * FLT_MAX);
     if (!shape_.fixed_zero) {
       largest_ = (range_.high - range_.low) / shape_.steps;
     } else {

@@ -28,8 +28,8 @@ bool create(TfEnhancedHistogram& histogram, std::span<const float> batch) {
   low = limited(low);
   high = limited(high);
   if (low > high || (low == 0 && high == 0)) return false;
-  if (low == high) high = low + smallest_range;
-  const float centre = (high + low) / 2;
+  if (low == high) high = low + std::max(smallest_range, std::abs(low) * FLT_EPSILON);
+  const float centre = high / 2 + low / 2;
   const float left = limited(centre - 3 * (centre - low));
   const float right = limited(centre + 3 * (high - centre));
   histogram.step = (static_cast<double>(right) - static_cast<double>(left)) / static_cast<double>(bin_count);
@@ -56,7 +56,8 @@ class TfEnhancedSearch {
     const auto last = std::find_if(density_.rbegin(), density_.rend(), filled);
     if (first != density_.end()) {
       const auto left_edge = [&](std::int64_t bin) {
-        return static_cast<float>(static_cast<double>(histogram.first_bin + bin) * width_);
+        const double edge = static_cast<double>(histogram.first_bin + bin) * width_;
+        return static_cast<float>(std::clamp(edge, -0.99 * FLT_MAX, 0.99 * FLT_MAX));
       };
       low_ = std::min(0.0f, left_edge(first - density_.begin()));
       high_ = std::max(0.0f, left_edge(density_.rend() - last - 1));

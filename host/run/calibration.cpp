@@ -10,6 +10,7 @@
 #include <cmath>
 #include <map>
 
+#include "plan/depth_first.hpp"
 #include "plan/fuse.hpp"
 #include "plan/quantized_graph.hpp"
 #include "plan/simplify.hpp"
@@ -100,6 +101,7 @@ void Calibration::Implementation::observe_constants() {
 /// Built with the first batch: a search on saved statistics needs none.
 Executor& Calibration::Implementation::observing_run() {
   if (!executor) {
+    if (shared_slots()) order_depth_first(prepared.graph);
     const std::vector<bool> visible = prepared.visible();
     executor.emplace(fuse(simplify(std::move(prepared.graph), visible, backend), visible, backend), backend,
                      std::move(prepared.site_of_value));

