@@ -1,4 +1,240 @@
+// tare evaluate: the user's own measure of the float model, of the simulated one, and what quantization costs.
+// Odd: top1 and top5 know the truth and give a figure for each model; all others compare the two models.
+#include <fmt/format.h>
+
+#include <chrono>
+#include <nlohmann/json.hpp>
+
+#include "cli/batches.hpp"
+#include "cli/metrics.hpp"
 #include "cli/options.hpp"
+#include "cli/terminal.hpp"
+#include "tare/export.hpp"
+
 namespace tare::cli {
-void add_evaluate(CLI::App&, Action&) {}
+namespace {
+
+struct Flags {
+  std::string model;
+  std::string encodings;
+  std::string labels;
+  std::string metric = "top1";
+  std::string output_name;
+  DataFlags data;
+  RunFlags run;
+  ReportFlags report;
+};
+
+/// Runs one of the two models and keeps the time that it takes.
+template <class Function>
+std::vector<Tensor> timed(double& seconds, const Function& function) {
+  const auto start = std::chrono::steady_clock::now();
+  std::vector<Tensor> result = function();
+  seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return result;
+}
+
+class Evaluation {
+ public:
+  Evaluation(const Flags& flags, const Graph& graph) : flags_(flags), simulated_(!flags.encodings.empty()) {
+    classes_ = flags.metric == "top1" || flags.metric == "top5";
+    if (classes_ && flags.labels.empty())
+      throw Error(ErrorKind::usage, fmt::format("--metric {} needs --labels", flags.metric));
+    if (!classes_ && !simulated_)
+      throw Error(ErrorKind::usage,
+                  fmt::format("--metric {} compares with the simulated model: it needs --encodings", flags.metric));
+    if (!classes_ && !flags.labels.empty())
+      throw Error(ErrorKind::usage, fmt::format("--metric {} takes no --labels", flags.metric));
+    for (std::size_t i = 0; i < graph.outputs.size(); ++i)
+      if (flags.output_name.empty() ? i == 0 : graph.value(graph.outputs[i]).name == flags.output_name) output_ = i;
+    if (!output_) {
+      std::string names;
+      for (const ValueId output : graph.outputs) names += (names.empty() ? "" : ", ") + graph.value(output).name;
+      throw Error(ErrorKind::usage,
+                  fmt::format("--output-name: the model has no output '{}'; it has {}", flags.output_name, names));
+    }
+    output_name_ = graph.value(graph.outputs[*output_]).name;
+    if (classes_) labels_ = read_labels(flags.labels);
+  }
+
+  std::size_t output() const { return *output_; }
+  bool simulated() const { return simulated_; }
+  bool classes() const { return classes_; }
+  const std::string& output_name() const { return output_name_; }
+
+  /// More labels than samples are fine when the user asked for fewer samples.
+  void check_labels(const Dataset& data) const {
+    if (!classes_) return;
+    if (labels_.size() < data.samples() || (labels_.size() > data.samples() && data.samples() < flags_.data.samples))
+      throw Error(ErrorKind::data, fmt::format("{}: {} labels for {} samples; one label a sample is needed",
+                                               flags_.labels, labels_.size(), data.samples()));
+  }
+
+  void add(const Batch& batch, const Tensor& exact, const Tensor* quantized) {
+    const std::vector<float> s = values(exact);
+    const std::vector<float> q = quantized == nullptr ? std::vector<float>() : values(*quantized);
+    const std::size_t rows = rows_of(batch, exact);
+    const std::size_t width = rows == 0 ? 0 : s.size() / rows;
+    if (width == 0) return;
+    if (simulated_) error_.add_batch(s, q);
+    for (std::size_t row = 0; row < rows; ++row) {
+      const std::span<const float> a = std::span(s).subspan(row * width, width);
+      const std::span<const float> b = q.empty() ? a : std::span(q).subspan(row * width, width);
+      if (classes_) {
+        const std::int64_t label = labels_[batch.first_sample + row];
+        const std::size_t k = flags_.metric == "top1" ? 1 : 5;
+        if (label < 0 || static_cast<std::size_t>(label) >= width)
+          throw Error(ErrorKind::data,
+                      fmt::format("{}: label {} of sample {} is not one of the {} classes of output '{}'",
+                                  flags_.labels, label, batch.first_sample + row, width, output_name_));
+        float_sum_ += among_largest(a, label, k) ? 1 : 0;
+        simulated_sum_ += among_largest(b, label, k) ? 1 : 0;
+      } else if (flags_.metric == "agreement") {
+        simulated_sum_ += largest(a) == largest(b) ? 1 : 0;
+      } else if (flags_.metric == "cosine") {
+        simulated_sum_ += cosine(a, b);
+      }
+      ++rows_;
+    }
+  }
+
+  double float_figure() const { return rows_ > 0 ? float_sum_ / static_cast<double>(rows_) : 0; }
+  double simulated_figure() const {
+    if (flags_.metric == "mse") return error_.mean_squared_error();
+    if (flags_.metric == "sqnr") return error_.mean_sqnr_db();
+    return rows_ > 0 ? simulated_sum_ / static_cast<double>(rows_) : 0;
+  }
+
+ private:
+  std::vector<float> values(const Tensor& tensor) const {
+    auto result = real_values(tensor);
+    if (!result)
+      throw Error(ErrorKind::unsupported, fmt::format("output '{}' is {}; choose a float output with --output-name",
+                                                      output_name_, name_of(tensor.type())));
+    return std::move(*result);
+  }
+
+  /// One row a sample; outputs that have no batch axis count as one.
+  std::size_t rows_of(const Batch& batch, const Tensor& output) const {
+    const bool batched = output.rank() > 0 && output.shape()[0] == static_cast<std::int64_t>(batch.samples);
+    if (batched) return batch.samples;
+    if (classes_ && batch.samples != 1)
+      throw Error(ErrorKind::data,
+                  fmt::format("output '{}' has shape {} for {} samples: it does not give one answer a sample; "
+                              "try --batch-size 1",
+                              output_name_, output.shape().text(), batch.samples));
+    return 1;
+  }
+
+  const Flags& flags_;
+  bool simulated_;
+  bool classes_ = false;
+  std::optional<std::size_t> output_;
+  std::string output_name_;
+  std::vector<std::int64_t> labels_;
+  OutputError error_;
+  double float_sum_ = 0;
+  double simulated_sum_ = 0;
+  std::size_t rows_ = 0;
+};
+
+std::string figure_text(const std::string& metric, double value) {
+  if (metric == "sqnr") return decibel_text(value);
+  if (metric == "mse") return fmt::format("{:.6g}", value);
+  if (metric == "cosine") return fmt::format("{:.6f}", value);
+  return fmt::format("{:.2f} %", 100 * value);
+}
+
+void report(const Flags& flags, const Evaluation& evaluation, const Pass& pass, double float_seconds,
+            double simulated_seconds) {
+  const auto rate = [&](double seconds) { return seconds > 0 ? static_cast<double>(pass.samples) / seconds : 0; };
+  if (flags.report.json) {
+    nlohmann::ordered_json object = {{"model", flags.model},
+                                     {"metric", flags.metric},
+                                     {"output", evaluation.output_name()},
+                                     {"samples", pass.samples},
+                                     {"batches", pass.batches},
+                                     {"float_samples_per_second", rate(float_seconds)},
+                                     {"peak_memory_bytes", peak_memory_bytes()}};
+    if (evaluation.classes()) object["float"] = evaluation.float_figure();
+    if (evaluation.simulated()) {
+      object["encodings"] = flags.encodings;
+      object["simulated_samples_per_second"] = rate(simulated_seconds);
+      object[evaluation.classes() ? "simulated" : "value"] = evaluation.simulated_figure();
+      if (evaluation.classes()) object["difference"] = evaluation.simulated_figure() - evaluation.float_figure();
+    }
+    print(object.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
+    return;
+  }
+  if (flags.report.quiet) return;
+  std::string text = fmt::format("{} of '{}' on {} samples\n", flags.metric, evaluation.output_name(), pass.samples);
+  if (evaluation.classes())
+    text += fmt::format("float       {:>12}   {:.1f} samples/s\n", figure_text(flags.metric, evaluation.float_figure()),
+                        rate(float_seconds));
+  if (evaluation.simulated()) {
+    text += fmt::format("{}{:>12}   {:.1f} samples/s\n", evaluation.classes() ? "simulated   " : "simulated to float ",
+                        figure_text(flags.metric, evaluation.simulated_figure()), rate(simulated_seconds));
+    if (evaluation.classes())
+      text +=
+          fmt::format("difference  {:>12}\n",
+                      fmt::format("{:+.2f} points", 100 * (evaluation.simulated_figure() - evaluation.float_figure())));
+  }
+  print(text);
+}
+
+int evaluate(const Flags& flags) {
+  Session session(flags.model, session_options(flags.run));
+  const Graph& graph = session.graph();
+  Evaluation evaluation(flags, graph);
+  if (evaluation.simulated()) session.set_encodings(load_encodings(flags.encodings));
+  const std::unique_ptr<Dataset> data = open_data(flags.data, flags.run, graph);
+  evaluation.check_labels(*data);
+  double float_seconds = 0;
+  double simulated_seconds = 0;
+  const Pass pass = for_each_batch(
+      "evaluating", *data, graph, nonfinite_policy(flags.run), flags.report.quiet,
+      [&](const Batch& batch, std::size_t) {
+        const std::vector<Tensor> exact = timed(float_seconds, [&] { return session.run(batch.inputs); });
+        std::vector<Tensor> quantized;
+        if (evaluation.simulated())
+          quantized = timed(simulated_seconds, [&] { return session.simulate(batch.inputs); });
+        evaluation.add(batch, exact[evaluation.output()],
+                       quantized.empty() ? nullptr : &quantized[evaluation.output()]);
+      });
+  report(flags, evaluation, pass, float_seconds, simulated_seconds);
+  return 0;
+}
+
+}  // namespace
+
+void add_evaluate(CLI::App& root, Action& action) {
+  CLI::App& command =
+      *root.add_subcommand("evaluate", "Measure the float and the quantized model on labelled or unlabelled data");
+  const auto flags = std::make_shared<Flags>();
+  command.add_option("model", flags->model, "The model")->type_name("MODEL.onnx")->required();
+  command
+      .add_option("--encodings", flags->encodings, "Encodings of the quantized model; without, the float model alone")
+      ->type_name("F");
+  add_data_flags(command, flags->data);
+  command.add_option("--labels", flags->labels, "Class of every sample, in order: .npy of integers, text or .csv")
+      ->type_name("L");
+  command
+      .add_option("--metric", flags->metric,
+                  "top1, top5 (need --labels); agreement, cosine, mse, sqnr (simulated against float)")
+      ->type_name("METRIC")
+      ->check(CLI::IsMember({"top1", "top5", "agreement", "cosine", "mse", "sqnr"}).description(""))
+      ->capture_default_str();
+  command.add_option("--output-name", flags->output_name, "The output to measure (default: the first)")
+      ->type_name("NAME");
+  add_run_flags(command, flags->run);
+  add_report_flags(command, flags->report);
+  add_examples(
+      command,
+      {"tare evaluate model.onnx --data test.npz --labels labels.npy --metric top1",
+       "tare evaluate model.onnx --encodings out/model.encodings --data test.npz --labels labels.csv --metric top5",
+       "tare evaluate model.onnx --encodings out/model.encodings --data test.npz --metric cosine --output-name "
+       "embedding"});
+  command.callback([flags, &action] { action = [flags] { return evaluate(*flags); }; });
+}
+
 }  // namespace tare::cli

@@ -8,7 +8,20 @@
 
 namespace tare::cli {
 
-void OutputError::add(std::span<const float> exact, std::span<const float> simulated) {
+namespace {
+
+constexpr double limit_db = 200;
+
+double decibels(double signal, double noise) {
+  if (noise == 0) return limit_db;
+  return signal > 0 ? std::clamp(10 * std::log10(signal / noise), -limit_db, limit_db) : -limit_db;
+}
+
+}  // namespace
+
+void OutputError::add_batch(std::span<const float> exact, std::span<const float> simulated) {
+  double signal = 0;
+  double noise = 0;
   for (std::size_t i = 0; i < std::min(exact.size(), simulated.size()); ++i) {
     const double s = exact[i];
     const double difference = s - static_cast<double>(simulated[i]);
@@ -16,14 +29,23 @@ void OutputError::add(std::span<const float> exact, std::span<const float> simul
       ++left_out_;
       continue;
     }
-    signal_ += s * s;
-    noise_ += difference * difference;
+    signal += s * s;
+    noise += difference * difference;
     ++count_;
   }
+  signal_ += signal;
+  noise_ += noise;
+  decibels_ += decibels(signal, noise);
+  ++batches_;
 }
 
-double OutputError::sqnr_db() const {
-  return noise_ > 0 ? 10 * std::log10(signal_ / noise_) : std::numeric_limits<double>::infinity();
+double OutputError::mean_sqnr_db() const {
+  if (noise_ == 0 || batches_ == 0) return std::numeric_limits<double>::infinity();
+  return decibels_ / static_cast<double>(batches_);
+}
+
+double OutputError::total_sqnr_db() const {
+  return noise_ > 0 ? decibels(signal_, noise_) : std::numeric_limits<double>::infinity();
 }
 
 double OutputError::mean_squared_error() const { return count_ > 0 ? noise_ / static_cast<double>(count_) : 0; }

@@ -34,7 +34,8 @@ void report(const Flags& flags, const Graph& graph, const Pass& pass, const std:
                                      {"peak_memory_bytes", peak_memory_bytes()}};
     for (std::size_t i = 0; i < errors.size(); ++i)
       object["outputs"].push_back({{"name", graph.value(graph.outputs[i]).name},
-                                   {"sqnr_db", errors[i].sqnr_db()},
+                                   {"sqnr_db", errors[i].mean_sqnr_db()},
+                                   {"sqnr_db_all_values", errors[i].total_sqnr_db()},
                                    {"mse", errors[i].mean_squared_error()},
                                    {"nonfinite_left_out", errors[i].left_out()}});
     if (!flags.output.empty()) object["files"] = {flags.output};
@@ -47,9 +48,10 @@ void report(const Flags& flags, const Graph& graph, const Pass& pass, const std:
   std::size_t width = 6;
   for (const ValueId output : graph.outputs)
     width = std::max(width, std::min<std::size_t>(graph.value(output).name.size(), 60));
-  text += fmt::format("{:<{}}  {:>12}\n", "output", width, "SQNR");
+  text += fmt::format("{:<{}}  {:>12}  {:>12}\n", "output", width, "SQNR", "all values");
   for (std::size_t i = 0; i < errors.size(); ++i) {
-    text += fmt::format("{:<{}}  {:>12}", graph.value(graph.outputs[i]).name, width, decibel_text(errors[i].sqnr_db()));
+    text += fmt::format("{:<{}}  {:>12}  {:>12}", graph.value(graph.outputs[i]).name, width,
+                        decibel_text(errors[i].mean_sqnr_db()), decibel_text(errors[i].total_sqnr_db()));
     if (errors[i].left_out() > 0) text += fmt::format("  ({} NaN or infinite values left out)", errors[i].left_out());
     text += "\n";
   }
@@ -71,7 +73,7 @@ int simulate(const Flags& flags) {
                                      for (std::size_t i = 0; i < errors.size(); ++i) {
                                        const auto s = real_values(exact[i]);
                                        const auto q = real_values(simulated[i]);
-                                       if (s && q) errors[i].add(*s, *q);
+                                       if (s && q) errors[i].add_batch(*s, *q);
                                      }
                                      file.add(index, graph, simulated);
                                    });
