@@ -180,10 +180,27 @@ void set_column(Page& page, Face& face, int pixels, int left, int right, int top
   }
 }
 
+/// What a poor lens does to a page: each pass averages neighbours with weights 1 2 1, along rows and along columns.
+void blur(Page& page, int passes) {
+  const auto smooth = [&page](int count, int stride, std::size_t first) {
+    int before = page.ink[first];
+    for (int i = 0; i < count; ++i) {
+      unsigned char& pixel = page.ink[first + static_cast<std::size_t>(i * stride)];
+      const int here = pixel, after = i + 1 < count ? page.ink[first + static_cast<std::size_t>((i + 1) * stride)] : here;
+      pixel = static_cast<unsigned char>((before + 2 * here + after + 2) / 4);
+      before = here;
+    }
+  };
+  for (int pass = 0; pass < passes; ++pass) {
+    for (int y = 0; y < page.height; ++y) smooth(page.width, 1, static_cast<std::size_t>(y * page.width));
+    for (int x = 0; x < page.width; ++x) smooth(page.height, page.width, static_cast<std::size_t>(x));
+  }
+}
+
 Page draw_page(std::vector<std::unique_ptr<Face>>& faces, const std::vector<std::string>& words, Random& random) {
   Page page{page_width, random.between(288, 360)};
   Face& face = *faces[static_cast<std::size_t>(random.below(static_cast<int>(faces.size())))];
-  const int pixels = random.between(10, 17), margin = random.between(14, 26);
+  const int pixels = random.between(8, 16), margin = random.between(14, 26);
   std::size_t next = static_cast<std::size_t>(random.bits() % words.size());
   int top = margin + random.between(0, 30);
   if (random.below(3) == 0) {
@@ -198,6 +215,7 @@ Page draw_page(std::vector<std::unique_ptr<Face>>& faces, const std::vector<std:
   } else {
     set_column(page, face, pixels, margin, page.width - margin, top, page.height - margin, words, next, random);
   }
+  blur(page, random.below(3));
   return page;
 }
 
@@ -206,12 +224,12 @@ Page draw_page(std::vector<std::unique_ptr<Face>>& faces, const std::vector<std:
 void normalise(const Page& page, int quarters, Random& random, std::vector<float>& channels) {
   constexpr std::array<float, 3> mean{0.485f, 0.456f, 0.406f}, deviation{0.229f, 0.224f, 0.225f};
   std::array<int, 3> paper{}, colour{};
-  const int brightness = random.between(205, 255), darkness = random.between(0, 70);
+  const int brightness = random.between(150, 255), darkness = random.between(0, brightness - 80);
   for (int c = 0; c < 3; ++c) {
     paper[static_cast<std::size_t>(c)] = std::min(255, brightness + random.between(-14, 6));
     colour[static_cast<std::size_t>(c)] = darkness + random.between(0, 20);
   }
-  const int grain = random.between(0, 6);
+  const int grain = random.between(0, 16);
   const int left = (page.width - side) / 2, top = (page.height - side) / 2;
   for (int y = 0; y < side; ++y)
     for (int x = 0; x < side; ++x) {

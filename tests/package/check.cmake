@@ -1,0 +1,25 @@
+# Installs BUILD into an empty folder, builds the project SOURCE against it and runs what came out. Every public header is
+# compiled alone, first in its file: a user may include any of them.
+set(work ${BUILD}/package_check)
+file(REMOVE_RECURSE ${work})
+function(run)
+  execute_process(COMMAND ${ARGN} RESULT_VARIABLE status OUTPUT_VARIABLE output ERROR_VARIABLE output)
+  if(NOT status EQUAL 0)
+    message(FATAL_ERROR "${status} from ${ARGN}\n${output}")
+  endif()
+endfunction()
+run(${CMAKE_COMMAND} --install ${BUILD} --prefix ${work}/prefix)
+file(GLOB headers RELATIVE ${work}/prefix/include ${work}/prefix/include/tare/*.hpp)
+foreach(header IN LISTS headers)
+  file(WRITE ${work}/header.cpp "#include \"${header}\"\n#include \"${header}\"\n")
+  run(${COMPILER} -std=c++20 -Wall -Wextra -Wconversion -Werror -fsyntax-only -I${work}/prefix/include ${work}/header.cpp)
+endforeach()
+file(RENAME ${work}/prefix ${work}/moved) # an installed folder may be moved
+run(${CMAKE_COMMAND} -S ${SOURCE} -B ${work}/build -D CMAKE_PREFIX_PATH=${work}/moved -D CMAKE_CXX_COMPILER=${COMPILER}
+    "-DCMAKE_CXX_FLAGS=-Wall -Wextra ${FLAGS}" -D CMAKE_BUILD_TYPE=Release)
+run(${CMAKE_COMMAND} --build ${work}/build)
+run(${work}/build/tare_user ${SOURCE}/tiny.onnx)
+if(EXISTS ${work}/moved/bin/tare)
+  run(${work}/moved/bin/tare --version)
+endif()
+file(REMOVE_RECURSE ${work})
