@@ -49,7 +49,7 @@ else
   git clone -q --no-hardlinks "$source" "$root/root/tare"
 fi
 set -- PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8
-for name in http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_DEFAULT_TIMEOUT; do
+for name in http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_DEFAULT_TIMEOUT JOBS CONFIGURE; do
   eval "value=\${$name:-}"
   if [ -n "$value" ]; then set -- "$@" "$name=$value"; fi
 done
