@@ -6,10 +6,12 @@ SUITE ?= bookworm
 export TARE_CACHE ?= $(HOME)/.cache/tare
 JOBS ?= $(shell nproc)
 CONFIGURE ?=
+# The one of Debian 12: each version formats a little differently.
+CLANG_FORMAT ?= clang-format-14
 # Debian's oneDNN 2 and GCC's OpenMP share threads: more threads than cores only wait for each other.
 TEST_JOBS ?= $(shell n=$$(( $(JOBS) / 2 )); echo $$(( n > 1 ? n : 1 )))
 
-.PHONY: all setup data build test demo conformance bench fresh setup-cuda format tidy clean install
+.PHONY: all setup data build test demo conformance bench asan fresh setup-cuda cuda format format-check tidy clean install
 
 all: build
 
@@ -39,6 +41,12 @@ bench: data
 	@set -e; found=; for b in $(BUILD)/bench_*; do [ -x "$$b" ] || continue; found=1; "$$b"; done; \
 	  [ -n "$$found" ] || { echo "bench: no benchmarks were built" >&2; exit 1; }
 
+# The tests under AddressSanitizer and UndefinedBehaviorSanitizer.
+asan: data
+	cmake --preset asan $(CONFIGURE)
+	cmake --build --preset asan --parallel $(JOBS)
+	ctest --preset asan --parallel $(TEST_JOBS)
+
 # The whole way on an empty Debian: SUITE=bookworm or SUITE=trixie. Needs root and debootstrap.
 fresh:
 	@SUITE=$(SUITE) tools/fresh.sh
@@ -46,8 +54,20 @@ fresh:
 setup-cuda:
 	@tools/setup_cuda.sh
 
+# Build and tests with the CUDA backend; its own tests say so and pass where there is no device.
+cuda: data
+	@toolkit=$$(tools/setup_cuda.sh) && \
+	  cmake --preset cuda -DCMAKE_CUDA_COMPILER=$$toolkit/bin/nvcc $(CONFIGURE) && \
+	  cmake --build --preset cuda --parallel $(JOBS) && \
+	  ctest --preset cuda --parallel $(TEST_JOBS)
+
+SOURCES = git ls-files '*.cpp' '*.hpp' '*.cu' '*.cuh' '*.h'
+
 format:
-	@git ls-files '*.cpp' '*.hpp' '*.cu' '*.cuh' '*.h' | xargs clang-format -i
+	@$(SOURCES) | xargs $(CLANG_FORMAT) -i
+
+format-check:
+	@$(SOURCES) | xargs $(CLANG_FORMAT) --dry-run -Werror
 
 tidy: build
 	@git ls-files 'host/*.cpp' | xargs -P $(JOBS) -n 4 clang-tidy --quiet -p $(BUILD)
