@@ -59,3 +59,5 @@ for target in ${TARGETS:-demo test}; do
   chroot "$root" env -i "$@" make -C /root/tare "$target"
   echo "fresh: $suite: make $target: $(($(date +%s) - start)) s"
 done
+echo "fresh: $suite: user and system time, of this shell and then of all commands:"
+times
