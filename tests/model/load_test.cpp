@@ -121,7 +121,7 @@ TEST_F(Load, StringConstants) {
   EXPECT_EQ(loaded.value(loaded.find("s")).type, DataType::string);
   EXPECT_EQ(constant(loaded, "s").shape(), Shape());
   EXPECT_EQ(*constant(loaded, "s").data<std::string>(), "hello");
-  const Tensor& words = constant(loaded, "w");
+  const Tensor words = constant(loaded, "w");
   ASSERT_EQ(words.shape(), (Shape{2, 1}));
   EXPECT_EQ(words.data<std::string>()[1], "there");
 }
