@@ -186,7 +186,7 @@ void add_calibrate(CLI::App& root, Action& action) {
       ->capture_default_str();
   command.add_option("--sentinels", flags->sentinels, "Values that only mark something (-1e9 in masks): clamp or keep")
       ->type_name("clamp|keep")
-      ->check(CLI::IsMember({"clamp", "keep"}))
+      ->check(CLI::IsMember({"clamp", "keep"}).description(""))
       ->capture_default_str();
   command
       .add_option("--param-type", flags->parameter_type,
@@ -209,7 +209,7 @@ void add_calibrate(CLI::App& root, Action& action) {
   command
       .add_option("--observe-weights", flags->observe_weights, "Observe activations behind quantized or float weights")
       ->type_name("quantized|float")
-      ->check(CLI::IsMember({"quantized", "float"}))
+      ->check(CLI::IsMember({"quantized", "float"}).description(""))
       ->capture_default_str();
   command.add_flag("--refine", flags->refine, "A second pass over the data measures the best candidates");
   command.add_flag("--qdq,!--no-qdq", flags->qdq, "Also write PREFIX.qdq.onnx (default: yes)");

@@ -45,12 +45,12 @@ void add_data_flags(CLI::App& command, DataFlags& flags, bool data_required) {
   if (data_required) data->required();
   command.add_option("--samples", flags.samples, "Use at most this many samples")
       ->type_name("N")
-      ->check(CLI::Range(std::size_t{1}, std::size_t{1} << 40))
+      ->check(CLI::Range(std::size_t{1}, std::size_t{1} << 40).description(""))
       ->capture_default_str();
   command
       .add_option("--batch-size", flags.batch_size, "Samples a batch (default: as the model or the data say, else 8)")
       ->type_name("N")
-      ->check(CLI::Range(std::size_t{1}, std::size_t{1} << 30));
+      ->check(CLI::Range(std::size_t{1}, std::size_t{1} << 30).description(""));
   command.add_option("--mean", flags.mean, "Images: subtract this from pixels of 0 … 1, one number or one a channel")
       ->type_name("M,…")
       ->delimiter(',');
@@ -66,7 +66,7 @@ void add_run_flags(CLI::App& command, RunFlags& flags) {
   command.add_option("--device", flags.device, "auto, cpu or cuda:N")->type_name("DEVICE")->capture_default_str();
   command.add_option("--threads", flags.threads, "CPU threads (0: one a core)")
       ->type_name("N")
-      ->check(CLI::Range(0, 4096))
+      ->check(CLI::Range(0, 4096).description(""))
       ->capture_default_str();
   add_choice(command, "--isa", flags.isa, {"auto", "baseline", "avx2", "avx512"}, "Highest instruction set to use");
   command.add_flag("--reproducible", flags.reproducible,

@@ -36,6 +36,8 @@ struct Place {
 
 /// The part of a value that fits into a message.
 std::string shown(const json& value) {
+  if (value.is_array()) return "a list";
+  if (value.is_object()) return "an object";
   std::string text = value.dump(-1, ' ', true, json::error_handler_t::replace);
   return text.size() > 40 ? text.substr(0, 40) + "…" : text;
 }

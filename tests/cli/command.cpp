@@ -1,0 +1,97 @@
+#include "cli/command.hpp"
+
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <thread>
+
+#include "tare/dataset.hpp"
+
+namespace tare::test {
+
+std::filesystem::path tare_binary() { return std::filesystem::read_symlink("/proc/self/exe").parent_path() / "tare"; }
+
+CommandResult run_command(const std::vector<std::string>& arguments, const CommandOptions& options) {
+  const TemporaryFolder folder;
+  const std::string output = (folder / "output").string();
+  const std::string errors = (folder / "errors").string();
+  std::vector<char*> pointers;
+  for (const std::string& argument : arguments) pointers.push_back(const_cast<char*>(argument.c_str()));
+  pointers.push_back(nullptr);
+  const ::pid_t child = ::fork();
+  if (child == 0) {
+    ::dup2(::open("/dev/null", O_RDONLY), STDIN_FILENO);
+    ::dup2(::open(output.c_str(), O_WRONLY | O_CREAT, 0600), STDOUT_FILENO);
+    ::dup2(::open(errors.c_str(), O_WRONLY | O_CREAT, 0600), STDERR_FILENO);
+    if (!options.folder.empty() && ::chdir(options.folder.c_str()) != 0) ::_exit(126);
+    if (options.largest_file > 0) {
+      const struct ::rlimit limit = {options.largest_file, options.largest_file};
+      ::setrlimit(RLIMIT_FSIZE, &limit);
+      ::signal(SIGXFSZ, SIG_IGN);  // stays ignored across exec: writes fail instead
+    }
+    ::execv(pointers[0], pointers.data());
+    ::_exit(127);
+  }
+  int status = 0;
+  bool asked = false;
+  while (::waitpid(child, &status, options.interrupt_when && !asked ? WNOHANG : 0) == 0) {
+    if (options.interrupt_when()) {
+      ::kill(child, SIGINT);
+      asked = true;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, read_bytes(output), read_bytes(errors)};
+}
+
+void expect_error(const CommandResult& result, int exit_code, const std::string& part) {
+  EXPECT_EQ(result.exit_code, exit_code) << result.errors;
+  EXPECT_THAT(result.errors, testing::StartsWith("tare: error: "));
+  EXPECT_THAT(result.errors, testing::HasSubstr(part));
+  EXPECT_EQ(std::count(result.errors.begin(), result.errors.end(), '\n'), 1) << result.errors;
+  EXPECT_EQ(result.output, "");
+}
+
+std::vector<std::string> names_in(const std::filesystem::path& folder) {
+  std::vector<std::string> names;
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, ignored)) names.push_back(entry.path().filename());
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+onnx::ModelProto small_model() {
+  onnx::ModelProto model = empty_model();
+  onnx::GraphProto& graph = *model.mutable_graph();
+  add_input(graph, "x", {-1, 3, 8, 8});
+  add_output(graph, "y", {-1, 4, 8, 8});
+  std::vector<float> weights(4 * 3 * 3 * 3);
+  for (std::size_t i = 0; i < weights.size(); ++i) weights[i] = 0.01f * static_cast<float>(i % 17) - 0.05f;
+  add_initializer(graph, "w", 1, {4, 3, 3, 3}, weights);
+  onnx::NodeProto& convolution = add_node(graph, "Conv", {"x", "w"}, {"c"}, "convolution");
+  add_integers(convolution, "pads", {1, 1, 1, 1});
+  add_node(graph, "Relu", {"c"}, {"y"}, "relu");
+  return model;
+}
+
+std::filesystem::path write_model(const onnx::ModelProto& model, const std::filesystem::path& path) {
+  write_bytes(path, model.SerializeAsString());
+  return path;
+}
+
+void write_samples(const std::filesystem::path& path, std::int64_t samples, float first) {
+  Tensor x = Tensor::host(DataType::float32, {samples, 3, 8, 8});
+  float* values = x.mutable_data<float>();
+  for (std::int64_t i = 0; i < x.elements(); ++i) values[i] = static_cast<float>(i * 37 % 101) / 50.0f - 1.0f;
+  if (x.elements() > 0) values[0] = first;
+  NpzWriter writer(path);
+  writer.add("x", x);
+  writer.commit();
+}
+
+}  // namespace tare::test

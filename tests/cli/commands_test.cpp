@@ -1,0 +1,216 @@
+// Every command on a real model: what it writes, what it prints, and that it agrees with the library.
+#include <algorithm>
+#include <cmath>
+
+#include "cli/command.hpp"
+#include "support/golden.hpp"
+#include "tare/dataset.hpp"
+#include "tare/export.hpp"
+#include "tare/session.hpp"
+
+namespace tare::test {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+constexpr GoldenModel classifier{"ppocr_cls", "ch_ppocr_mobile_v2.0_cls_infer.onnx"};
+const std::string output_name = "save_infer_model/scale_0.tmp_1";
+
+/// One calibration serves most tests.
+class Commands : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    folder_ = new TemporaryFolder();
+    calibration_ = tare({"calibrate", model(), "--data", data(), "--samples", "4", "--output", at("out"), "--prefix", "cls",
+                         "--save-stats", at("cls.stats"), "--json"});
+  }
+  static void TearDownTestSuite() { delete folder_; }
+  static std::string model() { return classifier.model().string(); }
+  static std::string data() { return classifier.data("inputs.npz").string(); }
+  static std::string at(const std::string& name) { return (*folder_ / name).string(); }
+  static std::string encodings() { return at("out/cls.encodings"); }
+
+  static TemporaryFolder* folder_;
+  static CommandResult calibration_;
+};
+TemporaryFolder* Commands::folder_ = nullptr;
+CommandResult Commands::calibration_;
+
+TEST_F(Commands, CalibrateWritesEncodingsModelAndQdqModel) {
+  ASSERT_EQ(calibration_.exit_code, 0) << calibration_.errors;
+  EXPECT_THAT(names_in(at("out")), ElementsAre("cls.encodings", "cls.onnx", "cls.qdq.onnx"));
+  const nlohmann::json report = calibration_.json();
+  EXPECT_EQ(report["samples"], 4);
+  EXPECT_EQ(report["quantizers"], 401);
+  EXPECT_EQ(report["files"].size(), 4u);
+  const EncodingSet set = load_encodings(encodings());
+  EXPECT_EQ(set.tensors.size(), 401u);
+  // The clean model runs as the original does, and the QDQ model loads.
+  EXPECT_EQ(load_model(at("out/cls.onnx")).graph.nodes.size(), load_model(model()).graph.nodes.size());
+  EXPECT_GT(load_model(at("out/cls.qdq.onnx")).graph.nodes.size(), load_model(model()).graph.nodes.size());
+
+  Session session(model());
+  DataOptions options;
+  options.samples = 4;
+  const auto dataset = open_dataset(data(), session.graph(), options);
+  const CalibrationResult expected = session.calibrate(*dataset, {});
+  for (const TensorEncodings& wanted : expected.encodings.tensors) {
+    const TensorEncodings* found = set.find(wanted.tensor, wanted.role);
+    ASSERT_NE(found, nullptr) << wanted.tensor;
+    ASSERT_EQ(found->encodings.size(), wanted.encodings.size());
+    for (std::size_t i = 0; i < wanted.encodings.size(); ++i)
+      EXPECT_NEAR(found->encodings[i].scale, wanted.encodings[i].scale, 1e-5 * wanted.encodings[i].scale) << wanted.tensor;
+  }
+}
+
+TEST_F(Commands, SummaryIsShortAndNamesTheFiles) {
+  const CommandResult result =
+      tare({"calibrate", model(), "--data", data(), "--samples=2", "--scheme", "min_max", "--output", at("second"), "--no-qdq"});
+  ASSERT_EQ(result.exit_code, 0) << result.errors;
+  EXPECT_EQ(result.errors, "");
+  EXPECT_THAT(result.output, HasSubstr("2 samples in 2 batches"));
+  EXPECT_THAT(result.output, HasSubstr("quantizers  401"));
+  EXPECT_THAT(result.output, HasSubstr(at("second/ch_ppocr_mobile_v2.0_cls_infer.encodings")));
+  EXPECT_LT(std::count(result.output.begin(), result.output.end(), '\n'), 25);
+  EXPECT_THAT(names_in(at("second")), ElementsAre("ch_ppocr_mobile_v2.0_cls_infer.encodings", "ch_ppocr_mobile_v2.0_cls_infer.onnx"));
+}
+
+TEST_F(Commands, StatisticsServeOtherSchemesAndTheSameOne) {
+  const CommandResult same = tare({"calibrate", model(), "--from-stats", at("cls.stats"), "--output", at("from"), "--prefix", "same", "--quiet"});
+  ASSERT_EQ(same.exit_code, 0) << same.errors;
+  EXPECT_EQ(same.output, "");
+  EXPECT_EQ(read_bytes(at("from/same.encodings")), read_bytes(encodings()));
+  const CommandResult other = tare({"calibrate", model(), "--from_stats", at("cls.stats"), "--scheme", "mse", "--encoding_version=2.0.0",
+                                    "--output", at("from"), "--prefix", "mse", "--no_qdq"});
+  ASSERT_EQ(other.exit_code, 0) << other.errors;
+  EXPECT_THAT(other.output, HasSubstr("statistics of 4 samples"));
+  EXPECT_EQ(tare({"diff", encodings(), at("from/mse.encodings")}).exit_code, 1);
+}
+
+TEST_F(Commands, RunGivesTheFloatOutputs) {
+  const CommandResult result = tare({"run", model(), "--data", data(), "--samples", "2", "--output", at("float.npz"), "--json"});
+  ASSERT_EQ(result.exit_code, 0) << result.errors;
+  EXPECT_EQ(result.json()["batches"], 2);
+  const NpzFile ours(at("float.npz"));
+  const NpzFile reference(classifier.data("float_outputs.npz"));
+  EXPECT_THAT(ours.keys(), ElementsAre("000/" + output_name, "001/" + output_name));
+  for (const std::string& key : ours.keys()) EXPECT_LT(nmse(ours.read(key), reference.read(key)), 1e-9);
+}
+
+TEST_F(Commands, SimulateReportsTheErrorOfWhatItWrites) {
+  ASSERT_EQ(tare({"run", model(), "--data", data(), "--samples", "4", "--output", at("exact.npz")}).exit_code, 0);
+  const CommandResult result = tare({"simulate", model(), "--encodings", encodings(), "--data", data(), "--samples", "4", "--output",
+                                     at("simulated.npz"), "--json"});
+  ASSERT_EQ(result.exit_code, 0) << result.errors;
+  const NpzFile exact(at("exact.npz"));
+  const NpzFile simulated(at("simulated.npz"));
+  ASSERT_EQ(exact.keys(), simulated.keys());
+  double decibels = 0;
+  for (const std::string& key : exact.keys()) decibels -= 10 * std::log10(nmse(simulated.read(key), exact.read(key)));
+  const nlohmann::json output = result.json()["outputs"][0];
+  EXPECT_EQ(output["name"], output_name);
+  EXPECT_NEAR(output["sqnr_db"].get<double>(), decibels / 4, 0.01);
+  EXPECT_THAT(tare({"simulate", model(), "--encodings", encodings(), "--data", data(), "--samples", "1"}).output, HasSubstr(" dB"));
+}
+
+TEST_F(Commands, EvaluateCountsAgainstLabels) {
+  ASSERT_EQ(tare({"run", model(), "--data", data(), "--samples", "4", "--output", at("labelled.npz")}).exit_code, 0);
+  const NpzFile outputs(at("labelled.npz"));
+  std::string labels;
+  for (const std::string& key : outputs.keys()) {
+    const Tensor scores = outputs.read(key);
+    labels += scores.data<float>()[1] > scores.data<float>()[0] ? "1\n" : "0\n";
+  }
+  labels[0] = labels[0] == '1' ? '0' : '1';  // one of four is wrong
+  write_bytes(at("labels.txt"), labels);
+  const CommandResult result = tare({"evaluate", model(), "--encodings", encodings(), "--data", data(), "--samples", "4", "--labels",
+                                     at("labels.txt"), "--metric", "top1", "--json"});
+  ASSERT_EQ(result.exit_code, 0) << result.errors;
+  const nlohmann::json report = result.json();
+  EXPECT_EQ(report["float"], 0.75);
+  EXPECT_EQ(report["difference"].get<double>(), report["simulated"].get<double>() - 0.75);
+  const CommandResult text = tare({"evaluate", model(), "--data", data(), "--samples", "4", "--labels", at("labels.txt")});
+  EXPECT_THAT(text.output, HasSubstr("75.00 %"));
+  EXPECT_THAT(text.output, testing::Not(HasSubstr("simulated")));
+  for (const char* metric : {"agreement", "cosine", "mse", "sqnr"}) {
+    const CommandResult other = tare({"evaluate", model(), "--encodings", encodings(), "--data", data(), "--samples", "2", "--metric",
+                                      metric, "--output-name", output_name, "--json"});
+    ASSERT_EQ(other.exit_code, 0) << other.errors;
+    EXPECT_TRUE(other.json()["value"].is_number()) << metric;
+  }
+}
+
+TEST_F(Commands, InspectKnowsThreeKindsOfFiles) {
+  const nlohmann::json of_model = tare({"inspect", model(), "--json"}).json();
+  EXPECT_EQ(of_model["operators"]["Conv"], 53);
+  EXPECT_EQ(of_model["quantizers"]["activations"], 312);
+  EXPECT_TRUE(of_model["unsupported"].is_null());
+  EXPECT_THAT(tare({"inspect", model(), "--all"}).output, HasSubstr("fused into Relu"));
+  const CommandResult of_encodings = tare({"inspect", encodings()});
+  EXPECT_THAT(of_encodings.output, HasSubstr("401 tensors: 312 activations, 89 parameters"));
+  const nlohmann::json of_statistics = tare({"inspect", at("cls.stats"), "--json"}).json();
+  EXPECT_EQ(of_statistics["samples"], 4);
+  EXPECT_EQ(of_statistics["tensors"].size(), 312u);
+  EXPECT_THAT(tare({"inspect", at("cls.stats")}).output, HasSubstr("observed behind quantized weights"));
+}
+
+TEST_F(Commands, DiffListsTheWorstFirst) {
+  EXPECT_EQ(tare({"diff", encodings(), encodings()}).exit_code, 0);
+  EncodingSet moved = load_encodings(encodings());
+  for (const auto& [index, factor] : {std::pair{3, 1.01}, std::pair{5, 1.5}, std::pair{7, 1.00001}}) {
+    Encoding& encoding = moved.tensors[static_cast<std::size_t>(index)].encodings[0];
+    encoding.scale *= factor;
+    encoding.min *= factor;
+    encoding.max *= factor;
+  }
+  save_encodings(moved, EncodingVersion::v1_0_0, at("moved.encodings"));
+  const CommandResult result = tare({"diff", encodings(), at("moved.encodings"), "--json"});
+  EXPECT_EQ(result.exit_code, 1);
+  const nlohmann::json report = result.json();
+  EXPECT_EQ(report["different"], 2);
+  EXPECT_EQ(report["differences"][0]["tensor"], moved.tensors[5].tensor);
+  EXPECT_EQ(report["differences"][1]["tensor"], moved.tensors[3].tensor);
+  EXPECT_EQ(tare({"diff", encodings(), at("moved.encodings"), "--rtol", "0.6"}).exit_code, 0);
+  moved.tensors.pop_back();
+  save_encodings(moved, EncodingVersion::v1_0_0, at("moved.encodings"));
+  EXPECT_THAT(tare({"diff", encodings(), at("moved.encodings")}).output, HasSubstr("1 only in A"));
+}
+
+TEST_F(Commands, EveryVersionSimulatesTheSame) {
+  std::vector<double> figures;
+  for (const char* version : {"0.6.1", "1.0.0", "2.0.0"}) {
+    const std::string prefix = std::string("v") + version[0];
+    ASSERT_EQ(tare({"calibrate", model(), "--from-stats", at("cls.stats"), "--encoding-version", version, "--output", at("versions"),
+                    "--prefix", prefix, "--no-qdq"})
+                  .exit_code,
+              0);
+    const CommandResult result = tare({"simulate", model(), "--encodings", at("versions/" + prefix + ".encodings"), "--data", data(),
+                                       "--samples", "2", "--reproducible", "--json"});
+    ASSERT_EQ(result.exit_code, 0) << result.errors;
+    figures.push_back(result.json()["outputs"][0]["sqnr_db"]);
+  }
+  EXPECT_EQ(figures[0], figures[1]);
+  EXPECT_EQ(figures[0], figures[2]);
+}
+
+TEST(Help, NamesEveryFlagAndShowsExamples) {
+  for (const char* command : {"calibrate", "simulate", "run", "evaluate", "inspect", "diff"}) {
+    const CommandResult result = tare({command, "--help"});
+    EXPECT_EQ(result.exit_code, 0);
+    EXPECT_EQ(result.errors, "");
+    EXPECT_THAT(result.output, HasSubstr("Examples:\n  tare "));
+    EXPECT_THAT(result.output, HasSubstr(std::string("tare ") + command));
+  }
+  const std::string help = tare({"calibrate", "--help"}).output;
+  for (const char* flag : {"--data", "--samples", "--batch-size", "--mean", "--std", "--size", "--layout", "--channel-order", "--device",
+                           "--threads", "--isa", "--reproducible", "--rounding", "--nonfinite", "--config", "--scheme", "--gamma",
+                           "--percentile", "--sentinels", "--param-type", "--activation-type", "--encoding-version", "--output",
+                           "--prefix", "--save-stats", "--from-stats", "--observe-weights", "--refine", "--qdq", "--quiet", "--json"})
+    EXPECT_THAT(help, HasSubstr(flag));
+  EXPECT_THAT(tare({"--help"}).output, HasSubstr("Exit codes"));
+  EXPECT_THAT(tare({"--version"}).output, testing::MatchesRegex("tare [0-9.]+\n"));
+}
+
+}  // namespace
+}  // namespace tare::test

@@ -1,0 +1,385 @@
+// Encodings files: what is written is read again, AIMET's own files are read and written again key for key, and nothing
+// that does not hold together gets through.
+#include <gmock/gmock.h>
+
+#include <cmath>
+#include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "support/model_builder.hpp"
+#include "support/paths.hpp"
+#include "tare/export.hpp"
+
+namespace tare {
+namespace {
+
+using nlohmann::json;
+
+Encoding grid(double scale, double offset, std::int64_t steps) {
+  return {scale * offset, scale * (offset + static_cast<double>(steps)), scale, offset};
+}
+
+TensorEncodings tensor(const std::string& name, SiteRole role, QuantizerSpec spec,
+                       const std::vector<std::pair<double, double>>& grids) {
+  TensorEncodings result{name, role, spec, {}};
+  for (const auto& [scale, offset] : grids) result.encodings.push_back(grid(scale, offset, spec.steps()));
+  return result;
+}
+
+EncodingSet example() {
+  QuantizerSpec asymmetric;
+  QuantizerSpec wide;
+  wide.bitwidth = 16;
+  QuantizerSpec half;
+  half.format = NumberFormat::float16;
+  half.bitwidth = 16;
+  QuantizerSpec channels;
+  channels.symmetric = true;
+  channels.channel_axis = 0;
+  QuantizerSpec strict;
+  strict.symmetric = strict.strict_symmetric = true;
+  strict.bitwidth = 4;
+  EncodingSet set;
+  set.tensors = {
+      tensor("a", SiteRole::activation, asymmetric, {{0.1, -12}}),
+      tensor("b/with:odd \"name\"é", SiteRole::activation, wide, {{1e-5, 0}}),
+      {"h", SiteRole::activation, half, {}},
+      tensor("w", SiteRole::parameter, channels, {{0.25, -128}, {1.0 / 3, -128}, {1.1920928955078125e-07, -128}}),
+      tensor("z", SiteRole::parameter, strict, {{0.5, -7}})};
+  return set;
+}
+
+EncodingSet round_trip(const EncodingSet& set, EncodingVersion version) {
+  return encodings_from_json(encodings_to_json(set, version), "text");
+}
+
+void expect_same_grids(const TensorEncodings& a, const TensorEncodings& b) {
+  ASSERT_EQ(a.encodings.size(), b.encodings.size()) << a.tensor;
+  EXPECT_EQ(a.spec.format, b.spec.format) << a.tensor;
+  EXPECT_EQ(a.spec.bitwidth, b.spec.bitwidth) << a.tensor;
+  for (std::size_t i = 0; i < a.encodings.size(); ++i) {
+    EXPECT_EQ(a.encodings[i].scale, b.encodings[i].scale) << a.tensor;
+    EXPECT_EQ(a.encodings[i].offset, b.encodings[i].offset) << a.tensor;
+    EXPECT_EQ(a.encodings[i].min, b.encodings[i].min) << a.tensor;
+    EXPECT_EQ(a.encodings[i].max, b.encodings[i].max) << a.tensor;
+  }
+}
+
+TEST(Encodings, OldVersionsKeepEverythingButTheAxis) {
+  for (const EncodingVersion version : {EncodingVersion::v0_6_1, EncodingVersion::v1_0_0}) {
+    const EncodingSet set = example();
+    const EncodingSet read = round_trip(set, version);
+    ASSERT_EQ(read.tensors.size(), set.tensors.size());
+    for (std::size_t i = 0; i < set.tensors.size(); ++i) {
+      EXPECT_EQ(read.tensors[i].tensor, set.tensors[i].tensor);
+      EXPECT_EQ(read.tensors[i].role, set.tensors[i].role);
+      EXPECT_EQ(read.tensors[i].spec.symmetric, set.tensors[i].spec.symmetric);
+      EXPECT_EQ(read.tensors[i].spec.strict_symmetric, set.tensors[i].spec.strict_symmetric);
+      EXPECT_EQ(read.tensors[i].spec.channel_axis, std::nullopt);
+      expect_same_grids(read.tensors[i], set.tensors[i]);
+    }
+  }
+}
+
+TEST(Encodings, NewVersionKeepsGridsAndAxes) {
+  EncodingSet set = example();
+  set.tensors.pop_back();  // strictness is lost: a signed type has no place for it
+  const EncodingSet read = round_trip(set, EncodingVersion::v2_0_0);
+  ASSERT_EQ(read.tensors.size(), set.tensors.size() - 1) << "float16 tensors are left out";
+  for (const TensorEncodings& wanted : set.tensors) {
+    if (wanted.spec.format == NumberFormat::float16) continue;
+    const TensorEncodings* found = read.find(wanted.tensor, wanted.role);
+    ASSERT_NE(found, nullptr) << wanted.tensor;
+    expect_same_grids(*found, wanted);
+    EXPECT_EQ(found->spec.channel_axis, wanted.spec.channel_axis);
+  }
+}
+
+TEST(Encodings, BlocksKeepTheirOrder) {
+  QuantizerSpec blocks;
+  blocks.bitwidth = 4;
+  blocks.symmetric = true;
+  blocks.block_size = 2;
+  for (const int block_axis : {0, 1}) {
+    blocks.block_axis = block_axis;
+    blocks.channel_axis = 1 - block_axis;
+    // Three channels of two blocks.
+    EncodingSet set;
+    set.tensors = {tensor("w", SiteRole::parameter, blocks, {{1, -8}, {2, -8}, {3, -8}, {4, -8}, {5, -8}, {6, -8}})};
+    Graph graph;
+    const ValueId value = graph.add_value({"w", DataType::float32, std::nullopt});
+    graph.constants[value] = Tensor::host(DataType::float32, block_axis == 0 ? Shape{4, 3} : Shape{3, 4});
+    ExportInfo info;
+    info.graph = &graph;
+    const std::string text = encodings_to_json(set, EncodingVersion::v2_0_0, info);
+    const json scales = json::parse(text)["encodings"][0]["y_scale"];
+    EXPECT_EQ(scales, block_axis == 0 ? json::parse("[[1.0,3.0,5.0],[2.0,4.0,6.0]]")
+                                      : json::parse("[[1.0,2.0],[3.0,4.0],[5.0,6.0]]"));
+    const EncodingSet read = encodings_from_json(text, "text");
+    expect_same_grids(read.tensors.at(0), set.tensors[0]);
+    EXPECT_EQ(read.tensors[0].spec.block_axis, blocks.block_axis);
+    EXPECT_EQ(read.tensors[0].spec.block_size, 2);
+    const json old = json::parse(encodings_to_json(set, EncodingVersion::v1_0_0))["param_encodings"][0];
+    EXPECT_EQ(old["enc_type"], "PER_BLOCK");
+    EXPECT_EQ(old["block_size"], 2);
+    EXPECT_EQ(old["scale"], json::parse("[1.0,2.0,3.0,4.0,5.0,6.0]"));
+  }
+}
+
+/// Names the type of every key on the way down, lists by their first element.
+json shape_of(const json& value) {
+  if (value.is_object()) {
+    json result = json::object();
+    for (const auto& [key, member] : value.items()) result[key] = shape_of(member);
+    return result;
+  }
+  if (value.is_array()) return json::array({value.empty() ? json("empty") : shape_of(value[0])});
+  return value.is_number_integer() ? "integer" : value.type_name();
+}
+
+std::map<std::string, json> entries(const json& file) {
+  std::map<std::string, json> result;
+  for (const char* section : {"activation_encodings", "param_encodings", "encodings"}) {
+    if (!file.contains(section)) continue;
+    if (file[section].is_object())
+      for (const auto& [name, list] : file[section].items()) result[std::string(section) + "/" + name] = list;
+    else
+      for (const json& entry : file[section])
+        result[std::string(section) + "/" + entry["name"].get<std::string>()] = entry;
+  }
+  return result;
+}
+
+class AimetFile : public testing::TestWithParam<std::pair<const char*, EncodingVersion>> {};
+
+TEST_P(AimetFile, IsReadAndWrittenAgainKeyForKey) {
+  const std::filesystem::path path = test::data_folder() / "encodings" / GetParam().first;
+  const json theirs = json::parse(test::read_bytes(path));
+  const json ours = json::parse(encodings_to_json(load_encodings(path), GetParam().second));
+  for (const auto& [key, value] : theirs.items()) {
+    ASSERT_TRUE(ours.contains(key)) << key;
+    if (key == "producer" || key == "quantizer_args") {
+      EXPECT_EQ(shape_of(ours[key]), shape_of(value)) << key;
+    }
+  }
+  EXPECT_EQ(ours.size(), theirs.size());
+  EXPECT_EQ(ours["version"], theirs["version"]);
+  EXPECT_EQ(ours["producer"]["package"], "tare");
+  if (GetParam().second == EncodingVersion::v2_0_0) {
+    std::map<std::string, json> wanted = entries(theirs);
+    std::map<std::string, json> found = entries(ours);
+    EXPECT_EQ(found, wanted);
+  } else {
+    std::map<std::string, json> wanted = entries(theirs);
+    for (auto [name, entry] : entries(ours)) {
+      ASSERT_TRUE(wanted.contains(name)) << name;
+      // A tensor of one channel reads as per tensor: the grid is the same.
+      if (entry.contains("enc_type") && entry["scale"].size() == 1) entry["enc_type"] = wanted[name]["enc_type"];
+      EXPECT_EQ(entry, wanted[name]) << name;
+      EXPECT_EQ(shape_of(entry), shape_of(wanted[name])) << name;
+      wanted.erase(name);
+    }
+    EXPECT_TRUE(wanted.empty());
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Encodings, AimetFile,
+                         testing::Values(std::pair{"basic_pitch.v0.6.1.encodings", EncodingVersion::v0_6_1},
+                                         std::pair{"silero_vad.v1.0.0.encodings", EncodingVersion::v1_0_0},
+                                         std::pair{"silero_vad.v2.0.0.encodings", EncodingVersion::v2_0_0}));
+
+TEST(Encodings, KeysAreSortedAndBooleansAreThoseOfTheVersion) {
+  const std::string old = encodings_to_json(example(), EncodingVersion::v0_6_1);
+  EXPECT_NE(old.find("\"is_symmetric\": \"True\""), std::string::npos);
+  EXPECT_NE(old.find("\"offset\": -12.0"), std::string::npos);
+  const std::string text = encodings_to_json(example(), EncodingVersion::v1_0_0);
+  EXPECT_NE(text.find("\"is_sym\": true"), std::string::npos);
+  EXPECT_LT(text.find("activation_encodings"), text.find("param_encodings"));
+  EXPECT_LT(text.find("param_encodings"), text.find("producer"));
+  for (const char c : text) EXPECT_LT(static_cast<unsigned char>(c), 128) << "names outside ASCII are escaped";
+}
+
+TEST(Encodings, ActivationsAreUnsignedInTheNewVersion) {
+  QuantizerSpec symmetric;
+  symmetric.symmetric = true;
+  EncodingSet set;
+  set.tensors = {tensor("a", SiteRole::activation, symmetric, {{0.5, -128}}),
+                 tensor("w", SiteRole::parameter, symmetric, {{0.5, -128}})};
+  const json list = json::parse(encodings_to_json(set, EncodingVersion::v2_0_0))["encodings"];
+  EXPECT_EQ(list[0], json::parse(R"({"name":"a","output_dtype":"uint8","y_scale":0.5,"y_zero_point":128})"));
+  EXPECT_EQ(list[1], json::parse(R"({"name":"w","output_dtype":"int8","y_scale":0.5})"));
+}
+
+TEST(Encodings, Float8NeedsTheNewVersion) {
+  QuantizerSpec spec;
+  spec.format = NumberFormat::float8e4m3fn;
+  EncodingSet set;
+  set.tensors = {{"a", SiteRole::activation, spec, {{-448, 448, 1, 0}}}};
+  const EncodingSet read = round_trip(set, EncodingVersion::v2_0_0);
+  EXPECT_EQ(read.tensors.at(0).spec.format, NumberFormat::float8e4m3fn);
+  EXPECT_EQ(read.tensors[0].encodings.at(0).scale, 1);
+  for (const EncodingVersion version : {EncodingVersion::v0_6_1, EncodingVersion::v1_0_0}) {
+    try {
+      encodings_to_json(set, version);
+      FAIL();
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::unsupported);
+      EXPECT_THAT(error.what(), testing::HasSubstr("'a'"));
+    }
+  }
+}
+
+TEST(Encodings, FileIsWrittenWholeOrNotAtAll) {
+  const test::TemporaryFolder folder;
+  save_encodings(example(), EncodingVersion::v1_0_0, folder / "e.encodings");
+  const std::string before = test::read_bytes(folder / "e.encodings");
+  EncodingSet broken = example();
+  broken.tensors[0].encodings[0].scale = NAN;
+  EXPECT_THROW(save_encodings(broken, EncodingVersion::v1_0_0, folder / "e.encodings"), Error);
+  EXPECT_EQ(test::read_bytes(folder / "e.encodings"), before);
+  EXPECT_THROW(save_encodings(example(), EncodingVersion::v1_0_0, folder / "missing" / "e.encodings"), Error);
+}
+
+struct Hostile {
+  const char* text;
+  const char* message;
+};
+
+class HostileFile : public testing::TestWithParam<Hostile> {};
+
+TEST_P(HostileFile, IsRefusedWithItsPlace) {
+  try {
+    encodings_from_json(GetParam().text, "f.encodings");
+    FAIL() << GetParam().text;
+  } catch (const Error& error) {
+    EXPECT_TRUE(error.kind() == ErrorKind::model || error.kind() == ErrorKind::unsupported);
+    EXPECT_THAT(error.what(), testing::StartsWith("f.encodings: "));
+    EXPECT_THAT(error.what(), testing::HasSubstr(GetParam().message));
+    EXPECT_THAT(error.what(), testing::Not(testing::HasSubstr("\n")));
+  }
+}
+
+#define ONE_ENTRY(entry) R"({"version":"1.0.0","activation_encodings":[],"param_encodings":[)" entry "]}"
+#define ONE_NEW_ENTRY(entry) R"({"version":"2.0.0","encodings":[)" entry "]}"
+
+INSTANTIATE_TEST_SUITE_P(
+    Encodings, HostileFile,
+    testing::Values(
+        Hostile{"", "no valid JSON"}, Hostile{"{", "no valid JSON at byte"}, Hostile{"\xff\xfe", "no valid JSON"},
+        Hostile{"[]", "an object is needed"}, Hostile{"{}", "key 'version' is missing"},
+        Hostile{R"({"version":1})", "version: a string is needed"},
+        Hostile{R"({"version":"3.0.0"})", "'3.0.0' is not a version"},
+        Hostile{R"({"version":"1.0.0"})", "key 'activation_encodings' is missing"},
+        Hostile{R"({"version":"1.0.0","activation_encodings":{},"param_encodings":[]})",
+                "activation_encodings: a list"},
+        Hostile{R"({"version":"0.6.1","activation_encodings":[],"param_encodings":{}})",
+                "activation_encodings: an object"},
+        Hostile{R"({"version":"0.6.1","activation_encodings":{"x":[]},"param_encodings":{}})", "'x'"},
+        Hostile{
+            R"({"version":"0.6.1","activation_encodings":{"x":[{"bitwidth":8,"dtype":"int","is_symmetric":"True","min":2,"max":1,"offset":-128,"scale":1}]},"param_encodings":{}})",
+            "above max"},
+        Hostile{ONE_ENTRY("3"), "param_encodings[0]: an object"},
+        Hostile{ONE_ENTRY(R"({"name":""})"), "param_encodings[0].name"},
+        Hostile{ONE_ENTRY(R"({"name":"w","dtype":"INT","bw":8,"enc_type":"PER_TENSOR","is_sym":true,"offset":[-128]})"),
+                "'w': key 'scale' is missing"},
+        Hostile{
+            ONE_ENTRY(
+                R"({"name":"w","dtype":"INT","bw":8,"enc_type":"PER_TENSOR","is_sym":true,"offset":[-128],"scale":[0.0]})"),
+            "scale[0]: scale 0.0"},
+        Hostile{
+            ONE_ENTRY(
+                R"({"name":"w","dtype":"INT","bw":8,"enc_type":"PER_TENSOR","is_sym":true,"offset":[-128],"scale":[-1.0]})"),
+            "scale[0]"},
+        Hostile{
+            ONE_ENTRY(
+                R"({"name":"w","dtype":"INT","bw":8,"enc_type":"PER_TENSOR","is_sym":true,"offset":[-128],"scale":[1e-300]})"),
+            "scale[0]"},
+        Hostile{
+            ONE_ENTRY(
+                R"({"name":"w","dtype":"INT","bw":8,"enc_type":"PER_TENSOR","is_sym":true,"offset":[-128],"scale":[NaN]})"),
+            "no valid JSON"},
+        Hostile{
+            ONE_ENTRY(
+                R"({"name":"w","dtype":"INT","bw":8,"enc_type":"PER_TENSOR","is_sym":true,"offset":[-128],"scale":[1e999]})"),
+            "not an encodings file"},
+        Hostile{
+            ONE_ENTRY(
+                R"({"name":"w","dtype":"INT","bw":8,"enc_type":"PER_TENSOR","is_sym":true,"offset":[-128],"scale":[null]})"),
+            "scale[0]: a number"},
+        Hostile{
+            ONE_ENTRY(
+                R"({"name":"w","dtype":"INT","bw":8,"enc_type":"PER_TENSOR","is_sym":true,"offset":[-128],"scale":[1,2]})"),
+            "2 scales need"},
+        Hostile{
+            ONE_ENTRY(
+                R"({"name":"w","dtype":"INT","bw":8,"enc_type":"PER_TENSOR","is_sym":true,"offset":[-1,-1],"scale":[1,2]})"),
+            "takes 1 scale"},
+        Hostile{
+            ONE_ENTRY(
+                R"({"name":"w","dtype":"INT","bw":8,"enc_type":"PER_CHANNEL","is_sym":true,"offset":[],"scale":[]})"),
+            "scale: a list"},
+        Hostile{
+            ONE_ENTRY(
+                R"({"name":"w","dtype":"INT","bw":8,"enc_type":"PER_TENSOR","is_sym":true,"offset":[-0.5],"scale":[1]})"),
+            "fractional"},
+        Hostile{
+            ONE_ENTRY(
+                R"({"name":"w","dtype":"INT","bw":8,"enc_type":"PER_TENSOR","is_sym":true,"offset":[1e30],"scale":[1]})"),
+            "outside"},
+        Hostile{
+            ONE_ENTRY(
+                R"({"name":"w","dtype":"INT","bw":8,"enc_type":"PER_TENSOR","is_sym":"maybe","offset":[0],"scale":[1]})"),
+            "is_sym: a boolean"},
+        Hostile{
+            ONE_ENTRY(
+                R"({"name":"w","dtype":"INT","bw":0,"enc_type":"PER_TENSOR","is_sym":true,"offset":[0],"scale":[1]})"),
+            "bw: 0 is not an integer from 2 to 32"},
+        Hostile{
+            ONE_ENTRY(
+                R"({"name":"w","dtype":"INT","bw":1e9,"enc_type":"PER_TENSOR","is_sym":true,"offset":[0],"scale":[1]})"),
+            "bw"},
+        Hostile{ONE_ENTRY(R"({"name":"w","dtype":"BOGUS","bw":8})"), "neither 'INT' nor 'FLOAT'"},
+        Hostile{ONE_ENTRY(R"({"name":"w","dtype":"INT","bw":8,"enc_type":"LPBQ"})"), "'LPBQ' is not supported"},
+        Hostile{ONE_ENTRY(R"({"name":"w","dtype":"INT","bw":8,"enc_type":"PER_BLOCK","block_size":-1})"), "block_size"},
+        Hostile{ONE_ENTRY(R"({"name":"w","dtype":"FLOAT","bw":16},{"name":"w","dtype":"FLOAT","bw":16})"), "twice"},
+        Hostile{ONE_NEW_ENTRY(R"({"name":"w","output_dtype":"int99","y_scale":1})"), "'int99'"},
+        Hostile{ONE_NEW_ENTRY(R"({"name":"w","output_dtype":"int","y_scale":1})"), "'int'"},
+        Hostile{ONE_NEW_ENTRY(R"({"name":"w","output_dtype":"bogus","y_scale":1})"), "not supported"},
+        Hostile{ONE_NEW_ENTRY(R"({"name":"w","output_dtype":"int8"})"), "y_scale"},
+        Hostile{ONE_NEW_ENTRY(R"({"name":"w","output_dtype":"int8","y_scale":[1,2]})"), "needs an 'axis'"},
+        Hostile{ONE_NEW_ENTRY(R"({"name":"w","output_dtype":"int8","y_scale":[1,2],"axis":-1})"), "axis"},
+        Hostile{ONE_NEW_ENTRY(R"({"name":"w","output_dtype":"int8","y_scale":[1,[2]],"axis":0})"), "same length"},
+        Hostile{ONE_NEW_ENTRY(R"({"name":"w","output_dtype":"int8","y_scale":[[1],2],"axis":0})"), "same length"},
+        Hostile{ONE_NEW_ENTRY(R"({"name":"w","output_dtype":"int8","y_scale":[[1,2],[3]],"axis":0,"block_size":2})"),
+                "same length"},
+        Hostile{ONE_NEW_ENTRY(R"({"name":"w","output_dtype":"int8","y_scale":[[[1]]],"axis":0,"block_size":2})"),
+                "two dimensions"},
+        Hostile{ONE_NEW_ENTRY(R"({"name":"w","output_dtype":"uint8","y_scale":1,"y_zero_point":[1]})"),
+                "shape of the scales"},
+        Hostile{ONE_NEW_ENTRY(R"({"name":"w","output_dtype":"uint8","y_scale":1,"y_zero_point":300})"), "outside"},
+        Hostile{ONE_NEW_ENTRY(R"({"name":"w","output_dtype":"uint8","y_scale":1,"y_zero_point":"x"})"), "a number"}));
+
+TEST(Encodings, DeepNestingIsNoCrash) {
+  std::string text =
+      R"({"version":"2.0.0","encodings":[{"name":"w","output_dtype":"int8","axis":0,"block_size":1,"y_scale":)";
+  text += std::string(200000, '[') + std::string(200000, ']') + "}]}";
+  EXPECT_THROW(encodings_from_json(text, "deep"), Error);
+}
+
+TEST(Encodings, MissingFilesAndFoldersAreInputErrors) {
+  const test::TemporaryFolder folder;
+  for (const std::filesystem::path& path : {folder / "missing.encodings", folder.path()}) {
+    try {
+      load_encodings(path);
+      FAIL();
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::io);
+      EXPECT_THAT(error.what(), testing::HasSubstr(path.string()));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace tare
