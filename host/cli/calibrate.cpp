@@ -153,7 +153,9 @@ int calibrate(const Flags& flags) {
   info.activation_bitwidth = options.types.activation.bitwidth;
   info.parameter_bitwidth = options.types.parameter.bitwidth;
   info.graph = &session.graph();
-  save_encodings(result.encodings, version, files.place(prefix + ".encodings"), info);
+  EncodingSet listed = result.encodings;
+  if (version == EncodingVersion::v2_0_0) add_derived_encodings(listed, session.graph());
+  save_encodings(listed, version, files.place(prefix + ".encodings"), info);
   save_model(session.model(), files.place(prefix + ".onnx"));
   if (flags.qdq) save_qdq_model(session.model(), result.encodings, files.place(prefix + ".qdq.onnx"));
   stop_if_interrupted();

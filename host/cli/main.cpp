@@ -33,6 +33,7 @@ int run(int count, const char* const* arguments) {
   CLI::App app(description, "tare");
   app.set_version_flag("--version,-V", fmt::format("tare {}", TARE_VERSION));
   app.require_subcommand(1);
+  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   app.get_formatter()->column_width(34);
   Action action;
   add_calibrate(app, action);

@@ -53,8 +53,10 @@ void add_data_flags(CLI::App& command, DataFlags& flags, bool data_required) {
       ->check(CLI::Range(std::size_t{1}, std::size_t{1} << 30).description(""));
   command.add_option("--mean", flags.mean, "Images: subtract this from pixels of 0 … 1, one number or one a channel")
       ->type_name("M,…")
-      ->delimiter(',');
-  command.add_option("--std", flags.std, "Images: then divide by this")->type_name("S,…")->delimiter(',');
+      ->delimiter(',')
+      ->allow_extra_args(false);
+  command.add_option("--std", flags.std, "Images: then divide by this")->type_name("S,…")->delimiter(',')
+      ->allow_extra_args(false);
   command.add_option("--size", flags.size, "Images: resize to N or WIDTHxHEIGHT (default: as the model says)")
       ->type_name("WxH");
   add_choice(command, "--layout", flags.layout, {"nchw", "nhwc"},

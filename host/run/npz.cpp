@@ -25,6 +25,9 @@ class PendingFile {
  public:
   explicit PendingFile(const std::filesystem::path& path)
       : path_(path), temporary_(path.string() + fmt::format(".{}.tmp", ::getpid())) {
+    struct ::stat status {};
+    if (::stat(path_.c_str(), &status) == 0 && !S_ISREG(status.st_mode))
+      throw Error(ErrorKind::io, fmt::format("file '{}': cannot be written: it is no regular file", path_.string()));
     descriptor_ = ::open(temporary_.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0666);
     if (descriptor_ < 0) fail("created");
   }

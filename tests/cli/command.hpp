@@ -21,8 +21,8 @@ struct CommandResult {
 };
 
 struct CommandOptions {
-  std::filesystem::path folder;         ///< to run in; empty: this one
-  std::size_t largest_file = 0;         ///< writing more to one file fails, as on a full disk
+  std::filesystem::path folder;          ///< to run in; empty: this one
+  std::size_t largest_file = 0;          ///< writing more to one file fails, as on a full disk
   std::function<bool()> interrupt_when;  ///< polled; once true, the command gets Ctrl-C
 };
 

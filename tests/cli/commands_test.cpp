@@ -22,8 +22,8 @@ class Commands : public testing::Test {
  protected:
   static void SetUpTestSuite() {
     folder_ = new TemporaryFolder();
-    calibration_ = tare({"calibrate", model(), "--data", data(), "--samples", "4", "--output", at("out"), "--prefix", "cls",
-                         "--save-stats", at("cls.stats"), "--json"});
+    calibration_ = tare({"calibrate", model(), "--data", data(), "--samples", "4", "--output", at("out"), "--prefix",
+                         "cls", "--save-stats", at("cls.stats"), "--json"});
   }
   static void TearDownTestSuite() { delete folder_; }
   static std::string model() { return classifier.model().string(); }
@@ -60,36 +60,40 @@ TEST_F(Commands, CalibrateWritesEncodingsModelAndQdqModel) {
     ASSERT_NE(found, nullptr) << wanted.tensor;
     ASSERT_EQ(found->encodings.size(), wanted.encodings.size());
     for (std::size_t i = 0; i < wanted.encodings.size(); ++i)
-      EXPECT_NEAR(found->encodings[i].scale, wanted.encodings[i].scale, 1e-5 * wanted.encodings[i].scale) << wanted.tensor;
+      EXPECT_NEAR(found->encodings[i].scale, wanted.encodings[i].scale, 1e-5 * wanted.encodings[i].scale)
+          << wanted.tensor;
   }
 }
 
 TEST_F(Commands, SummaryIsShortAndNamesTheFiles) {
-  const CommandResult result =
-      tare({"calibrate", model(), "--data", data(), "--samples=2", "--scheme", "min_max", "--output", at("second"), "--no-qdq"});
+  const CommandResult result = tare({"calibrate", model(), "--data", data(), "--samples=2", "--scheme", "min_max",
+                                     "--output", at("second"), "--no-qdq"});
   ASSERT_EQ(result.exit_code, 0) << result.errors;
   EXPECT_EQ(result.errors, "");
   EXPECT_THAT(result.output, HasSubstr("2 samples in 2 batches"));
   EXPECT_THAT(result.output, HasSubstr("quantizers  401"));
   EXPECT_THAT(result.output, HasSubstr(at("second/ch_ppocr_mobile_v2.0_cls_infer.encodings")));
   EXPECT_LT(std::count(result.output.begin(), result.output.end(), '\n'), 25);
-  EXPECT_THAT(names_in(at("second")), ElementsAre("ch_ppocr_mobile_v2.0_cls_infer.encodings", "ch_ppocr_mobile_v2.0_cls_infer.onnx"));
+  EXPECT_THAT(names_in(at("second")),
+              ElementsAre("ch_ppocr_mobile_v2.0_cls_infer.encodings", "ch_ppocr_mobile_v2.0_cls_infer.onnx"));
 }
 
 TEST_F(Commands, StatisticsServeOtherSchemesAndTheSameOne) {
-  const CommandResult same = tare({"calibrate", model(), "--from-stats", at("cls.stats"), "--output", at("from"), "--prefix", "same", "--quiet"});
+  const CommandResult same = tare(
+      {"calibrate", model(), "--from-stats", at("cls.stats"), "--output", at("from"), "--prefix", "same", "--quiet"});
   ASSERT_EQ(same.exit_code, 0) << same.errors;
   EXPECT_EQ(same.output, "");
   EXPECT_EQ(read_bytes(at("from/same.encodings")), read_bytes(encodings()));
-  const CommandResult other = tare({"calibrate", model(), "--from_stats", at("cls.stats"), "--scheme", "mse", "--encoding_version=2.0.0",
-                                    "--output", at("from"), "--prefix", "mse", "--no_qdq"});
+  const CommandResult other = tare({"calibrate", model(), "--from_stats", at("cls.stats"), "--scheme", "mse",
+                                    "--encoding_version=2.0.0", "--output", at("from"), "--prefix", "mse", "--no_qdq"});
   ASSERT_EQ(other.exit_code, 0) << other.errors;
   EXPECT_THAT(other.output, HasSubstr("statistics of 4 samples"));
   EXPECT_EQ(tare({"diff", encodings(), at("from/mse.encodings")}).exit_code, 1);
 }
 
 TEST_F(Commands, RunGivesTheFloatOutputs) {
-  const CommandResult result = tare({"run", model(), "--data", data(), "--samples", "2", "--output", at("float.npz"), "--json"});
+  const CommandResult result =
+      tare({"run", model(), "--data", data(), "--samples", "2", "--output", at("float.npz"), "--json"});
   ASSERT_EQ(result.exit_code, 0) << result.errors;
   EXPECT_EQ(result.json()["batches"], 2);
   const NpzFile ours(at("float.npz"));
@@ -100,8 +104,8 @@ TEST_F(Commands, RunGivesTheFloatOutputs) {
 
 TEST_F(Commands, SimulateReportsTheErrorOfWhatItWrites) {
   ASSERT_EQ(tare({"run", model(), "--data", data(), "--samples", "4", "--output", at("exact.npz")}).exit_code, 0);
-  const CommandResult result = tare({"simulate", model(), "--encodings", encodings(), "--data", data(), "--samples", "4", "--output",
-                                     at("simulated.npz"), "--json"});
+  const CommandResult result = tare({"simulate", model(), "--encodings", encodings(), "--data", data(), "--samples",
+                                     "4", "--output", at("simulated.npz"), "--json"});
   ASSERT_EQ(result.exit_code, 0) << result.errors;
   const NpzFile exact(at("exact.npz"));
   const NpzFile simulated(at("simulated.npz"));
@@ -111,7 +115,8 @@ TEST_F(Commands, SimulateReportsTheErrorOfWhatItWrites) {
   const nlohmann::json output = result.json()["outputs"][0];
   EXPECT_EQ(output["name"], output_name);
   EXPECT_NEAR(output["sqnr_db"].get<double>(), decibels / 4, 0.01);
-  EXPECT_THAT(tare({"simulate", model(), "--encodings", encodings(), "--data", data(), "--samples", "1"}).output, HasSubstr(" dB"));
+  EXPECT_THAT(tare({"simulate", model(), "--encodings", encodings(), "--data", data(), "--samples", "1"}).output,
+              HasSubstr(" dB"));
 }
 
 TEST_F(Commands, EvaluateCountsAgainstLabels) {
@@ -124,18 +129,19 @@ TEST_F(Commands, EvaluateCountsAgainstLabels) {
   }
   labels[0] = labels[0] == '1' ? '0' : '1';  // one of four is wrong
   write_bytes(at("labels.txt"), labels);
-  const CommandResult result = tare({"evaluate", model(), "--encodings", encodings(), "--data", data(), "--samples", "4", "--labels",
-                                     at("labels.txt"), "--metric", "top1", "--json"});
+  const CommandResult result = tare({"evaluate", model(), "--encodings", encodings(), "--data", data(), "--samples",
+                                     "4", "--labels", at("labels.txt"), "--metric", "top1", "--json"});
   ASSERT_EQ(result.exit_code, 0) << result.errors;
   const nlohmann::json report = result.json();
   EXPECT_EQ(report["float"], 0.75);
   EXPECT_EQ(report["difference"].get<double>(), report["simulated"].get<double>() - 0.75);
-  const CommandResult text = tare({"evaluate", model(), "--data", data(), "--samples", "4", "--labels", at("labels.txt")});
+  const CommandResult text =
+      tare({"evaluate", model(), "--data", data(), "--samples", "4", "--labels", at("labels.txt")});
   EXPECT_THAT(text.output, HasSubstr("75.00 %"));
   EXPECT_THAT(text.output, testing::Not(HasSubstr("simulated")));
   for (const char* metric : {"agreement", "cosine", "mse", "sqnr"}) {
-    const CommandResult other = tare({"evaluate", model(), "--encodings", encodings(), "--data", data(), "--samples", "2", "--metric",
-                                      metric, "--output-name", output_name, "--json"});
+    const CommandResult other = tare({"evaluate", model(), "--encodings", encodings(), "--data", data(), "--samples",
+                                      "2", "--metric", metric, "--output-name", output_name, "--json"});
     ASSERT_EQ(other.exit_code, 0) << other.errors;
     EXPECT_TRUE(other.json()["value"].is_number()) << metric;
   }
@@ -181,12 +187,12 @@ TEST_F(Commands, EveryVersionSimulatesTheSame) {
   std::vector<double> figures;
   for (const char* version : {"0.6.1", "1.0.0", "2.0.0"}) {
     const std::string prefix = std::string("v") + version[0];
-    ASSERT_EQ(tare({"calibrate", model(), "--from-stats", at("cls.stats"), "--encoding-version", version, "--output", at("versions"),
-                    "--prefix", prefix, "--no-qdq"})
+    ASSERT_EQ(tare({"calibrate", model(), "--from-stats", at("cls.stats"), "--encoding-version", version, "--output",
+                    at("versions"), "--prefix", prefix, "--no-qdq"})
                   .exit_code,
               0);
-    const CommandResult result = tare({"simulate", model(), "--encodings", at("versions/" + prefix + ".encodings"), "--data", data(),
-                                       "--samples", "2", "--reproducible", "--json"});
+    const CommandResult result = tare({"simulate", model(), "--encodings", at("versions/" + prefix + ".encodings"),
+                                       "--data", data(), "--samples", "2", "--reproducible", "--json"});
     ASSERT_EQ(result.exit_code, 0) << result.errors;
     figures.push_back(result.json()["outputs"][0]["sqnr_db"]);
   }
@@ -203,10 +209,37 @@ TEST(Help, NamesEveryFlagAndShowsExamples) {
     EXPECT_THAT(result.output, HasSubstr(std::string("tare ") + command));
   }
   const std::string help = tare({"calibrate", "--help"}).output;
-  for (const char* flag : {"--data", "--samples", "--batch-size", "--mean", "--std", "--size", "--layout", "--channel-order", "--device",
-                           "--threads", "--isa", "--reproducible", "--rounding", "--nonfinite", "--config", "--scheme", "--gamma",
-                           "--percentile", "--sentinels", "--param-type", "--activation-type", "--encoding-version", "--output",
-                           "--prefix", "--save-stats", "--from-stats", "--observe-weights", "--refine", "--qdq", "--quiet", "--json"})
+  for (const char* flag : {"--data",
+                           "--samples",
+                           "--batch-size",
+                           "--mean",
+                           "--std",
+                           "--size",
+                           "--layout",
+                           "--channel-order",
+                           "--device",
+                           "--threads",
+                           "--isa",
+                           "--reproducible",
+                           "--rounding",
+                           "--nonfinite",
+                           "--config",
+                           "--scheme",
+                           "--gamma",
+                           "--percentile",
+                           "--sentinels",
+                           "--param-type",
+                           "--activation-type",
+                           "--encoding-version",
+                           "--output",
+                           "--prefix",
+                           "--save-stats",
+                           "--from-stats",
+                           "--observe-weights",
+                           "--refine",
+                           "--qdq",
+                           "--quiet",
+                           "--json"})
     EXPECT_THAT(help, HasSubstr(flag));
   EXPECT_THAT(tare({"--help"}).output, HasSubstr("Exit codes"));
   EXPECT_THAT(tare({"--version"}).output, testing::MatchesRegex("tare [0-9.]+\n"));

@@ -1,0 +1,176 @@
+// Encodings of tensors that have no quantizer of their own, as AIMET's version 2.0.0 lists them: a converter then finds
+// every tensor in the file and never calibrates one itself. Rules: docs/encodings.md.
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "plan/ops.hpp"
+#include "tare/error.hpp"
+#include "tare/export.hpp"
+#include "tare/numerics.hpp"
+
+namespace tare {
+namespace {
+
+constexpr int bias_bits = 32;
+constexpr double bias_offset = -2147483648.0;
+/// AIMET's smallest scale of a 32-bit grid.
+constexpr double smallest_bias_scale = 0.01 / 4294967295.0;
+
+bool selects_values(const std::string& op_type) {
+  constexpr std::array also = {"Clip", "Max", "Min", "Pad", "Where"};
+  return is_grid_preserving(op_type) || std::find(also.begin(), also.end(), op_type) != also.end();
+}
+
+double largest_magnitude(const Tensor& tensor) {
+  double largest = 0;
+  for (std::int64_t i = 0; i < tensor.elements(); ++i) {
+    float value = 0;
+    switch (tensor.type()) {
+      case DataType::float16: value = half_to_float(tensor.data<std::uint16_t>()[i]); break;
+      case DataType::bfloat16: value = bfloat_to_float(tensor.data<std::uint16_t>()[i]); break;
+      default: value = tensor.data<float>()[i];
+    }
+    if (std::isfinite(value)) largest = std::max(largest, std::fabs(static_cast<double>(value)));
+  }
+  return largest;
+}
+
+class Deriver {
+ public:
+  Deriver(EncodingSet& set, const Graph& graph) : set_(set), graph_(graph), consumers_(consumers(graph)) {
+    std::unordered_map<std::string_view, ValueId> by_name;
+    for (std::size_t v = 0; v < graph.values.size(); ++v)
+      by_name.emplace(graph.values[v].name, static_cast<ValueId>(v));
+    for (std::size_t i = 0; i < set.tensors.size(); ++i)
+      if (const auto it = by_name.find(set.tensors[i].tensor); it != by_name.end()) known_.emplace(it->second, i);
+  }
+
+  void derive() {
+    for (const Node& node : graph_.nodes) visit(node);
+    for (auto node = graph_.nodes.rbegin(); node != graph_.nodes.rend(); ++node) visit(*node);
+    for (const Op& op : collect_ops(graph_, {"MatmulAdd"}))
+      for (const Parameter& parameter : op.parameters)
+        if (parameter.type == "bias") add_bias(op, parameter);
+    std::stable_sort(set_.tensors.begin(), set_.tensors.end(), [](const TensorEncodings& a, const TensorEncodings& b) {
+      return a.role != b.role ? a.role < b.role : a.tensor < b.tensor;
+    });
+  }
+
+ private:
+  const TensorEncodings* encodings_of(ValueId value) const {
+    const auto it = known_.find(value);
+    return it == known_.end() ? nullptr : &set_.tensors[it->second];
+  }
+  bool is_float(ValueId value) const { return value != absent && is_quantizable(graph_.value(value).type); }
+
+  void copy(const TensorEncodings& from, ValueId to) {
+    TensorEncodings copied = from;
+    copied.tensor = graph_.value(to).name;
+    copied.role = SiteRole::activation;
+    known_.emplace(to, set_.tensors.size());
+    set_.tensors.push_back(std::move(copied));
+  }
+
+  void visit(const Node& node) {
+    if (!node.domain.empty() || !selects_values(node.op_type) || node.inputs.empty() || node.outputs.empty()) return;
+    const std::size_t inputs = node.op_type == "Pad" ? 1 : node.inputs.size();
+    if (const TensorEncodings* output = encodings_of(node.outputs[0]);
+        output != nullptr && output->encodings.size() == 1) {
+      const TensorEncodings kept = *output;
+      for (std::size_t i = 0; i < inputs; ++i) {
+        const ValueId input = node.inputs[i];
+        const bool alone = is_float(input) && consumers_[static_cast<std::size_t>(input)].size() == 1;
+        if (alone && encodings_of(input) == nullptr) copy(kept, input);
+      }
+    }
+    if (!is_float(node.inputs[0])) return forward_selected(node, inputs);
+    const TensorEncodings* first = encodings_of(node.inputs[0]);
+    if (first == nullptr || first->encodings.size() != 1) return;
+    const TensorEncodings kept = *first;
+    for (std::size_t i = 1; i < inputs; ++i) {
+      if (!is_float(node.inputs[i])) continue;
+      const TensorEncodings* other = encodings_of(node.inputs[i]);
+      if (other == nullptr || other->encodings != kept.encodings) return;
+    }
+    for (const ValueId output : node.outputs)
+      if (is_float(output) && encodings_of(output) == nullptr) copy(kept, output);
+  }
+
+  /// Where: the first input chooses, the others are chosen from.
+  void forward_selected(const Node& node, std::size_t inputs) {
+    const TensorEncodings* first = nullptr;
+    for (std::size_t i = 0; i < inputs; ++i) {
+      if (!is_float(node.inputs[i])) continue;
+      const TensorEncodings* other = encodings_of(node.inputs[i]);
+      if (other == nullptr || other->encodings.size() != 1 ||
+          (first != nullptr && other->encodings != first->encodings))
+        return;
+      first = other;
+    }
+    if (first == nullptr) return;
+    const TensorEncodings kept = *first;
+    for (const ValueId output : node.outputs)
+      if (is_float(output) && encodings_of(output) == nullptr) copy(kept, output);
+  }
+
+  /// The product of the input's and the weight's scales, so that an accumulator takes the bias as it is; the bias's own
+  /// range where that is not known (norms, recurrent layers).
+  void add_bias(const Op& op, const Parameter& bias) {
+    const Tensor* values = graph_.constant(bias.value);
+    if (values == nullptr || !is_float(bias.value)) return;
+    const auto already = known_.find(bias.value);
+    if (already != known_.end() && !derived_biases_.contains(bias.value)) return;
+    const std::vector<double> scales = bias_scales(op, *values);
+    if (already != known_.end()) {  // shared by several operators: the coarsest of their grids holds it for all
+      std::vector<Encoding>& known = set_.tensors[already->second].encodings;
+      if (known.size() != scales.size()) return;
+      for (std::size_t i = 0; i < scales.size(); ++i) known[i] = grid(std::max(scales[i], known[i].scale));
+      return;
+    }
+    TensorEncodings added;
+    added.tensor = graph_.value(bias.value).name;
+    added.role = SiteRole::parameter;
+    added.spec.bitwidth = bias_bits;
+    added.spec.symmetric = true;
+    if (scales.size() > 1) added.spec.channel_axis = 0;
+    for (const double scale : scales) added.encodings.push_back(grid(scale));
+    derived_biases_.insert(bias.value);
+    known_.emplace(bias.value, set_.tensors.size());
+    set_.tensors.push_back(std::move(added));
+  }
+
+  std::vector<double> bias_scales(const Op& op, const Tensor& values) const {
+    const bool accumulates = op.type == "Conv" || op.type == "ConvTranspose" || op.type == "Gemm";
+    const TensorEncodings* input = op.inputs.empty() ? nullptr : encodings_of(op.inputs[0]);
+    const TensorEncodings* weight = nullptr;
+    for (const Parameter& parameter : op.parameters)
+      if (parameter.type == "weight") weight = encodings_of(parameter.value);
+    const auto usable = [](const TensorEncodings* tensor) {
+      return tensor != nullptr && tensor->spec.format == NumberFormat::integer && !tensor->encodings.empty();
+    };
+    if (accumulates && usable(input) && usable(weight) && input->encodings.size() == 1 && !weight->spec.block_axis) {
+      std::vector<double> scales;
+      for (const Encoding& encoding : weight->encodings)
+        scales.push_back(std::max(encoding.scale * input->encodings[0].scale, smallest_bias_scale));
+      if (scales.size() == 1 || static_cast<std::int64_t>(scales.size()) == values.elements()) return scales;
+    }
+    return {std::max(largest_magnitude(values) / -bias_offset, smallest_bias_scale)};
+  }
+
+  static Encoding grid(double scale) { return {scale * bias_offset, scale * (-bias_offset - 1), scale, bias_offset}; }
+
+  EncodingSet& set_;
+  const Graph& graph_;
+  std::vector<std::vector<std::int32_t>> consumers_;
+  std::unordered_map<ValueId, std::size_t> known_;
+  std::unordered_set<ValueId> derived_biases_;
+};
+
+}  // namespace
+
+void add_derived_encodings(EncodingSet& encodings, const Graph& graph) { Deriver(encodings, graph).derive(); }
+
+}  // namespace tare

@@ -1,0 +1,259 @@
+// Every way to hand the command something bad: one line that says what and where, the exit code that was promised, and
+// nothing half-written.
+#include <sys/stat.h>
+
+#include "cli/command.hpp"
+#include "support/golden.hpp"
+#include "tare/dataset.hpp"
+
+namespace tare::test {
+namespace {
+
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+class Errors : public testing::Test {
+ protected:
+  void SetUp() override {
+    write_model(small_model(), folder_ / "model.onnx");
+    write_samples(folder_ / "x.npz", 8);
+  }
+  std::string at(const std::string& name) const { return (folder_ / name).string(); }
+  std::string model() const { return at("model.onnx"); }
+  std::string data() const { return at("x.npz"); }
+  CommandResult calibrate(const std::vector<std::string>& more, const CommandOptions& options = {}) const {
+    std::vector<std::string> arguments = {"calibrate", model(), "--output", at("out")};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return tare(arguments, options);
+  }
+  /// Data for the small model that is not as it should be.
+  void expect_data_error(const std::string& file, const std::string& part) const {
+    for (const char* command : {"calibrate", "run"}) {
+      std::vector<std::string> arguments = {command,  model(),    "--data",
+                                            at(file), "--output", at(command == std::string("run") ? "o.npz" : "out")};
+      expect_error(tare(arguments), 4, part);
+    }
+    EXPECT_FALSE(std::filesystem::exists(at("out")));
+    EXPECT_FALSE(std::filesystem::exists(at("o.npz")));
+  }
+
+  TemporaryFolder folder_;
+};
+
+TEST_F(Errors, UsageErrorsAreTwo) {
+  expect_error(tare({}), 2, "subcommand");
+  expect_error(tare({"bogus"}), 2, "tare --help");
+  expect_error(tare({"run", model()}), 2, "--data is required; see 'tare run --help'");
+  expect_error(tare({"run", model(), "--data", data(), "--bogus"}), 2, "--bogus");
+  expect_error(tare({"run", model(), "--data", data(), "--samples", "many"}), 2, "many");
+  expect_error(tare({"run", model(), "--data", data(), "--samples", "0"}), 2, "--samples");
+  expect_error(tare({"run", model(), "--data", data(), "--isa", "sse9"}), 2, "baseline");
+  expect_error(tare({"run", model(), "--data", data(), "--device", "tpu"}), 2, "tpu");
+  expect_error(tare({"run", model(), "--data", data(), "--size", "big"}), 2, "--size");
+  expect_error(calibrate({}), 2, "--data or --from-stats");
+  expect_error(calibrate({"--data", data(), "--from-stats", at("x.stats")}), 2, "--data or --from-stats");
+  expect_error(calibrate({"--data", data(), "--scheme", "best"}), 2, "'best'");
+  expect_error(calibrate({"--data", data(), "--encoding-version", "9"}), 2, "'9'");
+  expect_error(calibrate({"--data", data(), "--param-type", "int99"}), 2, "int99");
+  expect_error(calibrate({"--data", data(), "--prefix", "a/b"}), 2, "--output");
+  expect_error(calibrate({"--data", data(), "--output", folder_.path().string(), "--prefix", "model"}), 2, "replace");
+  expect_error(tare({"evaluate", model(), "--data", data()}), 2, "--labels");
+  expect_error(tare({"evaluate", model(), "--data", data(), "--metric", "cosine"}), 2, "--encodings");
+  expect_error(tare({"evaluate", model(), "--data", data(), "--metric", "taste"}), 2, "taste");
+  EXPECT_FALSE(std::filesystem::exists(at("out")));
+}
+
+TEST_F(Errors, ModelsThatAreMissingTruncatedOrNoModels) {
+  expect_error(tare({"run", at("missing.onnx"), "--data", data()}), 5, "missing.onnx");
+  expect_error(tare({"inspect", at("missing.onnx")}), 5, "missing.onnx");
+  const std::string whole = read_bytes(model());
+  for (const std::size_t length : {std::size_t{1}, whole.size() / 3, whole.size() - 5}) {
+    write_bytes(at("cut.onnx"), whole.substr(0, length));
+    expect_error(tare({"calibrate", at("cut.onnx"), "--data", data(), "--output", at("out")}), 3, "cut.onnx");
+  }
+  write_bytes(at("empty.onnx"), "");
+  expect_error(tare({"run", at("empty.onnx"), "--data", data()}), 3, "empty.onnx");
+  write_bytes(at("text.onnx"), "This is a text and no model, whatever its name says.\n");
+  expect_error(tare({"run", at("text.onnx"), "--data", data()}), 3, "text.onnx");
+  EXPECT_FALSE(std::filesystem::exists(at("out")));
+}
+
+TEST_F(Errors, UnsupportedOperatorsAreListedBeforeAnyDataIsRead) {
+  onnx::ModelProto bad = small_model();
+  for (const char* name : {"first", "second"}) {
+    onnx::NodeProto& node = add_node(*bad.mutable_graph(), "Frobnicate", {"y"}, {std::string("z_") + name}, name);
+    node.set_domain("example");
+    add_output(*bad.mutable_graph(), std::string("z_") + name, {-1, 4, 8, 8});
+  }
+  bad.add_opset_import()->set_domain("example");
+  bad.mutable_opset_import(1)->set_version(1);
+  write_model(bad, at("bad.onnx"));
+  const CommandResult result = tare({"run", at("bad.onnx"), "--data", at("does-not-exist.npz")});
+  EXPECT_EQ(result.exit_code, 6);
+  EXPECT_THAT(result.errors, testing::StartsWith("tare: error: "));
+  for (const char* part : {"Frobnicate", "first", "second"}) EXPECT_THAT(result.errors, HasSubstr(part));
+  const CommandResult inspected = tare({"inspect", at("bad.onnx")});
+  EXPECT_EQ(inspected.exit_code, 0);
+  EXPECT_THAT(inspected.output, HasSubstr("Frobnicate"));
+}
+
+TEST_F(Errors, DataOfAnotherNameShapeOrType) {
+  const auto write = [&](const std::string& file, const std::string& key, const Tensor& value) {
+    NpzWriter writer(folder_ / file);
+    writer.add(key, value);
+    writer.commit();
+  };
+  const auto zeros = [](DataType type, const Shape& shape) {
+    Tensor tensor = Tensor::host(type, shape);
+    std::fill_n(tensor.mutable_data(), tensor.bytes(), std::byte{0});
+    return tensor;
+  };
+  write("name.npz", "other", zeros(DataType::float32, {2, 3, 8, 8}));
+  expect_data_error("name.npz", "'x'");
+  write("shape.npz", "x", zeros(DataType::float32, {2, 3, 8, 9}));
+  expect_data_error("shape.npz", "'x'");
+  write("rank.npz", "x", zeros(DataType::float32, {2, 3}));
+  expect_data_error("rank.npz", "'x'");
+  write("type.npz", "x", zeros(DataType::int8, {2, 3, 8, 8}));
+  expect_data_error("type.npz", "int8");
+  write("none.npz", "x", zeros(DataType::float32, {0, 3, 8, 8}));
+  expect_data_error("none.npz", "none.npz");
+}
+
+TEST_F(Errors, DataThatIsMissingDamagedOrEmpty) {
+  const CommandResult missing = tare({"run", model(), "--data", at("missing.npz")});
+  EXPECT_TRUE(missing.exit_code == 4 || missing.exit_code == 5);
+  expect_error(missing, missing.exit_code, "missing.npz");
+  const std::string whole = read_bytes(data());
+  write_bytes(at("cut.npz"), whole.substr(0, whole.size() / 2));
+  expect_data_error("cut.npz", "cut.npz");
+  write_bytes(at("text.npz"), "no archive");
+  expect_data_error("text.npz", "text.npz");
+  std::filesystem::create_directory(at("empty"));
+  expect_data_error("empty", "empty");
+}
+
+TEST_F(Errors, NanAndInfinityAreNamedOrLeftOut) {
+  for (const float value : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+    write_samples(at("nan.npz"), 4, value);
+    expect_data_error("nan.npz", "'x'");
+    EXPECT_THAT(tare({"run", model(), "--data", at("nan.npz")}).errors, HasSubstr("sample 0"));
+    EXPECT_EQ(tare({"run", model(), "--data", at("nan.npz"), "--nonfinite", "skip"}).exit_code, 0);
+    EXPECT_EQ(calibrate({"--data", at("nan.npz"), "--nonfinite", "skip"}).exit_code, 0);
+    std::filesystem::remove_all(at("out"));
+  }
+}
+
+TEST_F(Errors, EncodingsConfigsAndStatisticsThatDoNotHoldTogether) {
+  ASSERT_EQ(calibrate({"--data", data(), "--save-stats", at("x.stats")}).exit_code, 0);
+  const std::string encodings = at("out/model.encodings");
+  const auto simulate = [&](const std::string& file) {
+    return tare({"simulate", model(), "--encodings", file, "--data", data()});
+  };
+  EXPECT_EQ(simulate(encodings).exit_code, 0);
+  expect_error(simulate(at("missing.encodings")), 5, "missing.encodings");
+  write_bytes(at("cut.encodings"), read_bytes(encodings).substr(0, 300));
+  expect_error(simulate(at("cut.encodings")), 3, "cut.encodings");
+  expect_error(tare({"diff", encodings, at("cut.encodings")}), 3, "cut.encodings");
+  std::string renamed = read_bytes(encodings);
+  renamed.replace(renamed.find("\"w\""), 3, "\"elsewhere\"");
+  write_bytes(at("other.encodings"), renamed);
+  expect_error(simulate(at("other.encodings")), 3, "elsewhere");
+
+  write_bytes(at("config.json"), "{\"defaults\": 1}");
+  expect_error(tare({"calibrate", model(), "--data", data(), "--config", at("config.json"), "--output", at("o")}), 3,
+               "config.json");
+  const CommandResult unknown =
+      tare({"calibrate", model(), "--data", data(), "--config", "nonesuch", "--output", at("o")});
+  expect_error(unknown, unknown.exit_code, "nonesuch");
+  EXPECT_NE(unknown.exit_code, 0);
+
+  const std::string statistics = read_bytes(at("x.stats"));
+  write_bytes(at("cut.stats"), statistics.substr(0, statistics.size() / 2));
+  expect_error(tare({"calibrate", model(), "--from-stats", at("cut.stats"), "--output", at("o")}), 3, "cut.stats");
+  expect_error(tare({"inspect", at("cut.stats")}), 3, "cut.stats");
+  onnx::ModelProto other = small_model();
+  other.mutable_graph()->mutable_initializer(0)->mutable_raw_data()->at(1) ^= 1;
+  write_model(other, at("other.onnx"));
+  expect_error(tare({"calibrate", at("other.onnx"), "--from-stats", at("x.stats"), "--output", at("o")}), 2, "model");
+  expect_error(
+      tare({"calibrate", model(), "--from-stats", at("x.stats"), "--scheme", "tf_enhanced", "--output", at("o")}), 2,
+      "tf_enhanced");
+  EXPECT_FALSE(std::filesystem::exists(at("o")));
+}
+
+TEST_F(Errors, LabelsThatDoNotFit) {
+  write_bytes(at("few.txt"), "1\n2\n");
+  const std::vector<std::string> start = {"evaluate", model(), "--data", data(), "--labels"};
+  const auto evaluate = [&](const std::string& labels) {
+    std::vector<std::string> arguments = start;
+    arguments.push_back(labels);
+    return tare(arguments);
+  };
+  expect_error(evaluate(at("few.txt")), 4, "2 labels for 8 samples");
+  write_bytes(at("large.txt"), "1\n2\n3\n4\n5\n6\n7\n9999\n");
+  expect_error(evaluate(at("large.txt")), 4, "9999");
+  write_bytes(at("words.txt"), "one\ntwo\n");
+  expect_error(evaluate(at("words.txt")), 4, "words.txt");
+}
+
+TEST_F(Errors, OutputsThatCannotBeWrittenLeaveNothing) {
+  // A file where a folder is needed, and a file system that nobody may write to.
+  for (const std::string& folder : {at("x.npz"), at("x.npz") + "/out", std::string("/proc/tare")})
+    expect_error(tare({"calibrate", model(), "--data", data(), "--output", folder}), 5, folder);
+  expect_error(tare({"run", model(), "--data", data(), "--output", "/proc/tare/o.npz"}), 5, "/proc/tare/o.npz");
+  expect_error(tare({"run", model(), "--data", data(), "--output", at("missing/o.npz")}), 5, "missing/o.npz");
+  expect_error(calibrate({"--data", data(), "--save-stats", at("missing/x.stats")}), 5, "missing/x.stats");
+  EXPECT_FALSE(std::filesystem::exists(at("out")));
+  // Something that is no file stays what it is.
+  ASSERT_EQ(::mkfifo(at("pipe.npz").c_str(), 0600), 0);
+  expect_error(tare({"run", model(), "--data", data(), "--output", at("pipe.npz")}), 5, "pipe.npz");
+  EXPECT_TRUE(std::filesystem::is_fifo(at("pipe.npz")));
+  // A folder that carries the name of a file to be.
+  std::filesystem::create_directories(at("out/model.onnx"));
+  expect_error(calibrate({"--data", data()}), 5, "model.onnx");
+  EXPECT_THAT(names_in(at("out")), testing::ElementsAre("model.onnx"));
+}
+
+TEST_F(Errors, FullDiskLeavesNothing) {
+  CommandOptions full;
+  full.largest_file = 600;
+  const CommandResult calibrated = calibrate({"--data", data()}, full);
+  expect_error(calibrated, 5, "cannot write");
+  EXPECT_FALSE(std::filesystem::exists(at("out")));
+  expect_error(tare({"run", model(), "--data", data(), "--output", at("o.npz")}, full), 5, "o.npz");
+  expect_error(calibrate({"--data", data(), "--save-stats", "/dev/full"}), 5, "/dev/full");
+  EXPECT_FALSE(std::filesystem::exists(at("out")));
+  EXPECT_THAT(names_in(folder_.path()), testing::ElementsAre("model.onnx", "x.npz"));
+}
+
+TEST_F(Errors, FullDiskKeepsTheFilesThatWereThere) {
+  ASSERT_EQ(calibrate({"--data", data()}).exit_code, 0);
+  const std::string before = read_bytes(at("out/model.encodings"));
+  CommandOptions full;
+  full.largest_file = 900;
+  EXPECT_EQ(calibrate({"--data", data(), "--scheme", "min_max"}, full).exit_code, 5);
+  EXPECT_EQ(read_bytes(at("out/model.encodings")), before);
+  EXPECT_THAT(names_in(at("out")), testing::ElementsAre("model.encodings", "model.onnx", "model.qdq.onnx"));
+}
+
+TEST_F(Errors, InterruptStopsAtTheNextBatchAndLeavesNothing) {
+  write_samples(at("many.npz"), 200000);
+  CommandOptions options;
+  const std::vector<std::string> all = {"--samples", "200000", "--batch-size", "1"};
+  options.interrupt_when = [&] { return !names_in(at("out")).empty(); };  // the export's hidden folder is there
+  std::vector<std::string> arguments = {"--data", at("many.npz"), "--save-stats", at("x.stats")};
+  arguments.insert(arguments.end(), all.begin(), all.end());
+  const CommandResult calibrated = calibrate(arguments, options);
+  expect_error(calibrated, 130, "interrupted");
+  EXPECT_FALSE(std::filesystem::exists(at("out")));
+
+  options.interrupt_when = [&] { return names_in(folder_.path()).size() > 3; };  // the temporary file of the outputs
+  arguments = {"run", model(), "--data", at("many.npz"), "--output", at("o.npz")};
+  arguments.insert(arguments.end(), all.begin(), all.end());
+  expect_error(tare(arguments, options), 130, "interrupted");
+  EXPECT_THAT(names_in(folder_.path()), testing::ElementsAre("many.npz", "model.onnx", "x.npz"));
+}
+
+}  // namespace
+}  // namespace tare::test
