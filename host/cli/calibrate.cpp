@@ -21,6 +21,7 @@ struct Flags {
   ReportFlags report;
   std::string config = "default";
   std::string scheme = "sqnr";
+  std::string parameter_scheme;
   double gamma = 3;
   double percentile = 99.99;
   std::string sentinels = "clamp";
@@ -42,6 +43,7 @@ CalibrationOptions calibration_options(const Flags& flags) {
   options.types.parameter = parse_quantized_type(flags.parameter_type);
   options.types.activation = parse_quantized_type(flags.activation_type);
   options.search.scheme = parse_scheme(flags.scheme);
+  if (!flags.parameter_scheme.empty()) options.parameter_scheme = parse_scheme(flags.parameter_scheme);
   options.search.gamma = flags.gamma;
   options.search.percentile = flags.percentile;
   options.search.keep_sentinels = flags.sentinels == "keep";
@@ -180,6 +182,8 @@ void add_calibrate(CLI::App& root, Action& action) {
   command.add_option("--scheme", flags->scheme, "min_max (tf), sqnr, mse, percentile, entropy or tf_enhanced")
       ->type_name("SCHEME")
       ->capture_default_str();
+  command.add_option("--param-scheme", flags->parameter_scheme, "Of the weights (default: as --scheme)")
+      ->type_name("SCHEME");
   command.add_option("--gamma", flags->gamma, "sqnr: weight of saturation noise")
       ->type_name("G")
       ->capture_default_str();
@@ -224,7 +228,7 @@ void add_calibrate(CLI::App& root, Action& action) {
        "tare calibrate model.onnx --data samples.npz --scheme min_max --activation-type int16 --output out --prefix "
        "m16",
        "tare calibrate model.onnx --data samples.npz --save-stats model.stats",
-       "tare calibrate model.onnx --from-stats model.stats --scheme mse --encoding-version 2.0.0"});
+       "tare calibrate model.onnx --from-stats model.stats --scheme mse --param-scheme sqnr --encoding-version 2.0.0"});
   command.callback([flags, &action] { action = [flags] { return calibrate(*flags); }; });
 }
 

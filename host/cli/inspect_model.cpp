@@ -77,7 +77,8 @@ void add_sites(Inspection& result, const Graph& graph, const InspectFlags& flags
   std::vector<std::vector<std::string>> rows = {{"tensor", "role", "bits", "why"}};
   for (const QuantSite& site : sites) {
     const char* role = site.role == SiteRole::parameter ? "parameter" : "activation";
-    rows.push_back({site.tensor, role, site.enabled ? fmt::format("{}", site.spec.bitwidth) : std::string("-"), site.reason});
+    rows.push_back(
+        {site.tensor, role, site.enabled ? fmt::format("{}", site.spec.bitwidth) : std::string("-"), site.reason});
     nlohmann::ordered_json entry = {
         {"tensor", site.tensor}, {"role", role}, {"enabled", site.enabled}, {"reason", site.reason}};
     if (site.enabled) {

@@ -55,7 +55,9 @@ void add_data_flags(CLI::App& command, DataFlags& flags, bool data_required) {
       ->type_name("M,…")
       ->delimiter(',')
       ->allow_extra_args(false);
-  command.add_option("--std", flags.std, "Images: then divide by this")->type_name("S,…")->delimiter(',')
+  command.add_option("--std", flags.std, "Images: then divide by this")
+      ->type_name("S,…")
+      ->delimiter(',')
       ->allow_extra_args(false);
   command.add_option("--size", flags.size, "Images: resize to N or WIDTHxHEIGHT (default: as the model says)")
       ->type_name("WxH");

@@ -47,8 +47,9 @@ std::vector<std::filesystem::path> OutputSet::commit() {
   std::error_code failed;
   for (const auto& name : names)
     if (std::filesystem::exists(folder_ / name, failed) && !std::filesystem::is_regular_file(folder_ / name, failed))
-      throw Error(ErrorKind::io, fmt::format("cannot write '{}': what is there is no regular file; give another --output or --prefix",
-                                             (folder_ / name).string()));
+      throw Error(ErrorKind::io,
+                  fmt::format("cannot write '{}': what is there is no regular file; give another --output or --prefix",
+                              (folder_ / name).string()));
   std::vector<std::filesystem::path> written;
   for (const auto& name : names) {
     std::filesystem::rename(temporary_ / name, folder_ / name, failed);

@@ -117,6 +117,7 @@ ObserverKind Calibration::Implementation::observer_kind() const {
 /// The weights are searched on their own data. Percentile and entropy are made for activations: weights keep their range.
 void Calibration::Implementation::find_parameters() {
   SearchOptions search = options.search;
+  search.scheme = options.parameter_scheme.value_or(search.scheme);
   if (search.scheme == Scheme::percentile || search.scheme == Scheme::entropy) search.scheme = Scheme::min_max;
   std::vector<const QuantSite*> wanted;
   for (const QuantSite& site : sites)

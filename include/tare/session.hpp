@@ -45,6 +45,7 @@ struct CalibrationOptions {
   std::string config = "default";  ///< a shipped config's name or a file
   PlacementOptions types;
   SearchOptions search;
+  std::optional<Scheme> parameter_scheme; ///< of the weights; none: the same as of the activations
   bool observe_quantized_weights = true;  ///< false: statistics do not depend on weight settings
   bool keep_histograms = false;           ///< also for min_max, so that the statistics can be saved and searched again
   bool refine = false;                    ///< a second pass over the data measures the true error of the best candidates

@@ -84,8 +84,9 @@ TEST_F(Commands, StatisticsServeOtherSchemesAndTheSameOne) {
   ASSERT_EQ(same.exit_code, 0) << same.errors;
   EXPECT_EQ(same.output, "");
   EXPECT_EQ(read_bytes(at("from/same.encodings")), read_bytes(encodings()));
-  const CommandResult other = tare({"calibrate", model(), "--from_stats", at("cls.stats"), "--scheme", "mse",
-                                    "--encoding_version=2.0.0", "--output", at("from"), "--prefix", "mse", "--no_qdq"});
+  const CommandResult other =
+      tare({"calibrate", model(), "--from_stats", at("cls.stats"), "--scheme", "mse", "--param-scheme", "sqnr",
+            "--encoding_version=2.0.0", "--output", at("from"), "--prefix", "mse", "--no_qdq"});
   ASSERT_EQ(other.exit_code, 0) << other.errors;
   EXPECT_THAT(other.output, HasSubstr("statistics of 4 samples"));
   EXPECT_EQ(tare({"diff", encodings(), at("from/mse.encodings")}).exit_code, 1);
