@@ -90,7 +90,7 @@ void add_sites(Inspection& result, const Graph& graph, const InspectFlags& flags
     result.json["quantizers"]["sites"].push_back(std::move(entry));
   }
   if (flags.all)
-    result.text += "\n" + table(rows);
+    result.text.append("\n").append(table(rows));
   else
     result.text += "            --all lists every site\n";
 }
