@@ -156,11 +156,4 @@ std::vector<Encoding> find_candidates(const TensorStatistics& statistics, const 
   return encodings;
 }
 
-const TensorEncodings* EncodingSet::find(std::string_view tensor, SiteRole role) const {
-  const auto it = std::find_if(tensors.begin(), tensors.end(), [&](const TensorEncodings& entry) {
-    return entry.role == role && entry.tensor == tensor;
-  });
-  return it == tensors.end() ? nullptr : &*it;
-}
-
 }  // namespace tare
