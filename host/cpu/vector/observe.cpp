@@ -61,6 +61,11 @@ TARE_HD std::uint64_t count_equal(const float* values, std::uint32_t bits) {
   return equal;
 }
 
+TARE_HD void count_block(const std::uint32_t* index, std::uint16_t* counters) {
+#pragma GCC unroll 64
+  for (std::size_t i = 0; i < histogram_block; ++i) ++counters[index[i]];
+}
+
 /// Any values, one at a time; `count(bits, i)` is called for the finite ones that are not zero.
 template <class Count>
 TARE_HD void walk(const float* in, std::size_t n, Extremes& all, Keys& keys, Count count) {
@@ -123,10 +128,13 @@ void observe_histogram(const float* in, std::size_t n, std::uint16_t* counters, 
   constexpr std::uint32_t columns = histogram_columns;
   Extremes all = *extremes;
   Keys keys = keys_of(all);
+  // A block is counted while the counters of the next one are computed: fresh vectors cannot be read back in pieces.
+  alignas(64) std::uint32_t both[2][block];
+  std::uint32_t* index = both[0];
+  const std::uint32_t* waiting = nullptr;
   std::size_t done = 0;
   for (; done + block <= n; done += block) {
     const float* values = in + done;
-    std::uint32_t index[block];
     std::int32_t low = positive_infinity_key;
     std::int32_t high = negative_infinity_key;
     // 32-bit lane numbers and masks instead of conditions: the compiler then needs no wider vectors and no branches.
@@ -148,8 +156,11 @@ void observe_histogram(const float* in, std::size_t n, std::uint16_t* counters, 
       }
       keys.add(low, high, [values](std::uint32_t bits) { return count_equal<block>(values, bits); });
     }
-    for (std::size_t i = 0; i < block; ++i) ++counters[index[i]];
+    if (waiting != nullptr) count_block(waiting, counters);
+    waiting = index;
+    index = index == both[0] ? both[1] : both[0];
   }
+  if (waiting != nullptr) count_block(waiting, counters);
   walk(in + done, n - done, all, keys, [counters](std::uint32_t bits, std::size_t i) {
     ++counters[histogram_bin(bits) * histogram_columns + i % histogram_columns];
   });
