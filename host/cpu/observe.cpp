@@ -15,7 +15,7 @@
 namespace tare::cpu {
 namespace {
 
-constexpr std::int64_t small_tensor = 4096;
+constexpr std::int64_t small_tensor = 1024;
 constexpr std::int64_t thread_grain = 32768;
 constexpr std::int64_t widening_chunk = 4096;
 constexpr std::int64_t sum_limit = std::int64_t{1} << 31;  // elements a thread may add to 32-bit sums
@@ -40,11 +40,7 @@ class Table {
   void add_to(const VectorKernels& vector, SiteCounts& site) {
     drain(vector);
     if (extremes_.min <= extremes_.max)
-      for (std::uint32_t bin = first_bin_of(extremes_.min); bin < end_bin_of(extremes_.max); ++bin)
-        if (sums_[bin] != 0) {
-          site.add(bin, sums_[bin]);
-          sums_[bin] = 0;
-        }
+      site.take(first_bin_of(extremes_.min), end_bin_of(extremes_.max), sums_.data());
     site.add(extremes_);
     extremes_ = {};
   }
@@ -59,7 +55,7 @@ class Table {
 
   std::vector<std::uint16_t> counters_ =
       std::vector<std::uint16_t>(histogram_bin_count * histogram_columns + histogram_zero_counters);
-  std::vector<std::uint32_t> sums_ = std::vector<std::uint32_t>(histogram_bin_count);
+  std::vector<std::uint32_t> sums_ = std::vector<std::uint32_t>(SiteCounts::sums_size);
   std::size_t pending_ = 0;
   Extremes extremes_;
 };

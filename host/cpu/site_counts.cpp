@@ -1,6 +1,8 @@
 // Merging what was seen of a site: sums and exact extremes, so the order never matters.
 #include "cpu/site_counts.hpp"
 
+#include <algorithm>
+
 namespace tare::cpu {
 
 void SiteCounts::add(const Extremes& more) {
@@ -21,6 +23,25 @@ void SiteCounts::add(const Extremes& more) {
   all.nan_count += more.nan_count;
   all.positive_infinity_count += more.positive_infinity_count;
   all.negative_infinity_count += more.negative_infinity_count;
+}
+
+void SiteCounts::take(std::uint32_t first, std::uint32_t end, std::uint32_t* sums) {
+  for (std::uint32_t group = first / group_bins; group * group_bins < end; ++group) {
+    std::uint32_t* more = sums + group * group_bins;
+    std::uint32_t any = 0;
+    for (std::uint32_t i = 0; i < group_bins; ++i) any |= more[i];
+    if (any == 0) continue;
+    std::uint32_t* counters = counters_of(group);
+    std::uint32_t wrapped = 0;
+    for (std::uint32_t i = 0; i < group_bins; ++i) {
+      counters[i] += more[i];
+      wrapped |= counters[i] < more[i] ? 1u : 0u;
+    }
+    if (wrapped != 0)
+      for (std::uint32_t i = 0; i < group_bins; ++i)
+        if (counters[i] < more[i]) ++carries_[group * group_bins + i];
+    std::fill(more, more + group_bins, 0u);
+  }
 }
 
 std::uint16_t SiteCounts::add_group() {

@@ -15,6 +15,10 @@ namespace tare::cpu {
 
 class SiteCounts {
  public:
+  static constexpr std::uint32_t group_bins = 64;
+  static constexpr std::uint32_t groups = (histogram_bin_count + group_bins - 1) / group_bins;
+  static constexpr std::size_t sums_size = std::size_t{groups} * group_bins;
+
   void add_elements(std::uint64_t elements) { elements_ += elements; }
   void add(const Extremes& more);
   void add(std::uint32_t bin, std::uint32_t count) {
@@ -22,21 +26,21 @@ class SiteCounts {
     counter += count;
     if (counter < count) ++carries_[bin];
   }
+  /// Adds bins [first, end) of `sums`, indexed by bin and as long as `sums_size`, and leaves zeros there.
+  void take(std::uint32_t first, std::uint32_t end, std::uint32_t* sums);
   std::uint64_t nonfinite_count() const {
     return extremes_.nan_count + extremes_.positive_infinity_count + extremes_.negative_infinity_count;
   }
   TensorStatistics statistics() const;
 
  private:
-  static constexpr std::uint32_t group_bins = 64;
-  static constexpr std::uint32_t groups = (histogram_bin_count + group_bins - 1) / group_bins;
-
-  std::uint32_t& counter_of(std::uint32_t bin) {
+  std::uint32_t* counters_of(std::uint32_t group) {
     if (places_.empty()) places_.resize(groups);
-    std::uint16_t& place = places_[bin / group_bins];
+    std::uint16_t& place = places_[group];
     if (place == 0) place = add_group();
-    return counters_[(place - 1u) * group_bins + bin % group_bins];
+    return counters_.data() + (place - 1u) * group_bins;
   }
+  std::uint32_t& counter_of(std::uint32_t bin) { return counters_of(bin / group_bins)[bin % group_bins]; }
   std::uint16_t add_group();
 
   std::uint64_t elements_ = 0;

@@ -171,13 +171,19 @@ void observe_histogram(const float* in, std::size_t n, std::uint16_t* counters, 
 std::uint64_t drain_histogram(std::uint16_t* counters, std::size_t first_bin, std::size_t end_bin,
                               std::uint32_t* sums) {
   static_assert(histogram_columns * sizeof(std::uint16_t) == sizeof(std::uint64_t));
-  for (std::size_t bin = first_bin; bin < end_bin; ++bin) {
-    std::uint64_t columns;
-    __builtin_memcpy(&columns, counters + bin * histogram_columns, sizeof columns);
-    const std::uint64_t pairs = (columns & 0x0000ffff0000ffffu) + ((columns >> 16) & 0x0000ffff0000ffffu);
-    sums[bin] += static_cast<std::uint32_t>(pairs) + static_cast<std::uint32_t>(pairs >> 32);
-    columns = 0;
-    __builtin_memcpy(counters + bin * histogram_columns, &columns, sizeof columns);
+  typedef std::uint64_t __attribute__((may_alias, aligned(2))) Columns;
+  constexpr std::size_t stretch = 64;  // most of the table is empty: whole stretches of it are only looked at
+  for (std::size_t bin = first_bin; bin < end_bin; bin += stretch) {
+    const std::size_t n = end_bin - bin < stretch ? end_bin - bin : stretch;
+    Columns* columns = reinterpret_cast<Columns*>(counters + bin * histogram_columns);
+    std::uint64_t any = 0;
+    for (std::size_t i = 0; i < n; ++i) any |= columns[i];
+    if (any == 0) continue;
+    for (std::size_t i = 0; i < n; ++i) {
+      const std::uint64_t pairs = (columns[i] & 0x0000ffff0000ffffu) + ((columns[i] >> 16) & 0x0000ffff0000ffffu);
+      sums[bin + i] += static_cast<std::uint32_t>(pairs + (pairs >> 32));
+    }
+    for (std::size_t i = 0; i < n; ++i) columns[i] = 0;
   }
   std::uint64_t zeros = 0;
   for (std::size_t i = 0; i < histogram_zero_counters; ++i) {
