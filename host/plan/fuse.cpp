@@ -17,11 +17,14 @@ bool is_product(const Node& node) {
 class Fuser {
  public:
   Fuser(Graph graph, const std::vector<bool>& visible, const Backend& backend)
-      : graph_(std::move(graph)), backend_(backend), readers_(consumers(graph_)), kept_(visible), removed_(graph_.nodes.size(), false) {
+      : graph_(std::move(graph)), backend_(backend), readers_(consumers(graph_)), producers_(producers(graph_)),
+        kept_(visible), removed_(graph_.nodes.size(), false) {
     for (const ValueId output : graph_.outputs) kept_[static_cast<std::size_t>(output)] = true;
   }
 
   Graph run() {
+    for (std::size_t n = 0; n < graph_.nodes.size(); ++n)
+      if (!removed_[n]) join_hard_swish(n);
     for (std::size_t n = 0; n < graph_.nodes.size(); ++n) {
       if (removed_[n]) continue;
       fold_batch_normalization(n);
@@ -129,6 +132,67 @@ class Fuser {
     return std::nullopt;
   }
 
+  /// Whether a value surely has `rank` dimensions, so that a constant of one element and that rank leaves its shape alone.
+  bool has_rank(ValueId value, std::size_t rank) const {
+    if (rank == 0) return true;
+    const std::optional<Shape>& shape = graph_.value(value).shape;
+    if (shape) return shape->rank() >= rank;
+    const std::int32_t producer = producers_[static_cast<std::size_t>(value)];
+    if (producer < 0 || rank > 2) return false;
+    const Node& node = graph_.nodes[static_cast<std::size_t>(producer)];
+    return is(node, "Conv") || is(node, "ConvTranspose") || is(node, "BatchNormalization");
+  }
+
+  /// Input i of a node of two inputs is the constant `number`, of one element, which changes nothing about x's shape.
+  bool is_number(const Node& node, std::size_t i, float number, ValueId x) const {
+    if (node.inputs.size() != 2 || node.inputs[1 - i] == absent) return false;
+    const auto found = scalar(node, i);
+    return found && *found == number && has_rank(x, graph_.constant(node.inputs[i])->rank());
+  }
+
+  /// x min(max(x + 3, 0), 6) / 6, as models spell it that are older than HardSwish; the division first or last.
+  void join_hard_swish(std::size_t n) {
+    const Node& shift = graph_.nodes[n];
+    if (!is(shift, "Add") || shift.inputs.size() != 2) return;
+    const std::size_t constant = scalar(shift, 1) ? 1 : 0;
+    const ValueId x = shift.inputs[1 - constant];
+    if (!is_number(shift, constant, 3.0f, x)) return;
+    const auto clip = only_reader(graph_.nodes[n]);
+    if (!clip || graph_.nodes[*clip].inputs[0] != graph_.nodes[n].outputs[0]) return;
+    const auto word = post_op(graph_.nodes[*clip]);
+    if (!word || *word != fmt::format("clip:{}:{}", 0.0f, 6.0f)) return;
+    const auto third = only_reader(graph_.nodes[*clip]);
+    const auto last = third ? only_reader(graph_.nodes[*third]) : std::nullopt;
+    if (!last) return;
+    const auto is_product_with_x = [&](std::size_t node, std::size_t before) {
+      const Node& product = graph_.nodes[node];
+      const ValueId other = graph_.nodes[before].outputs[0];
+      return is(product, "Mul") && product.inputs.size() == 2 &&
+             ((product.inputs[0] == x && product.inputs[1] == other) ||
+              (product.inputs[0] == other && product.inputs[1] == x));
+    };
+    const auto is_sixth_of = [&](std::size_t node, std::size_t before) {
+      const Node& division = graph_.nodes[node];
+      return is(division, "Div") && division.inputs[0] == graph_.nodes[before].outputs[0] && is_number(division, 1, 6.0f, x);
+    };
+    const bool division_last = is_product_with_x(*third, *clip) && is_sixth_of(*last, *third);
+    const bool division_first = is_sixth_of(*third, *clip) && is_product_with_x(*last, *third);
+    if (!division_last && !division_first) return;
+    Node joined;
+    joined.name = graph_.nodes[*last].name;
+    joined.op_type = "HardSwish";
+    joined.opset = 14;
+    joined.inputs = {x};
+    joined.outputs = {graph_.nodes[*last].outputs[0]};
+    if (!backend_.unsupported(graph_, joined).empty()) return;
+    graph_.nodes[*last] = std::move(joined);
+    auto& readers = readers_[static_cast<std::size_t>(x)];
+    const auto gone = static_cast<std::int32_t>(division_last ? *third : *last);
+    std::erase_if(readers, [&](std::int32_t reader) { return reader == static_cast<std::int32_t>(n) || reader == gone; });
+    readers.push_back(static_cast<std::int32_t>(*last));
+    removed_[n] = removed_[*clip] = removed_[*third] = true;
+  }
+
   bool absorb_activation(std::size_t n) {
     if (!is_product(graph_.nodes[n])) return false;
     const auto reader = only_reader(graph_.nodes[n]);
@@ -151,6 +215,7 @@ class Fuser {
   Graph graph_;
   const Backend& backend_;
   std::vector<std::vector<std::int32_t>> readers_;
+  std::vector<std::int32_t> producers_;
   std::vector<bool> kept_;
   std::vector<bool> removed_;
 };

@@ -1,0 +1,100 @@
+// Fusion: fewer nodes, the same values, and nothing that somebody looks at disappears.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+
+#include "plan/fuse.hpp"
+#include "run/executor.hpp"
+#include "tare/backend.hpp"
+
+namespace tare {
+namespace {
+
+struct HardSwishModel {
+  Graph graph;
+  ValueId x, convolved, shifted, clipped, result;
+};
+
+/// Conv, then x clip(x + 3, 0, 6) / 6 in four operators.
+HardSwishModel spelled_out(bool division_first, std::size_t constant_rank = 0) {
+  HardSwishModel m;
+  Graph& g = m.graph;
+  const auto value = [&](const char* name) { return g.add_value({name, DataType::float32, std::nullopt}); };
+  const auto constant = [&](const char* name, float number, std::size_t rank) {
+    const ValueId id = value(name);
+    g.constants.emplace(id, Tensor::of<float>(Shape(rank, 1), std::span<const float>(&number, 1)));
+    return id;
+  };
+  const auto node = [&](const char* type, std::vector<ValueId> inputs, ValueId output) {
+    Node made;
+    made.name = type + std::to_string(g.nodes.size());
+    made.op_type = type;
+    made.opset = 13;
+    made.inputs = std::move(inputs);
+    made.outputs = {output};
+    g.nodes.push_back(std::move(made));
+    return output;
+  };
+  m.x = value("x");
+  g.inputs = {m.x};
+  std::vector<float> weights(4 * 3 * 3 * 3);
+  std::mt19937 random(3);
+  std::normal_distribution<float> normal(0.0f, 1.0f);
+  for (float& w : weights) w = normal(random);
+  const ValueId w = value("w");
+  g.constants.emplace(w, Tensor::of<float>({4, 3, 3, 3}, std::span<const float>(weights)));
+  const ValueId three = constant("three", 3, constant_rank), divisor = constant("divisor", 6, constant_rank);
+  const ValueId zero = constant("zero", 0, 0), six = constant("six", 6, 0);
+  m.convolved = node("Conv", {m.x, w}, value("convolved"));
+  m.shifted = node("Add", {m.convolved, three}, value("shifted"));
+  m.clipped = node("Clip", {m.shifted, zero, six}, value("clipped"));
+  if (division_first)
+    m.result = node("Mul", {m.convolved, node("Div", {m.clipped, divisor}, value("sixth"))}, value("y"));
+  else
+    m.result = node("Div", {node("Mul", {m.clipped, m.convolved}, value("product")), divisor}, value("y"));
+  g.outputs = {m.result};
+  return m;
+}
+
+Tensor run(const Graph& graph, Backend& backend) {
+  std::vector<float> values(2 * 3 * 9 * 7);
+  std::mt19937 random(5);
+  std::normal_distribution<float> normal(0.0f, 1.0f);
+  for (float& v : values) v = normal(random);
+  const std::vector<Tensor> inputs = {Tensor::of<float>({2, 3, 9, 7}, std::span<const float>(values))};
+  return Executor(graph, backend).run(inputs)[0];
+}
+
+TEST(Fuse, HardSwishInFourOperatorsBecomesPartOfItsConvolution) {
+  const auto backend = make_cpu_backend({.threads = 2});
+  for (const bool division_first : {false, true})
+    for (const std::size_t rank : {std::size_t{0}, std::size_t{1}}) {
+      const HardSwishModel model = spelled_out(division_first, rank);
+      const Graph fused = fuse(model.graph, std::vector<bool>(model.graph.values.size(), false), *backend);
+      ASSERT_EQ(fused.nodes.size(), 1u);
+      const Tensor expected = run(model.graph, *backend);
+      const Tensor actual = run(fused, *backend);
+      ASSERT_EQ(actual.shape(), expected.shape());
+      for (std::int64_t i = 0; i < expected.elements(); ++i)
+        ASSERT_NEAR(actual.data<float>()[i], expected.data<float>()[i],
+                    1e-5f * (1 + std::abs(expected.data<float>()[i])));
+    }
+}
+
+TEST(Fuse, WhatIsVisibleStays) {
+  const auto backend = make_cpu_backend({.threads = 2});
+  const HardSwishModel model = spelled_out(false);
+  for (const ValueId seen : {model.convolved, model.shifted, model.clipped}) {
+    std::vector<bool> visible(model.graph.values.size(), false);
+    visible[static_cast<std::size_t>(seen)] = true;
+    const Graph fused = fuse(model.graph, visible, *backend);
+    const auto makers = producers(fused);
+    EXPECT_GE(makers[static_cast<std::size_t>(seen)], 0) << model.graph.value(seen).name;
+    // Seeing what goes in does not keep the four operators from becoming one.
+    EXPECT_EQ(fused.nodes.size(), seen == model.convolved ? 2u : 5u);
+  }
+}
+
+}  // namespace
+}  // namespace tare
