@@ -135,15 +135,16 @@ void profile_model(const test::GoldenModel& model, const Options& options) {
   std::vector<std::pair<std::string, std::pair<double, int>>> operators(by_operator.begin(), by_operator.end());
   std::sort(operators.begin(), operators.end(), [](const auto& a, const auto& b) { return a.second > b.second; });
   for (const auto& [name, entry] : operators)
-    fmt::print("  {:24} {:9.3f} ms {:5.1f} %  {:4} nodes\n", name, entry.first, 100 * entry.first / total, entry.second);
+    fmt::print("  {:24} {:9.3f} ms {:5.1f} %  {:4} nodes\n", name, entry.first, 100 * entry.first / total,
+               entry.second);
   std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return best[a] > best[b]; });
   order.resize(std::min<std::size_t>(order.size(), 24));
-  for (const std::size_t n : order)
-    fmt::print("    {:9.3f} ms  {} {}\n", best[n], graph.nodes[n].label(), shapes[n]);
+  for (const std::size_t n : order) fmt::print("    {:9.3f} ms  {} {}\n", best[n], graph.nodes[n].label(), shapes[n]);
 }
 
 void print_table(const std::vector<Result>& results) {
-  fmt::print("{:12} {:>11} {:>11} {:>11} {:>8} {:>8}\n", "ms a batch", "plain", "observe", "simulate", "obs/pl", "sim/pl");
+  fmt::print("{:12} {:>11} {:>11} {:>11} {:>8} {:>8}\n", "ms a batch", "plain", "observe", "simulate", "obs/pl",
+             "sim/pl");
   for (const Result& r : results)
     fmt::print("{:12} {:11.3f} {:11.3f} {:11.3f} {:8.2f} {:8.2f}\n", r.model, r.plain.best, r.observe.best,
                r.simulate.best, r.observe.best / r.plain.best, r.simulate.best / r.plain.best);
@@ -152,10 +153,13 @@ void print_table(const std::vector<Result>& results) {
 void print_json(const std::vector<Result>& results, const Options& options) {
   nlohmann::json models;
   for (const Result& r : results) {
-    const auto entry = [](const Figure& figure) { return nlohmann::json{{"best_ms", figure.best}, {"median_ms", figure.median}}; };
+    const auto entry = [](const Figure& figure) {
+      return nlohmann::json{{"best_ms", figure.best}, {"median_ms", figure.median}};
+    };
     models[r.model] = {{"plain", entry(r.plain)}, {"observe", entry(r.observe)}, {"simulate", entry(r.simulate)}};
   }
-  fmt::print("{}\n", nlohmann::json{{"threads", options.threads}, {"scheme", options.scheme}, {"models", models}}.dump(2));
+  fmt::print("{}\n",
+             nlohmann::json{{"threads", options.threads}, {"scheme", options.scheme}, {"models", models}}.dump(2));
 }
 
 int run(int argc, char** argv) {
@@ -164,7 +168,8 @@ int run(int argc, char** argv) {
   app.add_option("--threads", options.threads, "Threads")->check(CLI::Range(1, 1024));
   app.add_option("--repetitions", options.repetitions, "Repetitions of every batch")->check(CLI::Range(1, 1000000));
   app.add_option("--model", options.only, "Only this model");
-  app.add_option("--scheme", options.scheme, "What is observed")->check(CLI::IsMember({"sqnr", "min_max", "tf_enhanced"}));
+  app.add_option("--scheme", options.scheme, "What is observed")
+      ->check(CLI::IsMember({"sqnr", "min_max", "tf_enhanced"}));
   app.add_flag("--json", options.json, "Print JSON");
   app.add_flag("--profile", options.profile, "List the time of plain inference by operator instead");
   CLI11_PARSE(app, argc, argv);
@@ -176,8 +181,10 @@ int run(int argc, char** argv) {
     else
       results.push_back(run_model(model, options));
   }
-  if (options.json) print_json(results, options);
-  else if (!options.profile) print_table(results);
+  if (options.json)
+    print_json(results, options);
+  else if (!options.profile)
+    print_table(results);
   return 0;
 }
 

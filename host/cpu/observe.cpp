@@ -39,8 +39,7 @@ class Table {
   }
   void add_to(const VectorKernels& vector, SiteCounts& site) {
     drain(vector);
-    if (extremes_.min <= extremes_.max)
-      site.take(first_bin_of(extremes_.min), end_bin_of(extremes_.max), sums_.data());
+    if (extremes_.min <= extremes_.max) site.take(first_bin_of(extremes_.min), end_bin_of(extremes_.max), sums_.data());
     site.add(extremes_);
     extremes_ = {};
   }

@@ -17,8 +17,12 @@ bool is_product(const Node& node) {
 class Fuser {
  public:
   Fuser(Graph graph, const std::vector<bool>& visible, const Backend& backend)
-      : graph_(std::move(graph)), backend_(backend), readers_(consumers(graph_)), producers_(producers(graph_)),
-        kept_(visible), removed_(graph_.nodes.size(), false) {
+      : graph_(std::move(graph)),
+        backend_(backend),
+        readers_(consumers(graph_)),
+        producers_(producers(graph_)),
+        kept_(visible),
+        removed_(graph_.nodes.size(), false) {
     for (const ValueId output : graph_.outputs) kept_[static_cast<std::size_t>(output)] = true;
   }
 
@@ -47,7 +51,8 @@ class Fuser {
   }
 
   const Tensor* float_constant(const Node& node, std::size_t i, std::int64_t elements) const {
-    const Tensor* constant = i < node.inputs.size() && node.inputs[i] != absent ? graph_.constant(node.inputs[i]) : nullptr;
+    const Tensor* constant =
+        i < node.inputs.size() && node.inputs[i] != absent ? graph_.constant(node.inputs[i]) : nullptr;
     const bool fits = constant != nullptr && constant->type() == DataType::float32 && constant->elements() == elements;
     return fits ? constant : nullptr;
   }
@@ -79,7 +84,8 @@ class Fuser {
     const Tensor* shift = float_constant(norm, 2, channels);
     const Tensor* mean = float_constant(norm, 3, channels);
     const Tensor* variance = float_constant(norm, 4, channels);
-    if ((has_bias && bias == nullptr) || scale == nullptr || shift == nullptr || mean == nullptr || variance == nullptr) return;
+    if ((has_bias && bias == nullptr) || scale == nullptr || shift == nullptr || mean == nullptr || variance == nullptr)
+      return;
 
     Tensor new_weight = Tensor::host(DataType::float32, weight->shape());
     Tensor new_bias = Tensor::host(DataType::float32, {channels});
@@ -89,7 +95,8 @@ class Fuser {
       const auto at = [c](const Tensor* t) { return static_cast<double>(t->data<float>()[c]); };
       const double factor = at(scale) / std::sqrt(at(variance) + epsilon);
       for (std::int64_t i = c * row; i < (c + 1) * row; ++i)
-        new_weight.mutable_data<float>()[i] = static_cast<float>(static_cast<double>(weight->data<float>()[i]) * factor);
+        new_weight.mutable_data<float>()[i] =
+            static_cast<float>(static_cast<double>(weight->data<float>()[i]) * factor);
       const double before = bias != nullptr ? at(bias) : 0.0;
       new_bias.mutable_data<float>()[c] = static_cast<float>((before - at(mean)) * factor + at(shift));
     }
@@ -132,7 +139,8 @@ class Fuser {
     return std::nullopt;
   }
 
-  /// Whether a value surely has `rank` dimensions, so that a constant of one element and that rank leaves its shape alone.
+  /// Whether a value surely has `rank` dimensions, so that a constant of one element and that rank leaves its shape
+  /// alone.
   bool has_rank(ValueId value, std::size_t rank) const {
     if (rank == 0) return true;
     const std::optional<Shape>& shape = graph_.value(value).shape;
@@ -173,7 +181,8 @@ class Fuser {
     };
     const auto is_sixth_of = [&](std::size_t node, std::size_t before) {
       const Node& division = graph_.nodes[node];
-      return is(division, "Div") && division.inputs[0] == graph_.nodes[before].outputs[0] && is_number(division, 1, 6.0f, x);
+      return is(division, "Div") && division.inputs[0] == graph_.nodes[before].outputs[0] &&
+             is_number(division, 1, 6.0f, x);
     };
     const bool division_last = is_product_with_x(*third, *clip) && is_sixth_of(*last, *third);
     const bool division_first = is_sixth_of(*third, *clip) && is_product_with_x(*last, *third);
@@ -188,7 +197,8 @@ class Fuser {
     graph_.nodes[*last] = std::move(joined);
     auto& readers = readers_[static_cast<std::size_t>(x)];
     const auto gone = static_cast<std::int32_t>(division_last ? *third : *last);
-    std::erase_if(readers, [&](std::int32_t reader) { return reader == static_cast<std::int32_t>(n) || reader == gone; });
+    std::erase_if(readers,
+                  [&](std::int32_t reader) { return reader == static_cast<std::int32_t>(n) || reader == gone; });
     readers.push_back(static_cast<std::int32_t>(*last));
     removed_[n] = removed_[*clip] = removed_[*third] = true;
   }
