@@ -186,7 +186,8 @@ void blur(Page& page, int passes) {
     int before = page.ink[first];
     for (int i = 0; i < count; ++i) {
       unsigned char& pixel = page.ink[first + static_cast<std::size_t>(i * stride)];
-      const int here = pixel, after = i + 1 < count ? page.ink[first + static_cast<std::size_t>((i + 1) * stride)] : here;
+      const int here = pixel,
+                after = i + 1 < count ? page.ink[first + static_cast<std::size_t>((i + 1) * stride)] : here;
       pixel = static_cast<unsigned char>((before + 2 * here + after + 2) / 4);
       before = here;
     }

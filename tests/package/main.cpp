@@ -16,7 +16,8 @@ int main(int argc, char** argv) {
     tare::Calibration calibration = session.start_calibration({});
     for (int batch = 0; batch < 4; ++batch) {
       std::array<float, 8> values;
-      for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(batch) - 0.25f * static_cast<float>(i);
+      for (std::size_t i = 0; i < values.size(); ++i)
+        values[i] = static_cast<float>(batch) - 0.25f * static_cast<float>(i);
       const std::vector<tare::Tensor> inputs{tare::Tensor::of({8, 1}, std::span<const float>(values))};
       calibration.add(inputs);
     }
@@ -33,8 +34,9 @@ int main(int argc, char** argv) {
     const std::array<float, 4> expected{1.5f, 0.0f, 0.0f, 1.25f};
     for (std::size_t i = 0; i < expected.size(); ++i)
       if (exact.span<float>()[i] != expected[i] || std::abs(quantized.span<float>()[i] - expected[i]) > 0.05f) {
-        std::fprintf(stderr, "output %zu: %g, simulated %g, should be %g\n", i, static_cast<double>(exact.span<float>()[i]),
-                     static_cast<double>(quantized.span<float>()[i]), static_cast<double>(expected[i]));
+        std::fprintf(stderr, "output %zu: %g, simulated %g, should be %g\n", i,
+                     static_cast<double>(exact.span<float>()[i]), static_cast<double>(quantized.span<float>()[i]),
+                     static_cast<double>(expected[i]));
         return 1;
       }
   } catch (const std::exception& error) {
