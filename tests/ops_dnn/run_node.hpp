@@ -19,7 +19,7 @@ class NodeRunner {
     node_.domain = std::move(domain);
     node_.opset = node_.domain.empty() ? 19 : 1;
     for (std::size_t i = 0; i < inputs + outputs; ++i) {
-      const ValueId id = graph_.add_value({"v" + std::to_string(i), DataType::undefined, {}});
+      const ValueId id = graph_.add_value({std::string("v") + std::to_string(i), DataType::undefined, {}});
       (i < inputs ? node_.inputs : node_.outputs).push_back(id);
     }
   }
