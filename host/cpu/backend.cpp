@@ -15,9 +15,11 @@ bool is_half(DataType type) { return type == DataType::float16 || type == DataTy
 
 Tensor widen(Device& device, const Tensor& half) {
   Tensor wide = device.allocate(DataType::float32, half.shape(), half.layout());
-  const auto convert = half.type() == DataType::float16 ? device.vector().widen_float16 : device.vector().widen_bfloat16;
+  const auto convert =
+      half.type() == DataType::float16 ? device.vector().widen_float16 : device.vector().widen_bfloat16;
   device.parallel(half.elements(), 16384, [&](std::int64_t begin, std::int64_t end) {
-    convert(half.data<std::uint16_t>() + begin, wide.mutable_data<float>() + begin, static_cast<std::size_t>(end - begin));
+    convert(half.data<std::uint16_t>() + begin, wide.mutable_data<float>() + begin,
+            static_cast<std::size_t>(end - begin));
   });
   return wide;
 }
@@ -26,7 +28,8 @@ Tensor narrow(Device& device, const Tensor& wide, DataType type) {
   Tensor half = device.allocate(type, wide.shape(), wide.layout());
   const auto convert = type == DataType::float16 ? device.vector().narrow_float16 : device.vector().narrow_bfloat16;
   device.parallel(wide.elements(), 16384, [&](std::int64_t begin, std::int64_t end) {
-    convert(wide.data<float>() + begin, half.mutable_data<std::uint16_t>() + begin, static_cast<std::size_t>(end - begin));
+    convert(wide.data<float>() + begin, half.mutable_data<std::uint16_t>() + begin,
+            static_cast<std::size_t>(end - begin));
   });
   return half;
 }

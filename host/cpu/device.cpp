@@ -1,6 +1,6 @@
 // Threads and pooled memory of the CPU backend.
-// The pool keeps freed blocks by rounded size: the tensors of one batch die in the order the plan says and the next batch
-// asks for the same sizes, so after the first batch nothing reaches the system allocator.
+// The pool keeps freed blocks by rounded size: the tensors of one batch die in the order the plan says and the next
+// batch asks for the same sizes, so after the first batch nothing reaches the system allocator.
 #include <fmt/format.h>
 #include <omp.h>
 #include <sched.h>
@@ -17,7 +17,8 @@
 namespace tare::cpu {
 namespace {
 
-/// Sizes grow in eighths of a power of two: at most 12 % of a block is unused, and shapes that vary a little share blocks.
+/// Sizes grow in eighths of a power of two: at most 12 % of a block is unused, and shapes that vary a little share
+/// blocks.
 std::size_t rounded(std::size_t bytes) {
   if (bytes <= 64) return 64;
   const std::size_t step = std::max<std::size_t>(std::bit_floor(bytes) / 8, 64);
@@ -80,10 +81,11 @@ Tensor Device::allocate(DataType type, const Shape& shape, Layout layout) {
   const std::size_t size = rounded(bytes);
   void* block = pool_->take(size);
   if (block == nullptr)
-    throw Error(ErrorKind::data, fmt::format("out of memory: {} bytes for a tensor of shape {}; lower --batch-size", bytes,
-                                             shape.text()));
+    throw Error(ErrorKind::data, fmt::format("out of memory: {} bytes for a tensor of shape {}; lower --batch-size",
+                                             bytes, shape.text()));
   // The deleter owns the pool: a tensor may outlive its backend.
-  return Tensor(type, shape, std::shared_ptr<void>(block, [pool = pool_, size](void* p) { pool->give(p, size); }), layout);
+  return Tensor(type, shape, std::shared_ptr<void>(block, [pool = pool_, size](void* p) { pool->give(p, size); }),
+                layout);
 }
 
 std::int64_t Device::chunk_count(std::int64_t count, std::int64_t grain) const {

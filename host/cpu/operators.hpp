@@ -1,8 +1,8 @@
 // How an ONNX operator is added to the CPU backend: write `void softmax(Call& call)`, list it in its file's
 // register_… function, done. Operators that keep state between batches (packed weights, library primitives) derive from
 // Kernel and give a factory instead.
-// Odd: half types. An operator marked Half::widen never sees float16/bfloat16: its inputs are widened to float32 and its
-// float32 outputs that correspond to half inputs are rounded back (to nearest even) around the call.
+// Odd: half types. An operator marked Half::widen never sees float16/bfloat16: its inputs are widened to float32 and
+// its float32 outputs that correspond to half inputs are rounded back (to nearest even) around the call.
 #pragma once
 
 #include <functional>
@@ -78,9 +78,10 @@ struct Call {
     outputs[i] = device.allocate(type, shape, layout);
     return outputs[i];
   }
-  /// outputs[o] takes over the storage of inputs[i] when nobody else holds it and type and shape agree; else new storage.
-  /// inputs[i] stays readable (same memory).
-  Tensor& output_reusing(std::size_t o, std::size_t i, DataType type, const Shape& shape, Layout layout = Layout::plain);
+  /// outputs[o] takes over the storage of inputs[i] when nobody else holds it and type and shape agree; else new
+  /// storage. inputs[i] stays readable (same memory).
+  Tensor& output_reusing(std::size_t o, std::size_t i, DataType type, const Shape& shape,
+                         Layout layout = Layout::plain);
   /// Throws Error(data) "<node>: <message>".
   [[noreturn]] void fail(const std::string& message) const;
 };
@@ -100,16 +101,18 @@ struct Operator {
   Function function = nullptr;  ///< stateless
   Factory factory = nullptr;    ///< or stateful
   Half half = Half::widen;
-  bool channels_last = false;   ///< takes (and may return) channels_last tensors
-  int first_opset = 1;          ///< lowest opset version this implementation is right for
-  bool objects = false;         ///< takes strings, sequences and missing optional values; others never see them
+  bool channels_last = false;  ///< takes (and may return) channels_last tensors
+  int first_opset = 1;         ///< lowest opset version this implementation is right for
+  bool objects = false;        ///< takes strings, sequences and missing optional values; others never see them
 };
 
 /// Key: "Softmax" for ai.onnx, "com.microsoft::FusedConv" for other domains.
 class OperatorTable {
  public:
   void add(std::string_view name, const Operator& op) { operators_.insert_or_assign(std::string(name), op); }
-  void add(std::string_view name, Function function, Half half = Half::widen) { add(name, Operator{.function = function, .half = half}); }
+  void add(std::string_view name, Function function, Half half = Half::widen) {
+    add(name, Operator{.function = function, .half = half});
+  }
   const Operator* find(const Node& node) const;
 
  private:

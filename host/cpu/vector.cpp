@@ -6,11 +6,10 @@
 namespace tare::cpu {
 
 #define TARE_VECTOR_KERNEL(result, name, ...) result name(__VA_ARGS__);
-#define TARE_DECLARE_ISA(isa) \
-  namespace isa {
+#define TARE_DECLARE_ISA(isa) namespace isa {
 TARE_DECLARE_ISA(baseline)
 #include "cpu/vector_kernels.def"
-}
+}  // namespace tare::cpu
 #if defined(__x86_64__)
 TARE_DECLARE_ISA(avx2)
 #include "cpu/vector_kernels.def"

@@ -36,7 +36,9 @@ std::string Node::label() const {
 std::int64_t Node::integer(std::string_view key) const {
   return typed<std::int64_t>(*this, key, required(*this, key), "an integer");
 }
-std::int64_t Node::integer(std::string_view key, std::int64_t otherwise) const { return has(key) ? integer(key) : otherwise; }
+std::int64_t Node::integer(std::string_view key, std::int64_t otherwise) const {
+  return has(key) ? integer(key) : otherwise;
+}
 float Node::real(std::string_view key) const { return typed<float>(*this, key, required(*this, key), "a float"); }
 float Node::real(std::string_view key, float otherwise) const { return has(key) ? real(key) : otherwise; }
 std::string Node::text(std::string_view key) const {

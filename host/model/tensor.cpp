@@ -45,7 +45,8 @@ std::string_view name_of(DataType type) {
 std::string Shape::text() const { return fmt::format("[{}]", fmt::join(begin(), end(), ",")); }
 
 void Shape::throw_rank(std::size_t rank) {
-  throw Error(ErrorKind::unsupported, fmt::format("a tensor of rank {} is beyond the limit of {} dimensions", rank, max_rank));
+  throw Error(ErrorKind::unsupported,
+              fmt::format("a tensor of rank {} is beyond the limit of {} dimensions", rank, max_rank));
 }
 
 namespace {

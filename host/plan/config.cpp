@@ -1,6 +1,6 @@
-// Quantizer configs: AIMET's JSON schema, read into plain values. The shipped files are compiled in (shipped_configs.cpp is
-// made by CMake from configs/), so that an installed binary needs no path.
-// Odd: AIMET writes booleans as the strings "True" and "False"; real booleans are taken as well.
+// Quantizer configs: AIMET's JSON schema, read into plain values. The shipped files are compiled in
+// (shipped_configs.cpp is made by CMake from configs/), so that an installed binary needs no path. Odd: AIMET writes
+// booleans as the strings "True" and "False"; real booleans are taken as well.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -19,7 +19,8 @@ using Json = nlohmann::json;
 /// One JSON object with its path: every complaint says where.
 class Section {
  public:
-  Section(const Json& json, std::string file, std::string path) : json_(json), file_(std::move(file)), path_(std::move(path)) {
+  Section(const Json& json, std::string file, std::string path)
+      : json_(json), file_(std::move(file)), path_(std::move(path)) {
     if (!json.is_object()) fail("", "must be an object");
   }
 
@@ -177,8 +178,8 @@ Config load_config(const std::string& name_or_path) {
   std::stringstream text;
   text << stream.rdbuf();
   if (!stream)
-    throw Error(ErrorKind::io, fmt::format("no config '{}': neither a file that can be read nor one of {}", name_or_path,
-                                           fmt::join(config_names(), ", ")));
+    throw Error(ErrorKind::io, fmt::format("no config '{}': neither a file that can be read nor one of {}",
+                                           name_or_path, fmt::join(config_names(), ", ")));
   return read_config(parse(text.str(), name_or_path), name_or_path);
 }
 
@@ -192,8 +193,10 @@ QuantizedType parse_quantized_type(const std::string& name) {
     const int bits = std::stoi(name.substr(3));
     if (bits >= 2 && bits <= 16) return {NumberFormat::integer, bits, true};
   }
-  throw Error(ErrorKind::usage, fmt::format("'{}' is not a number format; use int2 … int16, float16, float8e4m3fn, float8e5m2 "
-                                            "or float32 (no quantizer)", name));
+  throw Error(ErrorKind::usage,
+              fmt::format("'{}' is not a number format; use int2 … int16, float16, float8e4m3fn, float8e5m2 "
+                          "or float32 (no quantizer)",
+                          name));
 }
 
 }  // namespace tare

@@ -14,7 +14,8 @@ bool contains(std::span<const std::string_view> list, std::string_view item) {
 const std::vector<std::string_view>* parameter_positions(const std::string& op_type) {
   static const std::map<std::string, std::vector<std::string_view>, std::less<>> positions = [] {
     std::map<std::string, std::vector<std::string_view>, std::less<>> p;
-    for (const char* type : {"Conv", "ConvTranspose", "Gemm", "InstanceNormalization", "LayerNormalization", "GroupNormalization"})
+    for (const char* type :
+         {"Conv", "ConvTranspose", "Gemm", "InstanceNormalization", "LayerNormalization", "GroupNormalization"})
       p[type] = {"", "weight", "bias"};
     p["RMSNormalization"] = {"", "weight"};
     p["BatchNormalization"] = {"", "weight", "bias", "running_mean", "running_var"};
@@ -131,15 +132,17 @@ std::vector<Op> collect_ops(const Graph& graph, const std::vector<std::string>& 
 
 bool is_grid_preserving(const std::string& op_type) {
   static constexpr std::array<std::string_view, 27> list = {
-      "Col2Im", "Compress",  "DepthToSpace", "Dropout",   "Expand",    "Flatten",      "Gather",          "GatherElements", "GatherND",
-      "Identity", "MaxPool", "MaxRoiPool",   "NonZero",   "Pad",       "ReduceMax",    "ReduceMin",       "Reshape",        "Slice",
-      "SpaceToDepth", "Split", "SplitToSequence", "Squeeze", "Tile",   "TopK",         "Transpose",       "Unsqueeze",      "BatchToSpace"};
+      "Col2Im",         "Compress",  "DepthToSpace", "Dropout",   "Expand",       "Flatten",     "Gather",
+      "GatherElements", "GatherND",  "Identity",     "MaxPool",   "MaxRoiPool",   "NonZero",     "Pad",
+      "ReduceMax",      "ReduceMin", "Reshape",      "Slice",     "SpaceToDepth", "Split",       "SplitToSequence",
+      "Squeeze",        "Tile",      "TopK",         "Transpose", "Unsqueeze",    "BatchToSpace"};
   return contains(list, op_type) || op_type == "SpaceToBatch";
 }
 
 bool has_no_output_quantizer(const std::string& op_type) {
-  static constexpr std::array<std::string_view, 12> list = {"branch",  "Flatten", "Gather", "Reshape",  "Shape", "Unsqueeze",
-                                                            "Squeeze", "Split",   "Compress", "Tile", "Transpose", "Identity"};
+  static constexpr std::array<std::string_view, 12> list = {"branch",   "Flatten",   "Gather",    "Reshape",
+                                                            "Shape",    "Unsqueeze", "Squeeze",   "Split",
+                                                            "Compress", "Tile",      "Transpose", "Identity"};
   return contains(list, op_type);
 }
 

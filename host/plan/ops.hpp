@@ -1,5 +1,5 @@
-// The graph as the placement rules see it: operators with their fused groups taken as one, and which of their inputs are
-// parameters. Positions and axes are AIMET's.
+// The graph as the placement rules see it: operators with their fused groups taken as one, and which of their inputs
+// are parameters. Positions and axes are AIMET's.
 #pragma once
 
 #include <optional>

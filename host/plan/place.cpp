@@ -1,6 +1,7 @@
 // Quantizer placement, in the order in which AIMET applies a config (later wins): defaults, parameter types, op types,
 // fused groups, model inputs, model outputs, bitwidths, per-channel, dynamic weights, exceptions, ties.
-// Odd: an activation quantizer belongs to a tensor, not to an op; "input quantizer of an op" means that of the tensor it reads.
+// Odd: an activation quantizer belongs to a tensor, not to an op; "input quantizer of an op" means that of the tensor
+// it reads.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -19,8 +20,12 @@ namespace {
 class Placement {
  public:
   Placement(const Graph& graph, const Config& config, const PlacementOptions& options)
-      : graph_(graph), config_(config), options_(options), ops_(collect_ops(graph, config.supergroup_passes)),
-        consumers_(consumers(graph)), site_of_(graph.values.size(), -1) {}
+      : graph_(graph),
+        config_(config),
+        options_(options),
+        ops_(collect_ops(graph, config.supergroup_passes)),
+        consumers_(consumers(graph)),
+        site_of_(graph.values.size(), -1) {}
 
   std::vector<QuantSite> run() {
     find_candidates();
@@ -233,7 +238,8 @@ class Placement {
       if (weight_is_parameter) continue;
       std::optional<bool> symmetric = config_.default_parameter.symmetric;
       const auto refine = [&](const std::map<std::string, QuantizerRule>& rules) {
-        if (const auto it = rules.find("weight"); it != rules.end() && it->second.symmetric) symmetric = it->second.symmetric;
+        if (const auto it = rules.find("weight"); it != rules.end() && it->second.symmetric)
+          symmetric = it->second.symmetric;
       };
       refine(config_.parameters);
       if (const OpRule* rule = rule_of(op)) refine(rule->parameters);
@@ -248,7 +254,8 @@ class Placement {
   /// their output.
   void apply_norm_exceptions() {
     for (const Op& op : ops_) {
-      const bool like_output = op.type == "GroupNormalization" || op.type == "InstanceNormalization" || op.type == "RMSNormalization";
+      const bool like_output =
+          op.type == "GroupNormalization" || op.type == "InstanceNormalization" || op.type == "RMSNormalization";
       const bool by_width = op.type == "LayerNormalization" || op.type == "BatchNormalization";
       if (!like_output && !by_width) continue;
       const QuantSite* output = op.outputs.empty() ? nullptr : site(op.outputs[0]);

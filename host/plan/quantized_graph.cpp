@@ -15,7 +15,8 @@ class Builder {
   Builder(const Graph& graph, Backend& backend, Rounding rounding) : backend_(backend), rounding_(rounding) {
     result_.graph = graph;
     result_.site_of_value.assign(graph.values.size(), -1);
-    for (std::size_t v = 0; v < graph.values.size(); ++v) by_name_.emplace(graph.values[v].name, static_cast<ValueId>(v));
+    for (std::size_t v = 0; v < graph.values.size(); ++v)
+      by_name_.emplace(graph.values[v].name, static_cast<ValueId>(v));
     for (const Op& op : collect_ops(graph, {}))
       for (const Parameter& parameter : op.parameters) parameters_.emplace(parameter.value, parameter);
   }
@@ -44,10 +45,12 @@ class Builder {
   QuantizedGraph finish() {
     if (!unknown_.empty()) {
       const std::size_t shown = std::min<std::size_t>(unknown_.size(), 5);
-      throw Error(ErrorKind::model,
-                  fmt::format("{} encodings name tensors that the model does not have: {}{}; were they made for another model?",
-                              unknown_.size(), fmt::join(unknown_.begin(), unknown_.begin() + static_cast<std::ptrdiff_t>(shown), ", "),
-                              shown < unknown_.size() ? ", …" : ""));
+      throw Error(
+          ErrorKind::model,
+          fmt::format("{} encodings name tensors that the model does not have: {}{}; were they made for another model?",
+                      unknown_.size(),
+                      fmt::join(unknown_.begin(), unknown_.begin() + static_cast<std::ptrdiff_t>(shown), ", "),
+                      shown < unknown_.size() ? ", …" : ""));
     }
     return std::move(result_);
   }
@@ -90,7 +93,8 @@ std::vector<bool> QuantizedGraph::visible() const {
   return result;
 }
 
-QuantizedGraph quantize_constants(const Graph& graph, const EncodingSet& encodings, Backend& backend, Rounding rounding) {
+QuantizedGraph quantize_constants(const Graph& graph, const EncodingSet& encodings, Backend& backend,
+                                  Rounding rounding) {
   Builder builder(graph, backend, rounding);
   for (const TensorEncodings& tensor : encodings.tensors) builder.add(tensor);
   return builder.finish();

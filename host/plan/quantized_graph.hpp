@@ -11,14 +11,15 @@ namespace tare {
 
 struct QuantizedGraph {
   Graph graph;
-  std::vector<TensorEncodings> sites;        ///< encodings of values that exist only while the graph runs
-  std::vector<std::int32_t> site_of_value;   ///< index into `sites`, or -1
+  std::vector<TensorEncodings> sites;       ///< encodings of values that exist only while the graph runs
+  std::vector<std::int32_t> site_of_value;  ///< index into `sites`, or -1
   std::vector<bool> visible() const;
 };
 
-/// Replaces every constant that has an encoding by its quantized-dequantized values. Encodings of more than 16 bits (int32
-/// biases) are left alone. Per-channel encodings without an axis get the one their operator implies.
-/// Throws Error(model) naming encodings of tensors that the graph does not have, and encodings whose count does not fit.
-QuantizedGraph quantize_constants(const Graph& graph, const EncodingSet& encodings, Backend& backend, Rounding rounding);
+/// Replaces every constant that has an encoding by its quantized-dequantized values. Encodings of more than 16 bits
+/// (int32 biases) are left alone. Per-channel encodings without an axis get the one their operator implies. Throws
+/// Error(model) naming encodings of tensors that the graph does not have, and encodings whose count does not fit.
+QuantizedGraph quantize_constants(const Graph& graph, const EncodingSet& encodings, Backend& backend,
+                                  Rounding rounding);
 
 }  // namespace tare

@@ -103,7 +103,8 @@ void collect_unsupported(const Graph& graph, const Backend& backend, Offenders& 
   for (const Node& node : graph.nodes) {
     if (is_control_flow(node)) {
       for (const auto& [key, attribute] : node.attributes)
-        if (const Subgraph* body = std::get_if<Subgraph>(&attribute)) collect_unsupported(*body->graph, backend, offenders);
+        if (const Subgraph* body = std::get_if<Subgraph>(&attribute))
+          collect_unsupported(*body->graph, backend, offenders);
       continue;
     }
     const std::string reason = backend.unsupported(graph, node);
@@ -131,7 +132,8 @@ void check_supported(const Graph& graph, const Backend& backend) {
                                     offenders.size() == 1 ? "" : "s", backend.name());
   for (const auto& [op, nodes] : offenders) {
     const std::size_t shown = std::min<std::size_t>(nodes.size(), 8);
-    message += fmt::format("\n  {}: {}", op, fmt::join(nodes.begin(), nodes.begin() + static_cast<std::ptrdiff_t>(shown), ", "));
+    message += fmt::format("\n  {}: {}", op,
+                           fmt::join(nodes.begin(), nodes.begin() + static_cast<std::ptrdiff_t>(shown), ", "));
     if (shown < nodes.size()) message += fmt::format(" and {} more", nodes.size() - shown);
   }
   throw Error(ErrorKind::unsupported, message);

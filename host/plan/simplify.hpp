@@ -9,12 +9,13 @@
 namespace tare {
 
 /// Drops Identity and inference Dropout, folds nodes whose inputs are all constant, removes what no output needs.
-/// A value with `visible[value]` (observed or quantized in this run) and graph outputs keep their producer, so that nobody
-/// loses a tensor they asked for. Value ids stay the same.
-/// A node that fails while it is folded is left to fail (or not) at run time: it may sit behind a condition.
+/// A value with `visible[value]` (observed or quantized in this run) and graph outputs keep their producer, so that
+/// nobody loses a tensor they asked for. Value ids stay the same. A node that fails while it is folded is left to fail
+/// (or not) at run time: it may sit behind a condition.
 Graph simplify(Graph graph, const std::vector<bool>& visible, Backend& backend);
 
-/// Throws one Error(unsupported) that lists every operator the backend cannot run, with its node names; bodies included.
+/// Throws one Error(unsupported) that lists every operator the backend cannot run, with its node names; bodies
+/// included.
 void check_supported(const Graph& graph, const Backend& backend);
 
 }  // namespace tare

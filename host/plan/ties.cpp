@@ -18,9 +18,15 @@ bool is_recurrent(const std::string& type) { return type == "LSTM" || type == "G
 
 class Ties {
  public:
-  Ties(const Graph& graph, const std::vector<Op>& ops, const std::vector<std::int32_t>& site_of, std::vector<QuantSite>& sites)
-      : graph_(graph), ops_(ops), site_of_(site_of), sites_(sites), producer_(graph.values.size(), -1),
-        consumers_(consumers(graph)), object_(sites.size()) {
+  Ties(const Graph& graph, const std::vector<Op>& ops, const std::vector<std::int32_t>& site_of,
+       std::vector<QuantSite>& sites)
+      : graph_(graph),
+        ops_(ops),
+        site_of_(site_of),
+        sites_(sites),
+        producer_(graph.values.size(), -1),
+        consumers_(consumers(graph)),
+        object_(sites.size()) {
     for (std::size_t o = 0; o < ops.size(); ++o)
       for (const ValueId output : ops[o].outputs)
         if (output != absent) producer_[static_cast<std::size_t>(output)] = static_cast<std::int32_t>(o);

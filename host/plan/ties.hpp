@@ -1,4 +1,5 @@
-// Quantizers that must share a range: what is concatenated, what passes a Relu or a resize, the states of a recurrent layer.
+// Quantizers that must share a range: what is concatenated, what passes a Relu or a resize, the states of a recurrent
+// layer.
 #pragma once
 
 #include <vector>

@@ -39,9 +39,9 @@ class ObserveHook final : public ValueHook {
 };
 
 void multiply_counts(TensorStatistics& statistics, std::uint64_t factor) {
-  for (std::uint64_t* count : {&statistics.count, &statistics.nan_count, &statistics.positive_infinity_count,
-                               &statistics.negative_infinity_count, &statistics.zero_count, &statistics.min_count,
-                               &statistics.max_count})
+  for (std::uint64_t* count :
+       {&statistics.count, &statistics.nan_count, &statistics.positive_infinity_count,
+        &statistics.negative_infinity_count, &statistics.zero_count, &statistics.min_count, &statistics.max_count})
     *count *= factor;
   for (auto& [bin, count] : statistics.bins) count *= factor;
 }
@@ -63,9 +63,10 @@ void refuse_nonfinite(const std::string& name, const Tensor& tensor, std::size_t
       rest /= tensor.shape()[d];
     }
     const bool batched = index.rank() > 0 && tensor.shape()[0] == static_cast<std::int64_t>(samples);
-    throw Error(ErrorKind::data, fmt::format("tensor '{}' holds {} at index {} (sample {}); mend the data, or use --nonfinite skip",
-                                             name, value, index.text(),
-                                             first_sample + (batched ? static_cast<std::size_t>(index[0]) : 0)));
+    throw Error(
+        ErrorKind::data,
+        fmt::format("tensor '{}' holds {} at index {} (sample {}); mend the data, or use --nonfinite skip", name, value,
+                    index.text(), first_sample + (batched ? static_cast<std::size_t>(index[0]) : 0)));
   }
 }
 
@@ -94,7 +95,8 @@ Calibration::Implementation::Implementation(const Graph& g, Backend& b, Calibrat
 
 void Calibration::Implementation::observe_constants() {
   for (std::size_t i = 0; i < observed.size(); ++i)
-    if (const Tensor* constant = graph.constant(sites[observed[i]].value)) observer->observe(slot(i), backend.upload(*constant));
+    if (const Tensor* constant = graph.constant(sites[observed[i]].value))
+      observer->observe(slot(i), backend.upload(*constant));
   nonfinite_seen = observer->nonfinite_count();  // of constants: masks of -inf are the model's own business
 }
 
@@ -111,10 +113,12 @@ Executor& Calibration::Implementation::observing_run() {
 
 ObserverKind Calibration::Implementation::observer_kind() const {
   if (options.search.scheme == Scheme::tf_enhanced) return ObserverKind::tf_enhanced;
-  return options.search.scheme == Scheme::min_max && !options.keep_histograms ? ObserverKind::min_max : ObserverKind::histogram;
+  return options.search.scheme == Scheme::min_max && !options.keep_histograms ? ObserverKind::min_max
+                                                                              : ObserverKind::histogram;
 }
 
-/// The weights are searched on their own data. Percentile and entropy are made for activations: weights keep their range.
+/// The weights are searched on their own data. Percentile and entropy are made for activations: weights keep their
+/// range.
 void Calibration::Implementation::find_parameters() {
   SearchOptions search = options.search;
   search.scheme = options.parameter_scheme.value_or(search.scheme);
@@ -136,7 +140,8 @@ void Calibration::Implementation::add(std::span<const Tensor> inputs, std::size_
   if (count == 0)
     count = !inputs.empty() && inputs[0].rank() > 0 ? static_cast<std::size_t>(inputs[0].shape()[0]) : std::size_t{1};
   if (refining()) {
-    ObserveHook hook([&](std::size_t i, const Tensor& value) { accumulators[group_of[i]].add(backend.download(value)); });
+    ObserveHook hook(
+        [&](std::size_t i, const Tensor& value) { accumulators[group_of[i]].add(backend.download(value)); });
     observing_run().run(inputs, &hook);
     return;
   }
@@ -160,8 +165,9 @@ void Calibration::Implementation::use(const StatisticsFile& saved) {
   for (const std::size_t s : observed) {
     const auto it = by_name.find(sites[s].tensor);
     if (it == by_name.end())
-      throw Error(ErrorKind::usage, fmt::format("the saved statistics have no tensor '{}'; they were taken with another config",
-                                                sites[s].tensor));
+      throw Error(ErrorKind::usage,
+                  fmt::format("the saved statistics have no tensor '{}'; they were taken with another config",
+                              sites[s].tensor));
     statistics.push_back(*it->second);
   }
   samples = saved.samples;
@@ -170,8 +176,7 @@ void Calibration::Implementation::use(const StatisticsFile& saved) {
 
 /// Statistics of every observed site, constants weighted like fed values; and which of them share a range.
 void Calibration::Implementation::close_statistics() {
-  if (batches == 0)
-    throw Error(ErrorKind::data, "no data: a calibration needs at least one batch");
+  if (batches == 0) throw Error(ErrorKind::data, "no data: a calibration needs at least one batch");
   if (observer == nullptr) return;
   if (statistics.empty()) {
     const std::vector<TensorStatistics> collected = observer->collect();
@@ -257,11 +262,12 @@ std::vector<std::string> Calibration::Implementation::warnings() const {
   for (std::size_t i = 0; i < observed.size(); ++i) {
     const std::string& name = sites[observed[i]].tensor;
     if (const auto sentinels = find_sentinels(statistics[i]))
-      lines.push_back(fmt::format("'{}': {} values down to {:g} only mark something; {}", name, sentinels->count, sentinels->min,
+      lines.push_back(fmt::format("'{}': {} values down to {:g} only mark something; {}", name, sentinels->count,
+                                  sentinels->min,
                                   clamped ? fmt::format("taken for {:.6g}", sentinels->floor) : "they set the range"));
     else if (statistics[i].count > 0 && statistics[i].max <= sentinel_limit)
-      lines.push_back(fmt::format("'{}': all {} values ({:g} and above) only mark something; kept, their grid is exact", name,
-                                  statistics[i].count, statistics[i].min));
+      lines.push_back(fmt::format("'{}': all {} values ({:g} and above) only mark something; kept, their grid is exact",
+                                  name, statistics[i].count, statistics[i].min));
     const auto& histogram = statistics[i].tf_enhanced;
     if (histogram && static_cast<double>(histogram->lost) > 1e-4 * static_cast<double>(statistics[i].count))
       lines.push_back(fmt::format("'{}': tf_enhanced lost {} of {} values outside the window of the first batch", name,

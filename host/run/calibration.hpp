@@ -57,7 +57,7 @@ struct Calibration::Implementation {
   std::size_t batches = 0;
   std::vector<TensorStatistics> statistics;  ///< by observed site, once closed
   std::vector<Group> groups;
-  std::vector<std::size_t> group_of;  ///< by observed site
+  std::vector<std::size_t> group_of;            ///< by observed site
   std::vector<RefineAccumulator> accumulators;  ///< by group, while refining
 };
 

@@ -81,7 +81,8 @@ Tensor stack(const Node& node, const std::vector<Tensor>& parts, std::size_t axi
 Tensor stack_or_empty(const Node& node, const std::vector<Tensor>& parts, std::size_t axis, bool reversed,
                       const Value& declared) {
   if (!parts.empty()) return stack(node, parts, axis, reversed);
-  if (declared.type == DataType::undefined) fail(node, "no iteration ran and the type of a scan output is not declared");
+  if (declared.type == DataType::undefined)
+    fail(node, "no iteration ran and the type of a scan output is not declared");
   Shape shape = declared.shape.value_or(Shape());
   for (std::int64_t& dim : shape) dim = std::max<std::int64_t>(dim, 0);
   shape.insert(std::min(axis, shape.rank()), 0);
@@ -132,8 +133,8 @@ class Loop final : public ControlFlow {
     }
     std::vector<Tensor> result = std::move(carried);
     for (std::size_t s = 0; s < scans.size(); ++s)
-      result.push_back(stack_or_empty(node_, scans[s], 0, false,
-                                      declared_->value(declared_->outputs[1 + carried_count + s])));
+      result.push_back(
+          stack_or_empty(node_, scans[s], 0, false, declared_->value(declared_->outputs[1 + carried_count + s])));
     return result;
   }
 
@@ -143,7 +144,8 @@ class Loop final : public ControlFlow {
   Body body_;
 };
 
-/// Opset 9 and later. Opset 8 (a leading sequence_lens input and a batch axis) runs each batch element through the same code.
+/// Opset 9 and later. Opset 8 (a leading sequence_lens input and a batch axis) runs each batch element through the same
+/// code.
 class Scan final : public ControlFlow {
  public:
   Scan(const Node& node, Backend& backend)
@@ -159,14 +161,16 @@ class Scan final : public ControlFlow {
 
   std::vector<Tensor> run(std::span<const Tensor> inputs, std::span<const std::vector<Tensor>> captures) override {
     if (node_.opset >= 9) return run_one(inputs, captures[0]);
-    if (!inputs.empty() && inputs[0].present()) fail(node_, "sequence_lens is not supported; convert the model to opset 9 or later");
+    if (!inputs.empty() && inputs[0].present())
+      fail(node_, "sequence_lens is not supported; convert the model to opset 9 or later");
     inputs = inputs.subspan(1);
     if (inputs.empty() || inputs[0].rank() == 0) fail(node_, "inputs need a batch axis in opset 8");
     std::vector<std::vector<Tensor>> results;
     for (std::int64_t b = 0; b < inputs[0].shape()[0]; ++b) {
       std::vector<Tensor> one;
       for (const Tensor& input : inputs) {
-        if (input.rank() == 0 || input.shape()[0] != inputs[0].shape()[0]) fail(node_, "inputs differ in their batch axis");
+        if (input.rank() == 0 || input.shape()[0] != inputs[0].shape()[0])
+          fail(node_, "inputs differ in their batch axis");
         one.push_back(slice(input, 0, b));
       }
       const std::vector<Tensor> out = run_one(one, captures[0]);
@@ -216,7 +220,8 @@ class Scan final : public ControlFlow {
       const std::size_t rank = scans[s].empty() ? declared.shape.value_or(Shape()).rank() : scans[s].front().rank();
       if (axis < 0) axis += static_cast<std::int64_t>(rank) + 1;
       if (axis < 0) fail(node_, "a scan output axis is out of range");
-      result.push_back(stack_or_empty(node_, scans[s], static_cast<std::size_t>(axis), flag(direction("output"), s) != 0, declared));
+      result.push_back(
+          stack_or_empty(node_, scans[s], static_cast<std::size_t>(axis), flag(direction("output"), s) != 0, declared));
     }
     return result;
   }

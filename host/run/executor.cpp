@@ -28,10 +28,10 @@ struct Executor::Implementation {
   Backend& backend;
   std::vector<std::int32_t> site_of_value;
   std::vector<std::int32_t> last_use;
-  std::vector<std::unique_ptr<Kernel>> kernels;             ///< null for control flow
+  std::vector<std::unique_ptr<Kernel>> kernels;            ///< null for control flow
   std::vector<std::unique_ptr<ControlFlow>> control_flow;  ///< null for all others
-  std::vector<Tensor> constants;                            ///< by value; absent where not constant
-  std::vector<Tensor> values;                               ///< by value; the working set of the current batch
+  std::vector<Tensor> constants;                           ///< by value; absent where not constant
+  std::vector<Tensor> values;                              ///< by value; the working set of the current batch
   std::vector<Tensor> inputs;
   std::vector<Tensor> outputs;
   Watcher watcher;
@@ -61,7 +61,8 @@ struct Executor::Implementation {
 
   void check_inputs(std::span<const Tensor> given) const {
     if (given.size() != graph.inputs.size())
-      throw Error(ErrorKind::data, fmt::format("the model takes {} inputs, {} were given", graph.inputs.size(), given.size()));
+      throw Error(ErrorKind::data,
+                  fmt::format("the model takes {} inputs, {} were given", graph.inputs.size(), given.size()));
     for (std::size_t i = 0; i < given.size(); ++i) {
       const Value& value = graph.value(graph.inputs[i]);
       // A value that may be missing is given as itself.
@@ -105,7 +106,8 @@ struct Executor::Implementation {
       const auto at = static_cast<std::size_t>(earlier - node.inputs.begin());
       inputs.push_back(at < i ? inputs[at] : fetch(value, n));
       if (!inputs.back().present())
-        throw Error(ErrorKind::internal, fmt::format("{}: input '{}' has no value", node.label(), graph.value(value).name));
+        throw Error(ErrorKind::internal,
+                    fmt::format("{}: input '{}' has no value", node.label(), graph.value(value).name));
     }
   }
 

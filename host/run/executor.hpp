@@ -24,9 +24,9 @@ class ValueHook {
 
 class Executor {
  public:
-  /// `site_of_value[v]`: index handed to the hook, or -1. Empty: no sites. Constants never reach the hook: whoever made the
-  /// graph has quantized them once. `graph` is used as it is: simplify it first.
-  /// The backend must outlive the executor.
+  /// `site_of_value[v]`: index handed to the hook, or -1. Empty: no sites. Constants never reach the hook: whoever made
+  /// the graph has quantized them once. `graph` is used as it is: simplify it first. The backend must outlive the
+  /// executor.
   Executor(Graph graph, Backend& backend, std::vector<std::int32_t> site_of_value = {});
   ~Executor();
   Executor(Executor&&) noexcept;
@@ -34,11 +34,12 @@ class Executor {
 
   const Graph& graph() const;
 
-  /// inputs: host tensors in the order of graph.inputs. Returns host tensors in plain layout, in the order of graph.outputs.
-  /// Throws Error(data) naming node and shapes when an input does not fit.
+  /// inputs: host tensors in the order of graph.inputs. Returns host tensors in plain layout, in the order of
+  /// graph.outputs. Throws Error(data) naming node and shapes when an input does not fit.
   std::vector<Tensor> run(std::span<const Tensor> inputs, ValueHook* hook = nullptr);
 
-  /// Called after every node with the node's index and the tensors it made: profiling and the search for the first bad value.
+  /// Called after every node with the node's index and the tensors it made: profiling and the search for the first bad
+  /// value.
   using Watcher = std::function<void(std::size_t node, std::span<const Tensor> outputs)>;
   void watch(Watcher watcher);
 

@@ -1,5 +1,5 @@
-// Hashes that tell whether saved statistics still fit: 64-bit FNV-1a over eight bytes at a time. Not a protection against
-// anybody, only against mistakes.
+// Hashes that tell whether saved statistics still fit: 64-bit FNV-1a over eight bytes at a time. Not a protection
+// against anybody, only against mistakes.
 #pragma once
 
 #include <filesystem>

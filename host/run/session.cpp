@@ -18,7 +18,8 @@ namespace {
 std::unique_ptr<Backend> make_backend(const SessionOptions& options) {
   if (options.device == "auto" || options.device == "cpu") return make_cpu_backend(options.cpu);
   if (options.device.starts_with("cuda"))
-    throw Error(ErrorKind::unsupported, fmt::format("device '{}': this build has no CUDA backend; use --device cpu", options.device));
+    throw Error(ErrorKind::unsupported,
+                fmt::format("device '{}': this build has no CUDA backend; use --device cpu", options.device));
   throw Error(ErrorKind::usage, fmt::format("'{}' is not a device; use auto, cpu or cuda:N", options.device));
 }
 
@@ -50,7 +51,8 @@ struct Session::Implementation {
 
   Implementation(const std::filesystem::path& path, const SessionOptions& o)
       : options(o), backend(make_backend(o)), model(load_model(path)) {
-    if (options.cpu.threads <= 0) options.cpu.threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+    if (options.cpu.threads <= 0)
+      options.cpu.threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
     try {
       check_supported(model.graph, *backend);
     } catch (const Error& error) {
@@ -61,7 +63,8 @@ struct Session::Implementation {
   Executor& float_run() {
     if (!float_executor) {
       const std::vector<bool> nothing_visible(model.graph.values.size(), false);
-      float_executor.emplace(fuse(simplify(model.graph, nothing_visible, *backend), nothing_visible, *backend), *backend);
+      float_executor.emplace(fuse(simplify(model.graph, nothing_visible, *backend), nothing_visible, *backend),
+                             *backend);
     }
     return *float_executor;
   }
@@ -93,7 +96,9 @@ Backend& Session::backend() { return *implementation_->backend; }
 
 std::vector<Tensor> Session::run(std::span<const Tensor> inputs) { return implementation_->float_run().run(inputs); }
 
-Calibration Session::start_calibration(const CalibrationOptions& options) { return Calibration(implementation_->start(options)); }
+Calibration Session::start_calibration(const CalibrationOptions& options) {
+  return Calibration(implementation_->start(options));
+}
 
 CalibrationResult Session::calibrate(Dataset& data, const CalibrationOptions& options) {
   const auto calibration = implementation_->start(options);
@@ -123,8 +128,9 @@ CalibrationResult Session::calibrate(Dataset& data, const CalibrationOptions& op
 
 CalibrationResult Session::calibrate_from(const StatisticsFile& statistics, const CalibrationOptions& options) {
   if (options.search.scheme == Scheme::tf_enhanced)
-    throw Error(ErrorKind::usage, "tf_enhanced depends on the user's batches in their order: it cannot start from saved statistics; "
-                                  "use sqnr, or calibrate on the data");
+    throw Error(ErrorKind::usage,
+                "tf_enhanced depends on the user's batches in their order: it cannot start from saved statistics; "
+                "use sqnr, or calibrate on the data");
   if (options.refine) throw Error(ErrorKind::usage, "--refine needs the data: it cannot start from saved statistics");
   const auto calibration = implementation_->start(options);
   Fingerprint current = implementation_->fingerprint(options, calibration->parameters);
@@ -142,8 +148,9 @@ void Session::set_encodings(const EncodingSet& encodings) {
   Implementation& self = *implementation_;
   QuantizedGraph quantized = quantize_constants(self.model.graph, encodings, *self.backend, self.options.rounding);
   const std::vector<bool> visible = quantized.visible();
-  self.simulated_executor.emplace(fuse(simplify(std::move(quantized.graph), visible, *self.backend), visible, *self.backend),
-                                  *self.backend, quantized.site_of_value);
+  self.simulated_executor.emplace(
+      fuse(simplify(std::move(quantized.graph), visible, *self.backend), visible, *self.backend), *self.backend,
+      quantized.site_of_value);
   self.simulated_sites = std::move(quantized.sites);
 }
 

@@ -21,8 +21,8 @@ namespace tare {
 class Kernel {
  public:
   virtual ~Kernel() = default;
-  /// inputs[i] belongs to node.inputs[i] (absent for omitted ones); the kernel fills outputs[i] for every node.outputs[i]
-  /// that is not `absent`. Throws Error(data) when shapes do not fit, naming the node.
+  /// inputs[i] belongs to node.inputs[i] (absent for omitted ones); the kernel fills outputs[i] for every
+  /// node.outputs[i] that is not `absent`. Throws Error(data) when shapes do not fit, naming the node.
   virtual void run(std::span<Tensor> inputs, std::span<Tensor> outputs) = 0;
   /// True when run() takes rank >= 3 inputs in channels_last layout; otherwise the executor hands over plain ones.
   virtual bool accepts_channels_last() const { return false; }
@@ -46,7 +46,7 @@ class Backend {
   virtual std::string name() const = 0;  ///< "cpu", "cuda:0"
 
   virtual Tensor allocate(DataType type, const Shape& shape, Layout layout = Layout::plain) = 0;
-  virtual Tensor upload(const Tensor& host) = 0;      ///< may return the same storage where device memory is host memory
+  virtual Tensor upload(const Tensor& host) = 0;  ///< may return the same storage where device memory is host memory
   virtual Tensor download(const Tensor& tensor) = 0;  ///< host tensor in plain layout
   virtual Tensor to_plain(const Tensor& tensor) = 0;  ///< same device, plain layout
 
@@ -56,8 +56,9 @@ class Backend {
   virtual std::unique_ptr<Kernel> compile(const Graph& graph, const Node& node,
                                           std::span<const Tensor* const> constants) = 0;
 
-  /// Quantize-dequantize: in place when `tensor` is the sole view of its storage, else into new storage; returns the result.
-  /// Shape, type and layout are kept. `encodings.encodings` holds one entry per tensor, channel or block (see quantizer.hpp).
+  /// Quantize-dequantize: in place when `tensor` is the sole view of its storage, else into new storage; returns the
+  /// result. Shape, type and layout are kept. `encodings.encodings` holds one entry per tensor, channel or block (see
+  /// quantizer.hpp).
   virtual Tensor quantize_dequantize(Tensor tensor, const TensorEncodings& encodings, Rounding rounding) = 0;
   virtual std::unique_ptr<Observer> make_observer(ObserverKind kind, std::size_t sites) = 0;
 
@@ -67,9 +68,9 @@ class Backend {
 enum class Isa : std::uint8_t { automatic, baseline, avx2, avx512 };
 
 struct CpuOptions {
-  int threads = 0;               ///< 0: all cores this process may use
-  Isa isa = Isa::automatic;      ///< highest instruction set to use
-  bool reproducible = false;     ///< the same bits for any thread count: library kernels run with a fixed partitioning
+  int threads = 0;            ///< 0: all cores this process may use
+  Isa isa = Isa::automatic;   ///< highest instruction set to use
+  bool reproducible = false;  ///< the same bits for any thread count: library kernels run with a fixed partitioning
 };
 
 std::unique_ptr<Backend> make_cpu_backend(const CpuOptions& options = {});

@@ -1,5 +1,5 @@
-// What a run leaves behind for other runtimes: the encodings as a file of AIMET's three formats (docs/encodings.md), and
-// the model with its quantizers written into it.
+// What a run leaves behind for other runtimes: the encodings as a file of AIMET's three formats (docs/encodings.md),
+// and the model with its quantizers written into it.
 #pragma once
 
 #include <cstdint>
@@ -41,8 +41,8 @@ struct ExportInfo {
   const Graph* graph = nullptr;  ///< for the shapes of tensors with blocks, which version 2.0.0 needs
 };
 
-/// JSON as AIMET writes it: keys sorted, four spaces. Throws Error(unsupported) naming the tensor when the version cannot
-/// hold it, Error(usage) for a per-channel tensor whose axis is not known where the version needs it.
+/// JSON as AIMET writes it: keys sorted, four spaces. Throws Error(unsupported) naming the tensor when the version
+/// cannot hold it, Error(usage) for a per-channel tensor whose axis is not known where the version needs it.
 std::string encodings_to_json(const EncodingSet& encodings, EncodingVersion version, const ExportInfo& info = {});
 /// The same as a file that is written whole or not at all.
 void save_encodings(const EncodingSet& encodings, EncodingVersion version, const std::filesystem::path& file,

@@ -1,7 +1,8 @@
 // A model as plain data: values, nodes in topological order, constants. Nothing here runs and nothing points back.
 // Quantizers are not part of it: they live in a side table keyed by ValueId (see quantizer.hpp), so one Graph serves
 // float, observing, simulated and training runs.
-// Odd: a body of If/Loop/Scan is a Graph of its own; what it reads from outside is listed in `captures`, never looked up.
+// Odd: a body of If/Loop/Scan is a Graph of its own; what it reads from outside is listed in `captures`, never looked
+// up.
 #pragma once
 
 #include <cstdint>
@@ -40,8 +41,8 @@ struct Value {
 };
 
 struct Node {
-  std::string name;     ///< never empty: the loader numbers nameless nodes ("Conv_12")
-  std::string domain;   ///< "" is ai.onnx
+  std::string name;    ///< never empty: the loader numbers nameless nodes ("Conv_12")
+  std::string domain;  ///< "" is ai.onnx
   std::string op_type;
   std::int64_t opset = 0;  ///< opset version of `domain` that this node's model (or function) imports
   std::vector<ValueId> inputs;
@@ -70,11 +71,12 @@ struct Node {
 struct Graph {
   std::string name;
   std::vector<Value> values;
-  std::vector<Node> nodes;          ///< topological order
-  std::vector<ValueId> inputs;      ///< those that must be fed: initializers listed as inputs are not among them
+  std::vector<Node> nodes;      ///< topological order
+  std::vector<ValueId> inputs;  ///< those that must be fed: initializers listed as inputs are not among them
   std::vector<ValueId> outputs;
-  std::vector<ValueId> captures;    ///< values fed from the enclosing graph (bodies only)
-  std::unordered_map<ValueId, Tensor> constants;  ///< initializers and Constant nodes' values (host tensors, plain layout)
+  std::vector<ValueId> captures;  ///< values fed from the enclosing graph (bodies only)
+  std::unordered_map<ValueId, Tensor>
+      constants;  ///< initializers and Constant nodes' values (host tensors, plain layout)
 
   ValueId add_value(Value value) {
     values.push_back(std::move(value));

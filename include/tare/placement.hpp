@@ -1,5 +1,6 @@
-// Which tensors get a quantizer, of which kind, and who shares a range. The rules are AIMET's (docs/config.md): a config
-// file switches quantizers on and off by op type, parameter type and fused group; the structure of the graph does the rest.
+// Which tensors get a quantizer, of which kind, and who shares a range. The rules are AIMET's (docs/config.md): a
+// config file switches quantizers on and off by op type, parameter type and fused group; the structure of the graph
+// does the rest.
 #pragma once
 
 #include <filesystem>
@@ -25,8 +26,9 @@ struct OpRule {
   std::optional<bool> output_quantized;
   std::optional<bool> symmetric;
   std::optional<bool> per_channel;
-  std::map<std::string, QuantizerRule> parameters;  ///< by parameter type: weight, bias, weight_r, running_mean, running_var
-  std::optional<double> fixed_min;                  ///< encoding_constraints
+  std::map<std::string, QuantizerRule>
+      parameters;                   ///< by parameter type: weight, bias, weight_r, running_mean, running_var
+  std::optional<double> fixed_min;  ///< encoding_constraints
   std::optional<double> fixed_max;
 };
 
@@ -46,8 +48,8 @@ struct Config {
   std::optional<bool> model_output_quantized;
 };
 
-/// A shipped config by name ("default", "default_per_tensor", …) or a file. Throws Error(model) with the JSON path of what is
-/// wrong: unknown keys, wrong types, missing sections.
+/// A shipped config by name ("default", "default_per_tensor", …) or a file. Throws Error(model) with the JSON path of
+/// what is wrong: unknown keys, wrong types, missing sections.
 Config load_config(const std::string& name_or_path);
 /// The names that load_config knows.
 std::vector<std::string> config_names();

@@ -27,13 +27,13 @@ struct QuantizerSpec {
   NumberFormat format = NumberFormat::integer;
   int bitwidth = 8;
   bool symmetric = false;
-  bool strict_symmetric = false;    ///< symmetric without the lowest code: [-127, 127]
-  bool unsigned_symmetric = false;  ///< symmetric data that is never negative uses codes [0, 255]
-  std::optional<int> channel_axis{}; ///< per channel along this axis; none: per tensor
-  std::optional<int> block_axis{};   ///< per block of `block_size` along this axis (within each channel)
+  bool strict_symmetric = false;      ///< symmetric without the lowest code: [-127, 127]
+  bool unsigned_symmetric = false;    ///< symmetric data that is never negative uses codes [0, 255]
+  std::optional<int> channel_axis{};  ///< per channel along this axis; none: per tensor
+  std::optional<int> block_axis{};    ///< per block of `block_size` along this axis (within each channel)
   int block_size = 0;
-  std::optional<Scheme> scheme{};    ///< this quantizer's own scheme; none: the run's
-  std::optional<double> fixed_min{}; ///< range constraints applied after the search
+  std::optional<Scheme> scheme{};     ///< this quantizer's own scheme; none: the run's
+  std::optional<double> fixed_min{};  ///< range constraints applied after the search
   std::optional<double> fixed_max{};
   /// Number of steps of the grid: 2^bitwidth - 1, one less when symmetric and strict.
   std::int64_t steps() const { return (std::int64_t{1} << bitwidth) - 1 - (symmetric && strict_symmetric ? 1 : 0); }
@@ -53,12 +53,12 @@ enum class SiteRole : std::uint8_t { activation, parameter };
 /// One quantizer: a value, how it is quantized, and whom it shares its range with.
 struct QuantSite {
   ValueId value = absent;
-  std::string tensor;              ///< the value's name, the key in every file
+  std::string tensor;  ///< the value's name, the key in every file
   SiteRole role = SiteRole::activation;
   bool enabled = true;
   QuantizerSpec spec;
-  std::int32_t group = -1;         ///< sites with the same group >= 0 share one range: their statistics are merged
-  std::string reason;              ///< why it is where it is (or disabled): for `tare inspect`
+  std::int32_t group = -1;  ///< sites with the same group >= 0 share one range: their statistics are merged
+  std::string reason;       ///< why it is where it is (or disabled): for `tare inspect`
 };
 
 /// The encodings of one tensor: one entry per tensor, per channel, or per block (row-major over [channel, block]).

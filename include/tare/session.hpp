@@ -1,5 +1,6 @@
 // The library's front door: one model on one device. Load it, run it, calibrate it with data that is pulled from a
-// Dataset or pushed batch by batch, simulate it with the encodings found, export it. The command `tare` is a thin client.
+// Dataset or pushed batch by batch, simulate it with the encodings found, export it. The command `tare` is a thin
+// client.
 //
 //   tare::Session session("model.onnx");
 //   auto data = tare::open_dataset("data.npz", session.graph());
@@ -45,10 +46,10 @@ struct CalibrationOptions {
   std::string config = "default";  ///< a shipped config's name or a file
   PlacementOptions types;
   SearchOptions search;
-  std::optional<Scheme> parameter_scheme; ///< of the weights; none: the same as of the activations
-  bool observe_quantized_weights = true;  ///< false: statistics do not depend on weight settings
-  bool keep_histograms = false;           ///< also for min_max, so that the statistics can be saved and searched again
-  bool refine = false;                    ///< a second pass over the data measures the true error of the best candidates
+  std::optional<Scheme> parameter_scheme;  ///< of the weights; none: the same as of the activations
+  bool observe_quantized_weights = true;   ///< false: statistics do not depend on weight settings
+  bool keep_histograms = false;            ///< also for min_max, so that the statistics can be saved and searched again
+  bool refine = false;  ///< a second pass over the data measures the true error of the best candidates
   NonfinitePolicy nonfinite = NonfinitePolicy::error;
   Progress progress;
 };
@@ -57,7 +58,7 @@ struct CalibrationResult {
   std::vector<QuantSite> sites;
   EncodingSet encodings;
   StatisticsFile statistics;          ///< of the activations, by tensor, with their fingerprint
-  std::vector<std::string> warnings;   ///< sentinels, values lost by tf_enhanced, tensors without data: one line each
+  std::vector<std::string> warnings;  ///< sentinels, values lost by tf_enhanced, tensors without data: one line each
   std::size_t samples = 0;
   std::size_t batches = 0;
   double seconds = 0;  ///< wall clock of the whole calibration
@@ -100,10 +101,12 @@ class Session {
 
   CalibrationResult calibrate(Dataset& data, const CalibrationOptions& options);
   Calibration start_calibration(const CalibrationOptions& options);
-  /// Encodings from statistics saved earlier: no data, milliseconds. Throws Error(usage) when they do not fit the options.
+  /// Encodings from statistics saved earlier: no data, milliseconds. Throws Error(usage) when they do not fit the
+  /// options.
   CalibrationResult calibrate_from(const StatisticsFile& statistics, const CalibrationOptions& options);
 
-  /// From now on simulate() quantizes with these. Throws Error(model) naming encodings of tensors that the model does not have.
+  /// From now on simulate() quantizes with these. Throws Error(model) naming encodings of tensors that the model does
+  /// not have.
   void set_encodings(const EncodingSet& encodings);
   std::vector<Tensor> simulate(std::span<const Tensor> inputs);
 

@@ -1,6 +1,6 @@
 // What one pass over the data leaves of a tensor: exact extremes, exact special counts, and integer counts in bins that
-// are a fixed function of the float32 bit pattern (numerics.hpp: histogram_bin). Merging is addition, so order, chunking,
-// threads and shards cannot change a byte.
+// are a fixed function of the float32 bit pattern (numerics.hpp: histogram_bin). Merging is addition, so order,
+// chunking, threads and shards cannot change a byte.
 #pragma once
 
 #include <cstdint>
@@ -32,12 +32,14 @@ struct TensorStatistics {
   std::uint64_t max_count = 0;
   float min = std::numeric_limits<float>::infinity();  ///< over finite values; +inf when there are none
   float max = -std::numeric_limits<float>::infinity();
-  /// Non-empty bins of finite non-zero values, ascending by bin: (histogram_bin(x), count). Empty when only extremes were asked for.
+  /// Non-empty bins of finite non-zero values, ascending by bin: (histogram_bin(x), count). Empty when only extremes
+  /// were asked for.
   std::vector<std::pair<std::uint32_t, std::uint64_t>> bins;
   std::optional<TfEnhancedHistogram> tf_enhanced;
 
   std::uint64_t nonfinite_count() const { return nan_count + positive_infinity_count + negative_infinity_count; }
-  /// Adds what another pass saw. Throws Error(usage) when either holds a tf_enhanced histogram: it depends on the order.
+  /// Adds what another pass saw. Throws Error(usage) when either holds a tf_enhanced histogram: it depends on the
+  /// order.
   void merge(const TensorStatistics& other);
   friend bool operator==(const TensorStatistics&, const TensorStatistics&) = default;
 };

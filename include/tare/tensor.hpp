@@ -99,19 +99,17 @@ constexpr bool is_quantizable(DataType type) {
   return type == DataType::float32 || type == DataType::float16 || type == DataType::bfloat16;
 }
 
-/// Dimensions of a tensor, at most `Shape::max_rank`. A small fixed vector: shapes are made for every node of every batch.
+/// Dimensions of a tensor, at most `Shape::max_rank`. A small fixed vector: shapes are made for every node of every
+/// batch.
 class Shape {
  public:
   static constexpr std::size_t max_rank = 12;
 
   Shape() = default;
   Shape(std::initializer_list<std::int64_t> dims) : Shape(dims.begin(), dims.end()) {}
-  Shape(std::size_t rank, std::int64_t value) {
-    resize(rank, value);
-  }
+  Shape(std::size_t rank, std::int64_t value) { resize(rank, value); }
   template <class Iterator>
-    requires(!std::is_integral_v<Iterator>)
-  Shape(Iterator first, Iterator last) {
+  requires(!std::is_integral_v<Iterator>) Shape(Iterator first, Iterator last) {
     for (; first != last; ++first) push_back(static_cast<std::int64_t>(*first));
   }
 
@@ -158,9 +156,7 @@ class Shape {
     return n;
   }
 
-  friend bool operator==(const Shape& a, const Shape& b) {
-    return std::equal(a.begin(), a.end(), b.begin(), b.end());
-  }
+  friend bool operator==(const Shape& a, const Shape& b) { return std::equal(a.begin(), a.end(), b.begin(), b.end()); }
 
   /// "[1,3,224,224]"
   std::string text() const;
@@ -175,7 +171,8 @@ class Shape {
   std::size_t rank_ = 0;
 };
 
-/// Physical order of the elements. channels_last: [N, spatial…, C] in memory for a logical [N, C, spatial…] of rank >= 3.
+/// Physical order of the elements. channels_last: [N, spatial…, C] in memory for a logical [N, C, spatial…] of rank
+/// >= 3.
 enum class Layout : std::uint8_t { plain, channels_last };
 
 class Tensor {
@@ -247,19 +244,30 @@ class Tensor {
 /// The ONNX type of a C++ arithmetic type.
 template <class T>
 constexpr DataType type_of() {
-  if constexpr (std::is_same_v<T, float>) return DataType::float32;
-  else if constexpr (std::is_same_v<T, double>) return DataType::float64;
-  else if constexpr (std::is_same_v<T, bool>) return DataType::boolean;
-  else if constexpr (std::is_same_v<T, std::uint8_t>) return DataType::uint8;
-  else if constexpr (std::is_same_v<T, std::int8_t>) return DataType::int8;
-  else if constexpr (std::is_same_v<T, std::uint16_t>) return DataType::uint16;
-  else if constexpr (std::is_same_v<T, std::int16_t>) return DataType::int16;
-  else if constexpr (std::is_same_v<T, std::uint32_t>) return DataType::uint32;
-  else if constexpr (std::is_same_v<T, std::int32_t>) return DataType::int32;
-  else if constexpr (std::is_same_v<T, std::uint64_t>) return DataType::uint64;
+  if constexpr (std::is_same_v<T, float>)
+    return DataType::float32;
+  else if constexpr (std::is_same_v<T, double>)
+    return DataType::float64;
+  else if constexpr (std::is_same_v<T, bool>)
+    return DataType::boolean;
+  else if constexpr (std::is_same_v<T, std::uint8_t>)
+    return DataType::uint8;
+  else if constexpr (std::is_same_v<T, std::int8_t>)
+    return DataType::int8;
+  else if constexpr (std::is_same_v<T, std::uint16_t>)
+    return DataType::uint16;
+  else if constexpr (std::is_same_v<T, std::int16_t>)
+    return DataType::int16;
+  else if constexpr (std::is_same_v<T, std::uint32_t>)
+    return DataType::uint32;
+  else if constexpr (std::is_same_v<T, std::int32_t>)
+    return DataType::int32;
+  else if constexpr (std::is_same_v<T, std::uint64_t>)
+    return DataType::uint64;
   else if constexpr (std::is_same_v<T, std::string>)
     return DataType::string;
-  else return DataType::int64;
+  else
+    return DataType::int64;
 }
 
 template <class T>

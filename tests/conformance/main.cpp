@@ -26,7 +26,8 @@ std::vector<double> as_doubles(Backend& backend, const Tensor& tensor) {
   Graph graph;
   const ValueId in = graph.add_value({"in", tensor.type(), std::nullopt});
   const ValueId out = graph.add_value({"out", DataType::float64, std::nullopt});
-  Node cast{.name = "cast", .domain = "", .op_type = "Cast", .opset = 21, .inputs = {in}, .outputs = {out}, .attributes = {}};
+  Node cast{
+      .name = "cast", .domain = "", .op_type = "Cast", .opset = 21, .inputs = {in}, .outputs = {out}, .attributes = {}};
   cast.attributes["to"] = std::int64_t{static_cast<std::int32_t>(DataType::float64)};
   graph.nodes.push_back(cast);
   graph.inputs = {in};
@@ -153,8 +154,9 @@ class Tally : public testing::EmptyTestEventListener {
   }
   void OnTestProgramEnd(const testing::UnitTest&) override {
     for (const auto& [category, count] : counts_)
-      fmt::print("{}: {} passed, {} skipped, {} failed of {}\n", category == "node" ? "conformance" : "conformance " + category,
-                 count[0], count[1], count[2], count[0] + count[1] + count[2]);
+      fmt::print("{}: {} passed, {} skipped, {} failed of {}\n",
+                 category == "node" ? "conformance" : "conformance " + category, count[0], count[1], count[2],
+                 count[0] + count[1] + count[2]);
   }
 
  private:

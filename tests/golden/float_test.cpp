@@ -11,9 +11,10 @@
 namespace tare {
 namespace {
 
-/// The first page of ppocr_det shows no text: its map ends at 2e-5, where ONNX Runtime's sigmoid, a rational approximation
-/// with an absolute error of 1e-7, is itself 5.8e-4 (NMSE) away from the exact sigmoid of its own logits. Nothing that
-/// computes the sigmoid right can be within 1e-9 of it: this one map is held to that absolute error instead.
+/// The first page of ppocr_det shows no text: its map ends at 2e-5, where ONNX Runtime's sigmoid, a rational
+/// approximation with an absolute error of 1e-7, is itself 5.8e-4 (NMSE) away from the exact sigmoid of its own logits.
+/// Nothing that computes the sigmoid right can be within 1e-9 of it: this one map is held to that absolute error
+/// instead.
 constexpr std::string_view inexact_reference = "000/sigmoid_0.tmp_0";
 constexpr float inexact_reference_error = 1.5e-7f;
 

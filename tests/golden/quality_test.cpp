@@ -28,7 +28,8 @@ std::vector<double> output_sqnr(Session& session, const std::vector<Batch>& batc
   return sum;
 }
 
-std::vector<double> calibrated_sqnr(const test::GoldenModel& model, Scheme scheme, std::vector<std::string>* warnings = nullptr) {
+std::vector<double> calibrated_sqnr(const test::GoldenModel& model, Scheme scheme,
+                                    std::vector<std::string>* warnings = nullptr) {
   Session session(model.model());
   const std::vector<Batch> batches = test::golden_batches(model, session.graph());
   CalibrationOptions options;
@@ -47,14 +48,16 @@ TEST(Quality, SqnrBeatsAimetsTfEnhanced) {
     std::vector<std::string> warnings;
     const double ours = calibrated_sqnr(model, Scheme::sqnr, &warnings)[0];
     const double aimets = test::aimet_output_sqnr(model, "tf_enhanced.default.a8").at(0);
-    fmt::print("{:12} output SQNR {:7.2f} dB, AIMET tf_enhanced {:7.2f} dB, {:+.2f}\n", model.name, ours, aimets, ours - aimets);
+    fmt::print("{:12} output SQNR {:7.2f} dB, AIMET tf_enhanced {:7.2f} dB, {:+.2f}\n", model.name, ours, aimets,
+               ours - aimets);
     gain += ours - aimets;
     EXPECT_GE(ours, aimets - 4.0) << model.name;
     if (std::string_view(model.name) == "minilm_l3") {
       EXPECT_GE(ours, aimets + 3.0);
-      EXPECT_EQ(std::count_if(warnings.begin(), warnings.end(),
-                              [](const std::string& line) { return line.find("only mark something") != std::string::npos; }),
-                5);
+      EXPECT_EQ(
+          std::count_if(warnings.begin(), warnings.end(),
+                        [](const std::string& line) { return line.find("only mark something") != std::string::npos; }),
+          5);
       for (const std::string& line : warnings) fmt::print("  {}\n", line);
     }
   }

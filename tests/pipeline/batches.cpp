@@ -68,7 +68,8 @@ std::map<std::string, std::vector<double>> true_costs(Session& session, const st
   };
   for (std::size_t s = 0; s < sites.size(); ++s) {
     if (!sites[s].enabled || sites[s].role != SiteRole::activation) continue;
-    key[s] = sites[s].group < 0 ? sites[s].tensor : first_of_group.emplace(sites[s].group, sites[s].tensor).first->second;
+    key[s] =
+        sites[s].group < 0 ? sites[s].tensor : first_of_group.emplace(sites[s].group, sites[s].tensor).first->second;
     site_of_value[static_cast<std::size_t>(sites[s].value)] = static_cast<std::int32_t>(s);
   }
   std::vector<bool> visible(site_of_value.size());

@@ -37,8 +37,8 @@ const GoldenModel& golden_model(const std::string& name);
 /// The first `count` batches of the model's data.
 std::vector<Batch> first_batches(const GoldenModel& model, const Graph& graph, std::size_t count);
 
-/// Σ (x - q(x))², three times where x lies outside the grid: on every value of every activation, in float64, summed over
-/// the tensors that share a quantizer; keyed by the first of them. One figure an encoding set.
+/// Σ (x - q(x))², three times where x lies outside the grid: on every value of every activation, in float64, summed
+/// over the tensors that share a quantizer; keyed by the first of them. One figure an encoding set.
 std::map<std::string, std::vector<double>> true_costs(Session& session, const std::vector<Batch>& batches,
                                                       const std::vector<QuantSite>& sites,
                                                       const std::vector<const EncodingSet*>& sets);

@@ -26,7 +26,8 @@ TEST(Refinement, NeverCostsMoreThanTheSearch) {
     options.refine = true;
     const CalibrationResult measured = session.calibrate(data, options);
     double gain = 0;
-    for (const auto& [tensor, cost] : test::true_costs(session, batches, searched.sites, {&searched.encodings, &measured.encodings})) {
+    for (const auto& [tensor, cost] :
+         test::true_costs(session, batches, searched.sites, {&searched.encodings, &measured.encodings})) {
       EXPECT_LE(cost[1], cost[0] * (1 + 1e-4) + 1e-30) << name << " " << tensor;  // refining adds up in float32
       gain = std::max(gain, cost[0] - cost[1]);
     }

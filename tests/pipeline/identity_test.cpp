@@ -143,7 +143,8 @@ int reproducible(Isa isa) {
         const std::string bytes = bytes_of(statistics);
         if (expected.empty()) expected = bytes;
         if (bytes != expected) {
-          std::fprintf(stderr, "%s: %d threads%s: other statistics\n", name, threads, split ? ", sample by sample" : "");
+          std::fprintf(stderr, "%s: %d threads%s: other statistics\n", name, threads,
+                       split ? ", sample by sample" : "");
           return 1;
         }
       }
@@ -164,7 +165,9 @@ TEST_P(Reproducible, ThreadsAndBatchSizesDoNotMatter) {
 
 INSTANTIATE_TEST_SUITE_P(Isas, Reproducible, testing::Values(Isa::automatic, Isa::avx2, Isa::baseline),
                          [](const auto& test) {
-                           return test.param == Isa::automatic ? "automatic" : test.param == Isa::avx2 ? "avx2" : "baseline";
+                           return test.param == Isa::automatic ? "automatic"
+                                  : test.param == Isa::avx2    ? "avx2"
+                                                               : "baseline";
                          });
 
 }  // namespace

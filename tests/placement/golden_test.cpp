@@ -13,10 +13,11 @@ namespace tare {
 namespace {
 
 /// "int8 asymmetric x1", as far as a quantizers.json tells.
-std::string describe(bool parameter, int bitwidth, bool symmetric, bool strict, bool unsigned_symmetric, std::int64_t encodings) {
+std::string describe(bool parameter, int bitwidth, bool symmetric, bool strict, bool unsigned_symmetric,
+                     std::int64_t encodings) {
   return std::string(parameter ? "parameter" : "activation") + " int" + std::to_string(bitwidth) +
-         (symmetric ? " symmetric" : " asymmetric") + (strict ? " strict" : "") + (unsigned_symmetric ? " unsigned" : "") + " x" +
-         std::to_string(encodings);
+         (symmetric ? " symmetric" : " asymmetric") + (strict ? " strict" : "") +
+         (unsigned_symmetric ? " unsigned" : "") + " x" + std::to_string(encodings);
 }
 
 std::map<std::string, std::string> expected_quantizers(const std::filesystem::path& file) {
@@ -49,7 +50,8 @@ TEST_P(GoldenPlacement, EqualsAimets) {
     PlacementOptions options;
     options.activation.bitwidth = bits;
     const auto placed = placed_quantizers(model.graph, place(model.graph, load_config("default"), options));
-    const auto expected = expected_quantizers(GetParam().data("min_max.default.a" + std::to_string(bits) + ".quantizers.json"));
+    const auto expected =
+        expected_quantizers(GetParam().data("min_max.default.a" + std::to_string(bits) + ".quantizers.json"));
     for (const auto& [tensor, what] : expected) {
       const auto it = placed.find(tensor);
       if (it == placed.end())

@@ -1,4 +1,5 @@
-// Included by every file of this folder, and nothing else is, but numerics.hpp, plain data and intrinsics: see CMakeLists.txt.
+// Included by every file of this folder, and nothing else is, but numerics.hpp, plain data and intrinsics: see
+// CMakeLists.txt.
 #pragma once
 
 #include <cstddef>
