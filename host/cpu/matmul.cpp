@@ -194,14 +194,28 @@ class MatmulKernel final : public Kernel {
     call.outputs[0] = std::move(y);
   }
 
-  std::optional<Prepared> prepare(const Product& p, const Tensor& c) {
+  /// The library sums a row in another order when there are more rows: reproducible runs see one sample at a time.
+  static Product one_sample_a_launch(Product p) {
+    if (p.batch.empty()) {
+      p.batch = p.batch_a = {p.rows};
+      p.batch_b = {1};
+      p.rows = 1;
+    }
+    return p;
+  }
+
+  std::optional<Prepared> prepare(const Product& whole, const Tensor& c) {
+    const bool split = device_.reproducible() && !transpose_a_;
+    const Product p = split ? one_sample_a_launch(whole) : whole;
     const bool as_bias = c.present() && alpha_ == 1.0f && beta_ == 1.0f && c.shape().rank() > 0 &&
                          c.shape().back() == p.columns && c.elements() == p.columns;
     const std::int64_t batch = p.batch.elements();
     std::int64_t rows = p.rows;
     std::int64_t matrices = 1;
     std::int64_t launches = 1;
-    if (p.batch_b.elements() == 1 && !p.transpose_a)
+    if (split)
+      launches = batch;
+    else if (p.batch_b.elements() == 1 && !p.transpose_a)
       rows *= batch;
     else if (p.batch_a == p.batch_b)
       matrices = batch;
@@ -219,7 +233,7 @@ class MatmulKernel final : public Kernel {
     const dnn::Desc destination = dnn::plain(matrix(rows, p.columns));
     const dnn::Desc bias = as_bias ? dnn::plain({1, p.columns}) : dnn::none();
     const std::span<const PostOp> post_ops = scales() ? std::span<const PostOp>() : std::span<const PostOp>(post_ops_);
-    const bool pack = constant_ && launches == 1;
+    const bool pack = constant_ && (launches == 1 || p.batch_b.elements() == 1);
     auto program = dnn::matmul(device_, source, pack ? dnn::any(matrix(p.inner, p.columns)) : given, bias, destination,
                                post_ops, accumulates(c, as_bias));
     if (!program) return std::nullopt;
