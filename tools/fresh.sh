@@ -26,7 +26,7 @@ trap finish EXIT
 trap 'exit 1' INT TERM
 mirror=${MIRROR:-$(cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources 2> /dev/null |
   sed -n -e 's/^URIs: *\([^ ]*\).*/\1/p' -e 's/^deb  *\(\[[^]]*\] *\)\{0,1\}\([^ ]*\) .*/\2/p' | grep '/debian/*$' | head -n 1)}
-mirror=${mirror:-http://deb.debian.org/debian}
+[ -n "$mirror" ] || { echo "fresh: no Debian mirror is configured here; name one with MIRROR=" >&2; exit 1; }
 echo "fresh: $suite"
 if [ ! -x "$root/usr/bin/git" ]; then
   debootstrap --variant=minbase --include=make,ca-certificates,git "$suite" "$root" "$mirror" > "$root.log" 2>&1 ||

@@ -225,11 +225,22 @@ void Calibration::Implementation::start_refinement() {
     if (const Tensor* constant = graph.constant(sites[observed[i]].value)) accumulators[group_of[i]].add(*constant);
 }
 
+/// A constant that shares its range with nobody is here in full: like a weight, it is searched on its own values.
+Encoding Calibration::Implementation::search(std::size_t g) const {
+  const QuantSite& site = sites[observed[groups[g].members[0]]];
+  const Scheme scheme = site.spec.scheme.value_or(options.search.scheme);
+  const Tensor* constant = graph.constant(site.value);
+  if (constant != nullptr && groups[g].members.size() == 1 && groups[g].merged.min > sentinel_limit &&
+      (scheme == Scheme::sqnr || scheme == Scheme::mse))
+    return find_parameter_encodings(site.tensor, *constant, site.spec, options.search).encodings.at(0);
+  return find_encoding(groups[g].merged, site.spec, options.search);
+}
+
 CalibrationResult Calibration::Implementation::finish() {
   close_statistics();
   std::vector<Encoding> found(groups.size());
   parallel_sites(groups.size(), threads, [&](std::size_t g) {
-    found[g] = refining() ? accumulators[g].best() : find_encoding(groups[g].merged, spec_of(g), options.search);
+    found[g] = refining() ? accumulators[g].best() : search(g);
     const QuantizerSpec& spec = spec_of(g);
     if (spec.fixed_min) found[g] = fixed_range_encoding(*spec.fixed_min, spec.fixed_max.value_or(found[g].max), spec);
   });

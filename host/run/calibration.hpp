@@ -37,6 +37,7 @@ struct Calibration::Implementation {
   bool shared_slots() const { return observer_kind() == ObserverKind::tf_enhanced; }
   std::size_t slot(std::size_t i) const { return shared_slots() ? group_of[i] : i; }
   const QuantizerSpec& spec_of(std::size_t group) const { return sites[observed[groups[group].members[0]]].spec; }
+  Encoding search(std::size_t group) const;
   bool refining() const { return !accumulators.empty(); }
   std::vector<std::string> warnings() const;
 
