@@ -103,7 +103,7 @@ void profile_model(const test::GoldenModel& model, const Options& options) {
   const auto backend = make_cpu_backend(cpu);
   const Graph original = load_model(model.model()).graph;
   const std::vector<bool> nothing_visible(original.values.size(), false);
-  Executor executor(fuse(simplify(original, nothing_visible, *backend), nothing_visible, *backend), *backend);
+  Executor executor(make_runnable(original, nothing_visible, *backend), *backend);
   const Graph& graph = executor.graph();
   const std::vector<Batch> batches = test::golden_batches(model, original);
 

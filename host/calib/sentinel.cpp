@@ -10,7 +10,6 @@
 namespace tare {
 namespace {
 
-constexpr float highest_sentinel = -1e4f;
 constexpr double smallest_distance = 1024;  // from the bulk
 constexpr double smallest_ratio = 64;       // to the bulk's largest magnitude: -1e4 stands out of scores up to 156
 constexpr double floor_distance = 20;       // exp(-20): nothing behind a softmax

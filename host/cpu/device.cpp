@@ -7,7 +7,6 @@
 
 #include <bit>
 #include <cstdlib>
-#include <limits>
 #include <mutex>
 #include <unordered_map>
 
@@ -70,14 +69,7 @@ Device::~Device() = default;
 
 Tensor Device::allocate(DataType type, const Shape& shape, Layout layout) {
   if (type == DataType::string) return Tensor::host(type, shape, layout);
-  std::size_t bytes = size_of(type);
-  if (bytes == 0) throw Error(ErrorKind::unsupported, fmt::format("tensors of type {} cannot be held", name_of(type)));
-  for (const std::int64_t dim : shape) {
-    if (dim < 0) throw Error(ErrorKind::data, fmt::format("a tensor cannot have the shape {}", shape.text()));
-    if (dim > 0 && bytes > static_cast<std::size_t>(std::numeric_limits<std::int64_t>::max() / dim))
-      throw Error(ErrorKind::data, fmt::format("a tensor of shape {} is too large", shape.text()));
-    bytes *= static_cast<std::size_t>(dim);
-  }
+  const std::size_t bytes = storage_bytes(type, shape);
   const std::size_t size = rounded(bytes);
   void* block = pool_->take(size);
   if (block == nullptr)

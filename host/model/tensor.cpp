@@ -62,7 +62,7 @@ std::shared_ptr<std::string[]> make_strings(std::size_t count, const Shape& shap
 
 }  // namespace
 
-Tensor Tensor::host(DataType type, const Shape& shape, Layout layout) {
+std::size_t storage_bytes(DataType type, const Shape& shape) {
   std::size_t bytes = type == DataType::string ? sizeof(std::string) : size_of(type);
   if (bytes == 0) throw Error(ErrorKind::unsupported, fmt::format("tensors of type {} cannot be held", name_of(type)));
   for (const std::int64_t dim : shape) {
@@ -71,6 +71,11 @@ Tensor Tensor::host(DataType type, const Shape& shape, Layout layout) {
       throw Error(ErrorKind::data, fmt::format("a tensor of shape {} is too large", shape.text()));
     bytes *= static_cast<std::size_t>(dim);
   }
+  return bytes;
+}
+
+Tensor Tensor::host(DataType type, const Shape& shape, Layout layout) {
+  const std::size_t bytes = storage_bytes(type, shape);
   if (type == DataType::string) {
     const std::shared_ptr<std::string[]> strings = make_strings(bytes / sizeof(std::string), shape);
     return Tensor(type, shape, std::shared_ptr<void>(strings, strings.get()), layout);

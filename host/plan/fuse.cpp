@@ -5,6 +5,8 @@
 #include <cmath>
 #include <optional>
 
+#include "plan/simplify.hpp"
+
 namespace tare {
 namespace {
 
@@ -234,6 +236,10 @@ class Fuser {
 
 Graph fuse(Graph graph, const std::vector<bool>& visible, const Backend& backend) {
   return Fuser(std::move(graph), visible, backend).run();
+}
+
+Graph make_runnable(Graph graph, const std::vector<bool>& visible, Backend& backend) {
+  return fuse(simplify(std::move(graph), visible, backend), visible, backend);
 }
 
 }  // namespace tare

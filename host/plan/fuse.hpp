@@ -14,4 +14,7 @@ namespace tare {
 /// Only what `backend` can run is made.
 Graph fuse(Graph graph, const std::vector<bool>& visible, const Backend& backend);
 
+/// What an executor takes: simplified (simplify.hpp), then fused.
+Graph make_runnable(Graph graph, const std::vector<bool>& visible, Backend& backend);
+
 }  // namespace tare

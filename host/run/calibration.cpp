@@ -13,7 +13,6 @@
 #include "plan/depth_first.hpp"
 #include "plan/fuse.hpp"
 #include "plan/quantized_graph.hpp"
-#include "plan/simplify.hpp"
 #include "run/calibration.hpp"
 #include "run/executor.hpp"
 #include "run/parallel_sites.hpp"
@@ -23,7 +22,6 @@ namespace tare {
 namespace {
 
 constexpr std::size_t refine_candidates = 12;
-constexpr float sentinel_limit = -1e4f;  // as in find_sentinels
 
 /// Hands every observed value to an action; the value itself passes unchanged.
 class ObserveHook final : public ValueHook {
@@ -105,7 +103,7 @@ Executor& Calibration::Implementation::observing_run() {
   if (!executor) {
     if (shared_slots()) order_depth_first(prepared.graph);
     const std::vector<bool> visible = prepared.visible();
-    executor.emplace(fuse(simplify(std::move(prepared.graph), visible, backend), visible, backend), backend,
+    executor.emplace(make_runnable(std::move(prepared.graph), visible, backend), backend,
                      std::move(prepared.site_of_value));
   }
   return *executor;
@@ -230,7 +228,7 @@ Encoding Calibration::Implementation::search(std::size_t g) const {
   const QuantSite& site = sites[observed[groups[g].members[0]]];
   const Scheme scheme = site.spec.scheme.value_or(options.search.scheme);
   const Tensor* constant = graph.constant(site.value);
-  if (constant != nullptr && groups[g].members.size() == 1 && groups[g].merged.min > sentinel_limit &&
+  if (constant != nullptr && groups[g].members.size() == 1 && groups[g].merged.min > highest_sentinel &&
       (scheme == Scheme::sqnr || scheme == Scheme::mse))
     return find_parameter_encodings(site.tensor, *constant, site.spec, options.search).encodings.at(0);
   return find_encoding(groups[g].merged, site.spec, options.search);
@@ -276,7 +274,7 @@ std::vector<std::string> Calibration::Implementation::warnings() const {
       lines.push_back(fmt::format("'{}': {} values down to {:g} only mark something; {}", name, sentinels->count,
                                   sentinels->min,
                                   clamped ? fmt::format("taken for {:.6g}", sentinels->floor) : "they set the range"));
-    else if (statistics[i].count > 0 && statistics[i].max <= sentinel_limit)
+    else if (statistics[i].count > 0 && statistics[i].max <= highest_sentinel)
       lines.push_back(fmt::format("'{}': all {} values ({:g} and above) only mark something; kept, their grid is exact",
                                   name, statistics[i].count, statistics[i].min));
     const auto& histogram = statistics[i].tf_enhanced;

@@ -63,8 +63,7 @@ struct Session::Implementation {
   Executor& float_run() {
     if (!float_executor) {
       const std::vector<bool> nothing_visible(model.graph.values.size(), false);
-      float_executor.emplace(fuse(simplify(model.graph, nothing_visible, *backend), nothing_visible, *backend),
-                             *backend);
+      float_executor.emplace(make_runnable(model.graph, nothing_visible, *backend), *backend);
     }
     return *float_executor;
   }
@@ -148,9 +147,8 @@ void Session::set_encodings(const EncodingSet& encodings) {
   Implementation& self = *implementation_;
   QuantizedGraph quantized = quantize_constants(self.model.graph, encodings, *self.backend, self.options.rounding);
   const std::vector<bool> visible = quantized.visible();
-  self.simulated_executor.emplace(
-      fuse(simplify(std::move(quantized.graph), visible, *self.backend), visible, *self.backend), *self.backend,
-      quantized.site_of_value);
+  self.simulated_executor.emplace(make_runnable(std::move(quantized.graph), visible, *self.backend), *self.backend,
+                                  quantized.site_of_value);
   self.simulated_sites = std::move(quantized.sites);
 }
 

@@ -23,6 +23,9 @@ struct SearchOptions {
   bool keep_sentinels = false;   ///< do not clamp sentinels (see find_sentinels)
 };
 
+/// No value above this only marks something.
+inline constexpr float highest_sentinel = -1e4f;
+
 /// Values that only mark something (attention masks): finite values <= -1e4 and -inf, further from all others than 2^10
 /// and than 64 times their largest magnitude.
 struct Sentinels {

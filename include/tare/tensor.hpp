@@ -86,6 +86,11 @@ constexpr std::size_t size_of(DataType type) {
   return 0;
 }
 
+class Shape;
+/// Bytes that a tensor takes in memory. Throws Error when the type cannot be held, a dimension is negative or the size
+/// overflows.
+std::size_t storage_bytes(DataType type, const Shape& shape);
+
 /// "float32", "int64", …: the names used in messages and in files.
 std::string_view name_of(DataType type);
 
