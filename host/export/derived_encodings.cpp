@@ -123,7 +123,8 @@ class Deriver {
     if (values == nullptr || !is_float(bias.value)) return;
     const auto already = known_.find(bias.value);
     if (already != known_.end() && !derived_biases_.contains(bias.value)) return;
-    const std::vector<double> scales = bias_scales(op, *values);
+    const BiasScales found = bias_scales(op, *values);
+    const std::vector<double>& scales = found.scales;
     if (already != known_.end()) {  // shared by several operators: the coarsest of their grids holds it for all
       std::vector<Encoding>& known = set_.tensors[already->second].encodings;
       if (known.size() != scales.size()) return;
@@ -135,14 +136,19 @@ class Deriver {
     added.role = SiteRole::parameter;
     added.spec.bitwidth = bias_bits;
     added.spec.symmetric = true;
-    if (scales.size() > 1) added.spec.channel_axis = 0;
+    if (found.per_channel) added.spec.channel_axis = 0;
     for (const double scale : scales) added.encodings.push_back(grid(scale));
     derived_biases_.insert(bias.value);
     known_.emplace(bias.value, set_.tensors.size());
     set_.tensors.push_back(std::move(added));
   }
 
-  std::vector<double> bias_scales(const Op& op, const Tensor& values) const {
+  struct BiasScales {
+    std::vector<double> scales;
+    bool per_channel = false;  ///< as the weight's, also where there is one channel
+  };
+
+  BiasScales bias_scales(const Op& op, const Tensor& values) const {
     const bool accumulates = op.type == "Conv" || op.type == "ConvTranspose" || op.type == "Gemm";
     const TensorEncodings* input = op.inputs.empty() ? nullptr : encodings_of(op.inputs[0]);
     const TensorEncodings* weight = nullptr;
@@ -155,9 +161,10 @@ class Deriver {
       std::vector<double> scales;
       for (const Encoding& encoding : weight->encodings)
         scales.push_back(std::max(encoding.scale * input->encodings[0].scale, smallest_bias_scale));
-      if (scales.size() == 1 || static_cast<std::int64_t>(scales.size()) == values.elements()) return scales;
+      if (scales.size() == 1 || static_cast<std::int64_t>(scales.size()) == values.elements())
+        return {std::move(scales), weight->spec.channel_axis.has_value()};
     }
-    return {std::max(largest_magnitude(values) / -bias_offset, smallest_bias_scale)};
+    return {{std::max(largest_magnitude(values) / -bias_offset, smallest_bias_scale)}, false};
   }
 
   static Encoding grid(double scale) { return {scale * bias_offset, scale * (-bias_offset - 1), scale, bias_offset}; }
