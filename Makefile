@@ -11,7 +11,7 @@ CLANG_FORMAT ?= clang-format-14
 # Debian's oneDNN 2 and GCC's OpenMP share threads: more threads than cores only wait for each other.
 TEST_JOBS ?= $(shell n=$$(( $(JOBS) / 2 )); echo $$(( n > 1 ? n : 1 )))
 
-.PHONY: all setup data build test demo conformance bench asan fresh setup-cuda cuda format format-check tidy clean install
+.PHONY: all setup data onnxruntime build test demo conformance bench asan fresh setup-cuda cuda format format-check tidy clean install
 
 all: build
 
@@ -21,12 +21,16 @@ setup:
 data: setup
 	@tools/fetch_data.sh
 
+# For the tests that run exported models in it.
+onnxruntime: setup
+	@tools/setup_onnxruntime.sh
+
 build: setup
 	cmake --preset $(PRESET) -B $(BUILD) $(CONFIGURE)
 	cmake --build $(BUILD) --parallel $(JOBS)
 
 # The ONNX backend tests run first and by themselves, because ctest would keep their counts to itself.
-test: conformance
+test: conformance onnxruntime
 	ctest --test-dir $(BUILD) --output-on-failure --parallel $(TEST_JOBS) --exclude-regex '^conformance$$'
 
 demo: data build
@@ -43,7 +47,7 @@ bench: data
 	  [ -n "$$found" ] || { echo "bench: no benchmarks were built" >&2; exit 1; }
 
 # The tests under AddressSanitizer and UndefinedBehaviorSanitizer.
-asan: data
+asan: data onnxruntime
 	cmake --preset asan $(CONFIGURE)
 	cmake --build --preset asan --parallel $(JOBS)
 	ctest --preset asan --parallel $(TEST_JOBS)
@@ -56,7 +60,7 @@ setup-cuda:
 	@tools/setup_cuda.sh
 
 # Build and tests with the CUDA backend; its own tests say so and pass where there is no device.
-cuda: data
+cuda: data onnxruntime
 	@toolkit=$$(tools/setup_cuda.sh) && \
 	  cmake --preset cuda -DCMAKE_CUDA_COMPILER=$$toolkit/bin/nvcc $(CONFIGURE) && \
 	  cmake --build --preset cuda --parallel $(JOBS) && \

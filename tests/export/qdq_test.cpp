@@ -1,5 +1,5 @@
 // The structure of QDQ models: where the quantizers stand, their types, zero points and bounds, and what raising the
-// opset does to older nodes. (Running them in ONNX Runtime is not part of these tests.)
+// opset does to older nodes. tests/onnxruntime runs them.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
