@@ -6,13 +6,14 @@
 
 #include "cli/options.hpp"
 #include "cli/output_set.hpp"
+#include "cli/overrides.hpp"
 #include "cli/terminal.hpp"
 #include "tare/export.hpp"
 
 namespace tare::cli {
 namespace {
 
-constexpr std::size_t shown_warnings = 10;
+constexpr std::size_t shown_lines = 10;
 
 struct Flags {
   std::string model;
@@ -35,6 +36,7 @@ struct Flags {
   std::string observe_weights = "quantized";
   bool refine = false;
   bool qdq = true;
+  OverrideFlags overrides;
 };
 
 CalibrationOptions calibration_options(const Flags& flags) {
@@ -51,6 +53,7 @@ CalibrationOptions calibration_options(const Flags& flags) {
   options.keep_histograms = !flags.save_stats.empty();
   options.refine = flags.refine;
   options.nonfinite = nonfinite_policy(flags.run);
+  set_overrides(flags.overrides, options);
   return options;
 }
 
@@ -79,6 +82,15 @@ Counts count_sites(const CalibrationResult& result) {
   return counts;
 }
 
+std::string lines_text(std::string_view what, const std::vector<std::string>& lines) {
+  if (lines.empty()) return {};
+  std::string text = fmt::format("{:<12}{}\n", what, lines.size());
+  for (std::size_t i = 0; i < std::min(lines.size(), shown_lines); ++i) text += fmt::format("  {}\n", lines[i]);
+  if (lines.size() > shown_lines)
+    text += fmt::format("  … and {} more; --json lists all\n", lines.size() - shown_lines);
+  return text;
+}
+
 void report(const Flags& flags, const CalibrationResult& result, const std::vector<std::filesystem::path>& written) {
   const Counts counts = count_sites(result);
   const double rate = result.seconds > 0 ? static_cast<double>(result.samples) / result.seconds : 0;
@@ -93,6 +105,8 @@ void report(const Flags& flags, const CalibrationResult& result, const std::vect
                                      {"activation_quantizers", counts.activations},
                                      {"parameter_quantizers", counts.parameters},
                                      {"disabled_quantizers", counts.disabled},
+                                     {"given_quantizers", result.given},
+                                     {"mismatches", result.mismatches},
                                      {"warnings", result.warnings},
                                      {"peak_memory_bytes", peak_memory_bytes()}};
     for (const auto& file : written) object["files"].push_back(file.string());
@@ -101,7 +115,9 @@ void report(const Flags& flags, const CalibrationResult& result, const std::vect
   }
   if (flags.report.quiet) return;
   std::string text;
-  if (flags.from_stats.empty())
+  if (result.samples == 0)
+    text += fmt::format("calibrated  without data, {}\n", seconds_text(result.seconds));
+  else if (flags.from_stats.empty())
     text += fmt::format("calibrated  {} samples in {} batches, {}, {:.1f} samples/s\n", result.samples, result.batches,
                         seconds_text(result.seconds), rate);
   else
@@ -110,11 +126,8 @@ void report(const Flags& flags, const CalibrationResult& result, const std::vect
                       flags.activation_type, flags.config);
   text += fmt::format("quantizers  {}: {} of activations, {} of parameters; {} disabled\n",
                       counts.activations + counts.parameters, counts.activations, counts.parameters, counts.disabled);
-  if (!result.warnings.empty()) text += fmt::format("warnings    {}\n", result.warnings.size());
-  for (std::size_t i = 0; i < std::min(result.warnings.size(), shown_warnings); ++i)
-    text += fmt::format("  {}\n", result.warnings[i]);
-  if (result.warnings.size() > shown_warnings)
-    text += fmt::format("  … and {} more; --json lists all\n", result.warnings.size() - shown_warnings);
+  if (result.given > 0) text += fmt::format("given       encodings of {} quantizers\n", result.given);
+  text += lines_text("mismatches", result.mismatches) + lines_text("warnings", result.warnings);
   text += fmt::format("memory      {} at most\n", bytes_text(peak_memory_bytes()));
   for (std::size_t i = 0; i < written.size(); ++i)
     text += fmt::format("{}{}\n", i == 0 ? "written     " : "            ", written[i].string());
@@ -124,8 +137,12 @@ void report(const Flags& flags, const CalibrationResult& result, const std::vect
 int calibrate(const Flags& flags) {
   const EncodingVersion version = parse_encoding_version(flags.encoding_version);
   CalibrationOptions options = calibration_options(flags);
-  if (flags.data.data.empty() == flags.from_stats.empty())
-    throw Error(ErrorKind::usage, "calibrate needs either --data or --from-stats");
+  if (!flags.data.data.empty() && !flags.from_stats.empty())
+    throw Error(ErrorKind::usage, "calibrate takes either --data or --from-stats");
+  const bool needs_data = !options.given && options.types.activation.quantized;
+  if (flags.data.data.empty() && flags.from_stats.empty() && needs_data)
+    throw Error(ErrorKind::usage,
+                "calibrate needs either --data or --from-stats, or --encodings-in with all activations");
   if (flags.prefix.find('/') != std::string::npos)
     throw Error(ErrorKind::usage, fmt::format("--prefix: '{}' is a path; give the folder with --output", flags.prefix));
   const std::filesystem::path model = flags.model;
@@ -140,7 +157,9 @@ int calibrate(const Flags& flags) {
   OutputSet files(flags.output);
 
   CalibrationResult result;
-  if (flags.from_stats.empty()) {
+  if (flags.from_stats.empty() && flags.data.data.empty()) {
+    result = session.calibrate(options);
+  } else if (flags.from_stats.empty()) {
     const std::unique_ptr<Dataset> data = open_data(flags.data, flags.run, session.graph());
     ProgressBar progress("calibrating", flags.report.quiet);
     options.progress = [&](std::size_t done, std::size_t total) { return progress.update(done, total); };
@@ -219,6 +238,7 @@ void add_calibrate(CLI::App& root, Action& action) {
       ->capture_default_str();
   command.add_flag("--refine", flags->refine, "A second pass over the data measures the best candidates");
   command.add_flag("--qdq,!--no-qdq", flags->qdq, "Also write PREFIX.qdq.onnx (default: yes)");
+  add_override_flags(command, flags->overrides);
   add_run_flags(command, flags->run);
   add_report_flags(command, flags->report);
   add_examples(

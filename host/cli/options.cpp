@@ -116,11 +116,7 @@ std::unique_ptr<Dataset> open_data(const DataFlags& flags, const RunFlags& run, 
 }
 
 Scheme parse_scheme(const std::string& text) {
-  std::string name = text;
-  std::replace(name.begin(), name.end(), '-', '_');
-  if (name == "min_max" || name == "tf") return Scheme::min_max;
-  for (const Scheme scheme : {Scheme::sqnr, Scheme::mse, Scheme::percentile, Scheme::entropy, Scheme::tf_enhanced})
-    if (name == name_of(scheme)) return scheme;
+  if (const std::optional<Scheme> scheme = scheme_of(text)) return *scheme;
   throw Error(
       ErrorKind::usage,
       fmt::format("--scheme: '{}' is not one of min_max (tf), sqnr, mse, percentile, entropy, tf_enhanced", text));

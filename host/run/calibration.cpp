@@ -72,14 +72,15 @@ void refuse_nonfinite(const std::string& name, const Tensor& tensor, std::size_t
 
 Calibration::Implementation::Implementation(const Graph& g, Backend& b, CalibrationOptions o, Rounding r, int t)
     : graph(g), backend(b), options(std::move(o)), rounding(r), threads(t), start(std::chrono::steady_clock::now()) {
-  sites = place(graph, load_config(options.config), options.types);
+  place_sites();
+  check_schemes();
   find_parameters();
 
   EncodingSet weights;
   if (options.observe_quantized_weights) weights = parameters;
   QuantizedGraph quantized = quantize_constants(graph, weights, backend, rounding);
   for (std::size_t s = 0; s < sites.size(); ++s) {
-    if (!sites[s].enabled || sites[s].role != SiteRole::activation) continue;
+    if (!sites[s].enabled || sites[s].role != SiteRole::activation || is_given(sites[s])) continue;
     if (sites[s].spec.format == NumberFormat::float16) continue;  // its grid does not depend on the data
     if (graph.constant(sites[s].value) == nullptr)
       quantized.site_of_value[static_cast<std::size_t>(sites[s].value)] = static_cast<std::int32_t>(observed.size());
@@ -89,6 +90,31 @@ Calibration::Implementation::Implementation(const Graph& g, Backend& b, Calibrat
   observer = backend.make_observer(observer_kind(), shared_slots() ? groups.size() : observed.size());
   if (!shared_slots()) observe_constants();
   prepared = std::move(quantized);
+}
+
+void Calibration::Implementation::place_sites() {
+  sites = place(graph, load_config(options.config), options.types);
+  select_sites(sites, graph, options.selection);
+  apply_overrides(sites, options.overrides);
+  if (options.given) given = adopt_encodings(sites, graph, *options.given);
+}
+
+/// One observer serves all sites, so that their schemes must go together.
+void Calibration::Implementation::check_schemes() const {
+  const bool aimets = options.search.scheme == Scheme::tf_enhanced;
+  for (const QuantSite& site : sites) {
+    if (!site.enabled || site.role != SiteRole::activation || !site.spec.scheme) continue;
+    if (!aimets && site.spec.scheme == Scheme::tf_enhanced)
+      throw Error(ErrorKind::usage,
+                  fmt::format("'{}': tf_enhanced needs AIMET's own histogram, which only a whole run of that scheme "
+                              "keeps; use sqnr for single tensors",
+                              site.tensor));
+    if (aimets && site.spec.scheme != Scheme::tf_enhanced && site.spec.scheme != Scheme::min_max)
+      throw Error(ErrorKind::usage,
+                  fmt::format("'{}': a run of tf_enhanced keeps no histogram for other schemes; only min_max goes with "
+                              "it",
+                              site.tensor));
+  }
 }
 
 void Calibration::Implementation::observe_constants() {
@@ -111,8 +137,11 @@ Executor& Calibration::Implementation::observing_run() {
 
 ObserverKind Calibration::Implementation::observer_kind() const {
   if (options.search.scheme == Scheme::tf_enhanced) return ObserverKind::tf_enhanced;
-  return options.search.scheme == Scheme::min_max && !options.keep_histograms ? ObserverKind::min_max
-                                                                              : ObserverKind::histogram;
+  const bool extremes_only =
+      !options.keep_histograms && std::all_of(observed.begin(), observed.end(), [&](std::size_t s) {
+        return sites[s].spec.scheme.value_or(options.search.scheme) == Scheme::min_max;
+      });
+  return extremes_only ? ObserverKind::min_max : ObserverKind::histogram;
 }
 
 /// The weights are searched on their own data. Percentile and entropy are made for activations: weights keep their
@@ -123,13 +152,15 @@ void Calibration::Implementation::find_parameters() {
   if (search.scheme == Scheme::percentile || search.scheme == Scheme::entropy) search.scheme = Scheme::min_max;
   std::vector<const QuantSite*> wanted;
   for (const QuantSite& site : sites)
-    if (site.enabled && site.role == SiteRole::parameter) wanted.push_back(&site);
+    if (site.enabled && site.role == SiteRole::parameter && !is_given(site)) wanted.push_back(&site);
   parameters.tensors.resize(wanted.size());
   parallel_sites(wanted.size(), threads, [&](std::size_t i) {
     const QuantSite& site = *wanted[i];
     parameters.tensors[i] = find_parameter_encodings(site.tensor, *graph.constant(site.value), site.spec, search);
     parameters.tensors[i].role = SiteRole::parameter;
   });
+  for (const TensorEncodings& tensor : given.set.tensors)
+    if (tensor.role == SiteRole::parameter) parameters.tensors.push_back(tensor);
   std::sort(parameters.tensors.begin(), parameters.tensors.end(),
             [](const TensorEncodings& a, const TensorEncodings& b) { return a.tensor < b.tensor; });
 }
@@ -174,7 +205,9 @@ void Calibration::Implementation::use(const StatisticsFile& saved) {
 
 /// Statistics of every observed site, constants weighted like fed values; and which of them share a range.
 void Calibration::Implementation::close_statistics() {
-  if (batches == 0) throw Error(ErrorKind::data, "no data: a calibration needs at least one batch");
+  if (batches == 0 && !observed.empty())
+    throw Error(ErrorKind::data, fmt::format("no data: {} tensors need it, such as '{}'; give at least one batch",
+                                             observed.size(), sites[observed[0]].tensor));
   if (observer == nullptr) return;
   if (statistics.empty()) {
     const std::vector<TensorStatistics> collected = observer->collect();
@@ -250,12 +283,17 @@ CalibrationResult Calibration::Implementation::finish() {
     result.statistics.tensors.push_back({site.tensor, statistics[i]});
   }
   for (const QuantSite& site : sites)
-    if (site.enabled && site.role == SiteRole::activation && site.spec.format == NumberFormat::float16)
+    if (site.enabled && site.role == SiteRole::activation && site.spec.format == NumberFormat::float16 &&
+        !is_given(site))
       result.encodings.tensors.push_back({site.tensor, SiteRole::activation, site.spec, {}});
+  for (const TensorEncodings& tensor : given.set.tensors)
+    if (tensor.role == SiteRole::activation) result.encodings.tensors.push_back(tensor);
   std::sort(result.encodings.tensors.begin(), result.encodings.tensors.end(),
             [](const TensorEncodings& a, const TensorEncodings& b) { return a.tensor < b.tensor; });
   result.encodings.tensors.insert(result.encodings.tensors.end(), parameters.tensors.begin(), parameters.tensors.end());
   result.statistics.samples = samples;
+  result.given = given.set.tensors.size();
+  result.mismatches = std::move(given.mismatches);
   result.warnings = warnings();
   result.sites = std::move(sites);
   result.samples = samples;

@@ -27,7 +27,10 @@ struct Calibration::Implementation {
   };
 
   ObserverKind observer_kind() const;
+  bool is_given(const QuantSite& site) const { return given.set.find(site.tensor, site.role) != nullptr; }
   Executor& observing_run();
+  void place_sites();
+  void check_schemes() const;
   void find_parameters();
   void close_statistics();
   void observe_constants();
@@ -48,6 +51,7 @@ struct Calibration::Implementation {
   int threads;
   std::chrono::steady_clock::time_point start;
   std::vector<QuantSite> sites;
+  AdoptedEncodings given;
   std::vector<std::size_t> observed;  ///< indices into `sites`
   EncodingSet parameters;
   std::unique_ptr<Observer> observer;

@@ -125,6 +125,8 @@ CalibrationResult Session::calibrate(Dataset& data, const CalibrationOptions& op
   return result;
 }
 
+CalibrationResult Session::calibrate(const CalibrationOptions& options) { return start_calibration(options).finish(); }
+
 CalibrationResult Session::calibrate_from(const StatisticsFile& statistics, const CalibrationOptions& options) {
   if (options.search.scheme == Scheme::tf_enhanced)
     throw Error(ErrorKind::usage,

@@ -22,6 +22,7 @@
 #include "tare/calibration.hpp"
 #include "tare/dataset.hpp"
 #include "tare/model.hpp"
+#include "tare/overrides.hpp"
 #include "tare/placement.hpp"
 #include "tare/quantizer.hpp"
 
@@ -45,6 +46,9 @@ using Progress = std::function<bool(std::size_t samples_done, std::size_t sample
 struct CalibrationOptions {
   std::string config = "default";  ///< a shipped config's name or a file
   PlacementOptions types;
+  SiteSelection selection;
+  std::vector<SiteOverride> overrides;
+  std::optional<GivenEncodings> given;  ///< not searched; what is missing there is calibrated
   SearchOptions search;
   std::optional<Scheme> parameter_scheme;  ///< of the weights; none: the same as of the activations
   bool observe_quantized_weights = true;   ///< false: statistics do not depend on weight settings
@@ -57,8 +61,10 @@ struct CalibrationOptions {
 struct CalibrationResult {
   std::vector<QuantSite> sites;
   EncodingSet encodings;
-  StatisticsFile statistics;          ///< of the activations, by tensor, with their fingerprint
-  std::vector<std::string> warnings;  ///< sentinels, values lost by tf_enhanced, tensors without data: one line each
+  StatisticsFile statistics;            ///< of the activations, by tensor, with their fingerprint
+  std::vector<std::string> warnings;    ///< sentinels, values lost by tf_enhanced, tensors without data: one line each
+  std::vector<std::string> mismatches;  ///< between the given encodings and the quantizers they were given to
+  std::size_t given = 0;                ///< quantizers whose encodings were given
   std::size_t samples = 0;
   std::size_t batches = 0;
   double seconds = 0;  ///< wall clock of the whole calibration
@@ -100,6 +106,9 @@ class Session {
   std::vector<Tensor> run(std::span<const Tensor> inputs);
 
   CalibrationResult calibrate(Dataset& data, const CalibrationOptions& options);
+  /// Without data: for weights alone, or when the encodings of all activations are given. Throws Error(data) naming a
+  /// tensor that needs data.
+  CalibrationResult calibrate(const CalibrationOptions& options);
   Calibration start_calibration(const CalibrationOptions& options);
   /// Encodings from statistics saved earlier: no data, milliseconds. Throws Error(usage) when they do not fit the
   /// options.

@@ -246,5 +246,36 @@ TEST(Help, NamesEveryFlagAndShowsExamples) {
   EXPECT_THAT(tare({"--version"}).output, testing::MatchesRegex("tare [0-9.]+\n"));
 }
 
+/// Quantizers changed from the command line: what is given stays, what is overridden changes, the rest is as it was.
+TEST_F(Commands, OverridesAndGivenEncodings) {
+  const CommandResult given = tare({"calibrate", model(), "--encodings-in", encodings(), "--strict", "--output",
+                                    at("again"), "--prefix", "cls", "--encoding-version", "1.0.0", "--json"});
+  ASSERT_EQ(given.exit_code, 0) << given.errors;
+  EXPECT_EQ(given.json()["given_quantizers"], 401);
+  EXPECT_EQ(given.json()["samples"], 0);
+  EXPECT_EQ(given.json()["mismatches"].size(), 0u);
+  const auto entries = [](const std::string& file) {
+    nlohmann::json read = nlohmann::json::parse(read_bytes(file));
+    return nlohmann::json{read["activation_encodings"], read["param_encodings"]};
+  };
+  EXPECT_EQ(entries(at("again/cls.encodings")), entries(encodings()));
+
+  const CommandResult mixed =
+      tare({"calibrate", model(), "--data", data(), "--samples", "4", "--encodings-in", encodings(), "--freeze-params",
+            "--override", "Add@0:bits=16", "--op-types-to-exclude", "Softmax", "--output", at("mixed"), "--prefix",
+            "cls", "--json"});
+  ASSERT_EQ(mixed.exit_code, 0) << mixed.errors;
+  EXPECT_EQ(mixed.json()["given_quantizers"], 89);
+  const EncodingSet before = load_encodings(encodings());
+  const EncodingSet after = load_encodings(at("mixed/cls.encodings"));
+  EXPECT_EQ(after.find("Add@0", SiteRole::activation)->spec.bitwidth, 16);
+  EXPECT_EQ(after.find("save_infer_model/scale_0.tmp_1", SiteRole::activation), nullptr);
+  for (const TensorEncodings& tensor : before.tensors) {
+    const TensorEncodings* same = after.find(tensor.tensor, tensor.role);
+    if (tensor.tensor == "Add@0" || same == nullptr) continue;
+    EXPECT_EQ(same->encodings, tensor.encodings) << tensor.tensor;
+  }
+}
+
 }  // namespace
 }  // namespace tare::test

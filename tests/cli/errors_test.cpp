@@ -53,6 +53,11 @@ TEST_F(Errors, UsageErrorsAreTwo) {
   expect_error(calibrate({}), 2, "--data or --from-stats");
   expect_error(calibrate({"--data", data(), "--from-stats", at("x.stats")}), 2, "--data or --from-stats");
   expect_error(calibrate({"--data", data(), "--scheme", "best"}), 2, "'best'");
+  expect_error(calibrate({"--data", data(), "--override", "w:bits=99"}), 2, "'w:bits=99'");
+  expect_error(calibrate({"--data", data(), "--override", "nothing:bits=4"}), 2, "'nothing'");
+  expect_error(calibrate({"--data", data(), "--op-types-to-quantize", "Gemm"}), 2, "'Gemm'");
+  expect_error(calibrate({"--data", data(), "--freeze-params"}), 2, "--encodings-in");
+  expect_error(calibrate({"--data", data(), "--encodings-in", at("no.encodings")}), 5, "no.encodings");
   expect_error(calibrate({"--data", data(), "--encoding-version", "9"}), 2, "'9'");
   expect_error(calibrate({"--data", data(), "--param-type", "int99"}), 2, "int99");
   expect_error(calibrate({"--data", data(), "--prefix", "a/b"}), 2, "--output");

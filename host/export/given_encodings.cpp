@@ -1,0 +1,206 @@
+// Encodings that are known before the search. A file says more than a quantizer needs (32-bit biases, tensors on the
+// grid of another) and less (axes): both are settled here. Odd: version 2.0.0 writes symmetric activations as unsigned
+// ones with the zero point in the middle; on a symmetric quantizer they are what they were.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <unordered_map>
+
+#include "plan/ops.hpp"
+#include "tare/error.hpp"
+#include "tare/export.hpp"
+#include "tare/overrides.hpp"
+
+namespace tare {
+namespace {
+
+constexpr int widest_searched = 16;
+
+std::string kind_of(const QuantizerSpec& spec, std::size_t channels) {
+  switch (spec.format) {
+    case NumberFormat::float16: return "float16";
+    case NumberFormat::float8e4m3fn: return "float8e4m3fn";
+    case NumberFormat::float8e5m2: return "float8e5m2";
+    case NumberFormat::integer: break;
+  }
+  return fmt::format("{} bits {}symmetric{}{}{}", spec.bitwidth, spec.symmetric ? "" : "a",
+                     spec.symmetric && spec.strict_symmetric ? " strict" : "",
+                     spec.block_size > 0 ? " per block"
+                     : spec.channel_axis ? " per channel"
+                                         : "",
+                     channels > 1 ? fmt::format(" ({})", channels) : "");
+}
+
+bool same_grids(const std::vector<Encoding>& a, const std::vector<Encoding>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [](const Encoding& x, const Encoding& y) { return x.scale == y.scale && x.offset == y.offset; });
+}
+
+class Adopter {
+ public:
+  Adopter(std::vector<QuantSite>& sites, const Graph& graph, const GivenEncodings& given)
+      : sites_(sites), graph_(graph), given_(given) {
+    for (std::size_t v = 0; v < graph.values.size(); ++v)
+      values_.emplace(graph.values[v].name, static_cast<ValueId>(v));
+    for (std::size_t s = 0; s < sites.size(); ++s) site_of_.emplace(sites[s].value, s);
+    for (const Op& op : collect_ops(graph, {"MatmulAdd"}))
+      for (const Parameter& parameter : op.parameters) parameters_.emplace(parameter.value, parameter);
+    adopted_.resize(sites.size());
+  }
+
+  AdoptedEncodings run() {
+    std::vector<const TensorEncodings*> without_site;
+    for (const TensorEncodings& tensor : given_.set.tensors) {
+      const auto value = values_.find(tensor.tensor);
+      if (value == values_.end()) {
+        unknown_.push_back(tensor.tensor);
+        continue;
+      }
+      if (tensor.spec.format == NumberFormat::integer && tensor.spec.bitwidth > widest_searched) continue;
+      const bool parameter = graph_.constant(value->second) != nullptr && parameters_.contains(value->second);
+      if (given_.parameters_only && !parameter) continue;
+      const auto site = site_of_.find(value->second);
+      if (site != site_of_.end() && sites_[site->second].enabled)
+        adopt(site->second, tensor);
+      else
+        without_site.push_back(&tensor);
+    }
+    if (!unknown_.empty()) fail("encodings name tensors that the model does not have", unknown_);
+    adopt_groups();
+    add_sites(without_site);
+    if (given_.only_quantizers) disable_others();
+    if (given_.strict && !mismatches_.empty()) fail("encodings do not fit the quantizers", mismatches_);
+    AdoptedEncodings result;
+    for (auto& tensor : adopted_)
+      if (tensor) result.set.tensors.push_back(std::move(*tensor));
+    result.mismatches = std::move(mismatches_);
+    return result;
+  }
+
+ private:
+  [[noreturn]] static void fail(std::string_view what, const std::vector<std::string>& lines) {
+    const std::size_t shown = std::min<std::size_t>(lines.size(), 10);
+    throw Error(ErrorKind::model,
+                fmt::format("{} {}: {}{}", lines.size(), what,
+                            fmt::join(lines.begin(), lines.begin() + static_cast<std::ptrdiff_t>(shown), "; "),
+                            shown < lines.size() ? "; …" : ""));
+  }
+
+  /// The encodings as this site would have them, when only the file's way of writing them differs.
+  void complete(TensorEncodings& tensor, const QuantSite& site) const {
+    QuantizerSpec& spec = tensor.spec;
+    tensor.role = site.role;
+    if (spec.format != NumberFormat::integer) return;
+    const Tensor* constant = graph_.constant(site.value);
+    if (!spec.channel_axis && constant != nullptr) {
+      std::optional<int> axis = site.spec.channel_axis;
+      std::optional<int> block_axis = site.spec.block_axis;
+      if (const auto it = parameters_.find(site.value); it != parameters_.end() && tensor.encodings.size() > 1) {
+        axis = it->second.channel_axis;
+        block_axis = it->second.block_axis;
+      }
+      const bool one = axis && constant->shape()[static_cast<std::size_t>(*axis)] == 1;
+      if (tensor.encodings.size() > 1 || one) spec.channel_axis = axis;
+      if (spec.block_size > 0) spec.block_axis = block_axis;
+    }
+    const double middle = std::ldexp(1.0, spec.bitwidth - 1);
+    const bool centred = std::all_of(tensor.encodings.begin(), tensor.encodings.end(), [&](const Encoding& e) {
+      return e.offset == -middle || (site.spec.unsigned_symmetric && e.offset == 0);
+    });
+    if (site.spec.symmetric && !site.spec.strict_symmetric && !spec.symmetric && centred) spec.symmetric = true;
+    if (spec.symmetric && site.spec.symmetric) spec.unsigned_symmetric = site.spec.unsigned_symmetric;
+    if (!spec.symmetric) {  // the flags mean nothing there
+      spec.strict_symmetric = site.spec.strict_symmetric;
+      spec.unsigned_symmetric = site.spec.unsigned_symmetric;
+    }
+  }
+
+  void adopt(std::size_t s, TensorEncodings tensor) {
+    QuantSite& site = sites_[s];
+    complete(tensor, site);
+    const std::string given = kind_of(tensor.spec, 1);
+    const std::string placed = kind_of(site.spec, 1);
+    if (!site.enabled)
+      mismatches_.push_back(fmt::format("'{}': given {}, no quantizer here ({})", site.tensor, given,
+                                        site.reason.empty() ? "disabled" : site.reason));
+    else if (given != placed)
+      mismatches_.push_back(fmt::format("'{}': given {}, placed {}", site.tensor, given, placed));
+    const std::optional<Scheme> scheme = site.spec.scheme;
+    site.enabled = true;
+    site.spec = tensor.spec;
+    site.spec.scheme = scheme;
+    site.reason = "encodings given";
+    adopted_[s] = std::move(tensor);
+  }
+
+  /// Members of a group that are not in the file share the range of one that is.
+  void adopt_groups() {
+    std::map<std::int32_t, std::size_t> leader;
+    for (std::size_t s = 0; s < sites_.size(); ++s)
+      if (adopted_[s] && sites_[s].group >= 0) leader.emplace(sites_[s].group, s);
+    for (std::size_t s = 0; s < sites_.size(); ++s) {
+      if (adopted_[s] || !sites_[s].enabled || sites_[s].group < 0) continue;
+      const auto it = leader.find(sites_[s].group);
+      if (it == leader.end()) continue;
+      adopted_[s] = adopted_[it->second];
+      adopted_[s]->tensor = sites_[s].tensor;
+      sites_[s].spec = adopted_[s]->spec;
+      sites_[s].reason = fmt::format("shares the given encodings of '{}'", sites_[it->second].tensor);
+    }
+  }
+
+  /// Given encodings of tensors without an enabled quantizer: those that follow from others are nothing new.
+  void add_sites(const std::vector<const TensorEncodings*>& tensors) {
+    EncodingSet derived;
+    for (const auto& tensor : adopted_)
+      if (tensor) derived.tensors.push_back(*tensor);
+    if (!tensors.empty()) add_derived_encodings(derived, graph_);
+    for (const TensorEncodings* tensor : tensors) {
+      const TensorEncodings* follows = derived.find(tensor->tensor, SiteRole::activation);
+      if (follows != nullptr && same_grids(follows->encodings, tensor->encodings)) continue;
+      const ValueId value = values_.at(tensor->tensor);
+      auto site = site_of_.find(value);
+      if (site == site_of_.end()) {
+        QuantSite added;
+        added.value = value;
+        added.tensor = tensor->tensor;
+        added.role = parameters_.contains(value) && graph_.constant(value) != nullptr ? SiteRole::parameter
+                                                                                      : SiteRole::activation;
+        added.enabled = false;
+        added.reason = "not a place for one";
+        site = site_of_.emplace(value, sites_.size()).first;
+        sites_.push_back(std::move(added));
+        adopted_.emplace_back();
+      }
+      adopt(site->second, *tensor);
+    }
+  }
+
+  void disable_others() {
+    for (std::size_t s = 0; s < sites_.size(); ++s) {
+      if (adopted_[s] || !sites_[s].enabled) continue;
+      sites_[s].enabled = false;
+      sites_[s].reason = "no encodings given";
+    }
+  }
+
+  std::vector<QuantSite>& sites_;
+  const Graph& graph_;
+  const GivenEncodings& given_;
+  std::unordered_map<std::string, ValueId> values_;
+  std::unordered_map<ValueId, std::size_t> site_of_;
+  std::unordered_map<ValueId, Parameter> parameters_;
+  std::vector<std::optional<TensorEncodings>> adopted_;  ///< by site
+  std::vector<std::string> unknown_, mismatches_;
+};
+
+}  // namespace
+
+AdoptedEncodings adopt_encodings(std::vector<QuantSite>& sites, const Graph& graph, const GivenEncodings& given) {
+  return Adopter(sites, graph, given).run();
+}
+
+}  // namespace tare

@@ -1,0 +1,232 @@
+// Overrides by operator and by tensor name. See tare/overrides.hpp.
+#include "tare/overrides.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <functional>
+#include <map>
+#include <regex>
+#include <set>
+
+#include "plan/ops.hpp"
+#include "tare/error.hpp"
+
+namespace tare {
+namespace {
+
+/// Throws Error(usage) naming what is in `wanted` and not in `known`.
+void require_known(const std::vector<std::string>& wanted, const std::set<std::string>& known, std::string_view what) {
+  for (const std::string& name : wanted)
+    if (!known.contains(name))
+      throw Error(ErrorKind::usage, fmt::format("the model has no {} '{}'; see 'tare inspect'", what, name));
+}
+
+class Selection {
+ public:
+  Selection(const Graph& graph, const std::vector<QuantSite>& sites, const SiteSelection& selection)
+      : graph_(graph), producers_(producers(graph)), consumers_(consumers(graph)), chosen_(graph.nodes.size()) {
+    const auto has = [](const std::vector<std::string>& list, const std::string& item) {
+      return std::find(list.begin(), list.end(), item) != list.end();
+    };
+    for (std::size_t n = 0; n < graph.nodes.size(); ++n) {
+      const Node& node = graph.nodes[n];
+      chosen_[n] = (selection.op_types_to_quantize.empty() || has(selection.op_types_to_quantize, node.op_type)) &&
+                   !has(selection.op_types_to_exclude, node.op_type) && !has(selection.nodes_to_exclude, node.name);
+    }
+    for (const QuantSite& site : sites)
+      if (site.enabled) quantized_.insert(site.value);
+  }
+
+  bool keeps(ValueId value) const {
+    const std::int32_t producer = producers_[static_cast<std::size_t>(value)];
+    return (producer >= 0 && chosen_[static_cast<std::size_t>(producer)]) || is_read(value);
+  }
+
+ private:
+  bool is_read(ValueId value) const {
+    const std::vector<std::int32_t>& readers = consumers_[static_cast<std::size_t>(value)];
+    return std::any_of(readers.begin(), readers.end(), [&](std::int32_t n) {
+      const Node& node = graph_.nodes[static_cast<std::size_t>(n)];
+      if (!is_grid_preserving(node.op_type)) return bool{chosen_[static_cast<std::size_t>(n)]};
+      return std::any_of(node.outputs.begin(), node.outputs.end(), [&](ValueId output) {
+        return output != absent && !quantized_.contains(output) && is_read(output);
+      });
+    });
+  }
+
+  const Graph& graph_;
+  std::vector<std::int32_t> producers_;
+  std::vector<std::vector<std::int32_t>> consumers_;
+  std::vector<bool> chosen_;
+  std::set<ValueId> quantized_;
+};
+
+[[noreturn]] void refuse(std::string_view text, std::string_view why) {
+  throw Error(ErrorKind::usage, fmt::format("override '{}': {}", text, why));
+}
+
+bool parse_boolean(std::string_view value, std::string_view text) {
+  if (value == "true" || value == "1") return true;
+  if (value == "false" || value == "0") return false;
+  refuse(text, fmt::format("'{}' is neither true nor false", value));
+}
+
+double parse_number(std::string_view value, std::string_view text) {
+  double result = 0;
+  const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), result);
+  if (error != std::errc() || end != value.data() + value.size() || !std::isfinite(result))
+    refuse(text, fmt::format("'{}' is not a number", value));
+  return result;
+}
+
+using Setter = void (*)(SiteOverride&, std::string_view value, std::string_view text);
+
+const std::map<std::string_view, Setter>& setters() {
+  static const std::map<std::string_view, Setter> all = {
+      {"enabled", [](SiteOverride& o, std::string_view v, std::string_view t) { o.enabled = parse_boolean(v, t); }},
+      {"symmetric", [](SiteOverride& o, std::string_view v, std::string_view t) { o.symmetric = parse_boolean(v, t); }},
+      {"strict",
+       [](SiteOverride& o, std::string_view v, std::string_view t) { o.strict_symmetric = parse_boolean(v, t); }},
+      {"unsigned",
+       [](SiteOverride& o, std::string_view v, std::string_view t) { o.unsigned_symmetric = parse_boolean(v, t); }},
+      {"min", [](SiteOverride& o, std::string_view v, std::string_view t) { o.min = parse_number(v, t); }},
+      {"max", [](SiteOverride& o, std::string_view v, std::string_view t) { o.max = parse_number(v, t); }},
+      {"type",
+       [](SiteOverride& o, std::string_view v, std::string_view) { o.type = parse_quantized_type(std::string(v)); }},
+      {"bits",
+       [](SiteOverride& o, std::string_view v, std::string_view t) {
+         const double bits = parse_number(v, t);
+         if (bits != std::floor(bits) || bits < 2 || bits > 16) refuse(t, fmt::format("'{}' is not 2 … 16 bits", v));
+         o.bitwidth = static_cast<int>(bits);
+       }},
+      {"scheme",
+       [](SiteOverride& o, std::string_view v, std::string_view t) {
+         o.scheme = scheme_of(v);
+         if (!o.scheme) refuse(t, fmt::format("'{}' is not a scheme", v));
+       }},
+  };
+  return all;
+}
+
+/// Where the expression ends: names of tensors hold colons themselves.
+std::size_t end_of_pattern(std::string_view text) {
+  for (std::size_t colon = text.rfind(':'); colon != std::string_view::npos && colon > 0;
+       colon = text.rfind(':', colon - 1)) {
+    const std::size_t equals = text.find('=', colon);
+    if (equals != std::string_view::npos && setters().contains(text.substr(colon + 1, equals - colon - 1)))
+      return colon;
+  }
+  refuse(text, "it must be REGEX:KEY=VALUE,…");
+}
+
+void apply(QuantSite& site, const SiteOverride& given) {
+  QuantizerSpec& spec = site.spec;
+  if (given.type) {
+    spec.format = given.type->format;
+    spec.bitwidth = given.type->bitwidth;
+    if (!given.type->quantized) site.enabled = false;
+  }
+  if (given.bitwidth) {
+    spec.format = NumberFormat::integer;
+    spec.bitwidth = *given.bitwidth;
+  }
+  if (given.symmetric) spec.symmetric = *given.symmetric;
+  if (given.strict_symmetric) spec.strict_symmetric = *given.strict_symmetric;
+  if (given.unsigned_symmetric) spec.unsigned_symmetric = *given.unsigned_symmetric;
+  if (given.scheme) spec.scheme = given.scheme;
+  if (given.min) spec.fixed_min = given.min;
+  if (given.max) spec.fixed_max = given.max;
+  if (given.enabled) site.enabled = *given.enabled;
+  site.reason = fmt::format("override {}", given.pattern);
+}
+
+}  // namespace
+
+void select_sites(std::vector<QuantSite>& sites, const Graph& graph, const SiteSelection& selection) {
+  if (selection.op_types_to_quantize.empty() && selection.op_types_to_exclude.empty() &&
+      selection.nodes_to_exclude.empty())
+    return;
+  std::set<std::string> types;
+  std::set<std::string> names;
+  for (const Node& node : graph.nodes) {
+    types.insert(node.op_type);
+    names.insert(node.name);
+  }
+  require_known(selection.op_types_to_quantize, types, "operator of type");
+  require_known(selection.op_types_to_exclude, types, "operator of type");
+  require_known(selection.nodes_to_exclude, names, "node");
+  const Selection chosen(graph, sites, selection);
+  for (QuantSite& site : sites)
+    if (site.enabled && !chosen.keeps(site.value)) {
+      site.enabled = false;
+      site.reason = "no chosen operator makes or reads it";
+    }
+}
+
+std::optional<Scheme> scheme_of(std::string_view name) {
+  std::string plain(name);
+  std::replace(plain.begin(), plain.end(), '-', '_');
+  static const std::map<std::string, Scheme, std::less<>> schemes = {{"min_max", Scheme::min_max},
+                                                                     {"tf", Scheme::min_max},
+                                                                     {"sqnr", Scheme::sqnr},
+                                                                     {"mse", Scheme::mse},
+                                                                     {"entropy", Scheme::entropy},
+                                                                     {"percentile", Scheme::percentile},
+                                                                     {"tf_enhanced", Scheme::tf_enhanced}};
+  const auto it = schemes.find(plain);
+  return it == schemes.end() ? std::nullopt : std::optional(it->second);
+}
+
+SiteOverride parse_override(std::string_view text) {
+  const std::size_t colon = end_of_pattern(text);
+  SiteOverride result;
+  result.pattern = std::string(text.substr(0, colon));
+  std::string_view rest = text.substr(colon + 1);
+  while (!rest.empty()) {
+    const std::string_view setting = rest.substr(0, rest.find(','));
+    rest.remove_prefix(std::min(rest.size(), setting.size() + 1));
+    const std::size_t equals = std::min(setting.find('='), setting.size());
+    const auto setter = setters().find(setting.substr(0, equals));
+    if (setter == setters().end() || equals == setting.size()) {
+      std::vector<std::string_view> keys;
+      for (const auto& [key, unused] : setters()) keys.push_back(key);
+      refuse(text, fmt::format("'{}' is not KEY=VALUE with one of the keys {}", setting, fmt::join(keys, ", ")));
+    }
+    setter->second(result, setting.substr(equals + 1), text);
+  }
+  if (result.max && !result.min) refuse(text, "max needs min, too");
+  if (result.min && result.max && !(*result.min < *result.max)) refuse(text, "min must be below max");
+  return result;
+}
+
+void apply_overrides(std::vector<QuantSite>& sites, const std::vector<SiteOverride>& overrides) {
+  for (const SiteOverride& given : overrides) {
+    std::set<std::int32_t> groups;
+    bool matched = false;
+    try {
+      const std::regex pattern(given.pattern);
+      for (QuantSite& site : sites) {
+        if (!std::regex_match(site.tensor, pattern)) continue;
+        matched = true;
+        apply(site, given);
+        if (site.group >= 0) groups.insert(site.group);
+      }
+    } catch (const std::regex_error& error) {
+      throw Error(ErrorKind::usage,
+                  fmt::format("override '{}': not a regular expression: {}", given.pattern, error.what()));
+    }
+    if (!matched)
+      throw Error(ErrorKind::usage,
+                  fmt::format("override '{}': no tensor with a quantizer, enabled or not, has such a name; "
+                              "'tare inspect --all' lists them",
+                              given.pattern));
+    for (QuantSite& site : sites)
+      if (groups.contains(site.group)) apply(site, given);
+  }
+}
+
+}  // namespace tare
