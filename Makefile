@@ -11,7 +11,7 @@ CLANG_FORMAT ?= clang-format-14
 # Debian's oneDNN 2 and GCC's OpenMP share threads: more threads than cores only wait for each other.
 TEST_JOBS ?= $(shell n=$$(( $(JOBS) / 2 )); echo $$(( n > 1 ? n : 1 )))
 
-.PHONY: all setup data onnxruntime build test demo conformance bench asan fresh setup-cuda cuda format format-check tidy clean install
+.PHONY: all setup data onnxruntime build test demo conformance parity bench asan fresh setup-cuda cuda format format-check tidy clean install
 
 all: build
 
@@ -29,9 +29,10 @@ build: setup
 	cmake --preset $(PRESET) -B $(BUILD) $(CONFIGURE)
 	cmake --build $(BUILD) --parallel $(JOBS)
 
-# The ONNX backend tests run first and by themselves, because ctest would keep their counts to itself.
-test: conformance onnxruntime
-	ctest --test-dir $(BUILD) --output-on-failure --parallel $(TEST_JOBS) --exclude-regex '^conformance$$'
+# The ONNX backend tests and the comparison with AIMET run first and by themselves, because ctest would keep what they
+# print to itself.
+test: conformance parity onnxruntime
+	ctest --test-dir $(BUILD) --output-on-failure --parallel $(TEST_JOBS) --exclude-regex '^(conformance|parity)$$'
 
 demo: data build
 	@BUILD=$(BUILD) tools/demo.sh
@@ -39,6 +40,10 @@ demo: data build
 # The ONNX backend tests alone.
 conformance: data build
 	@$(BUILD)/test_conformance --gtest_brief=1
+
+# Quantizers and encodings of eight real models beside AIMET's, one table.
+parity: data build
+	@$(BUILD)/test_parity
 
 bench: data
 	cmake --preset $(PRESET) -B $(BUILD) -DTARE_BENCH=ON $(CONFIGURE)

@@ -14,6 +14,8 @@ namespace {
 constexpr std::size_t bin_count = 1536;
 constexpr float smallest_range = 0.01f;
 constexpr double gamma = 3;
+/// Where a window ends at the latest: what lies beyond (masks of -FLT_MAX) falls out of it.
+constexpr float window_limit = 0.99f * FLT_MAX;
 
 float limited(float value) { return std::min(std::max(value, -FLT_MAX), FLT_MAX); }
 
@@ -29,9 +31,12 @@ bool create(TfEnhancedHistogram& histogram, std::span<const float> batch) {
   high = limited(high);
   if (low > high || (low == 0 && high == 0)) return false;
   if (low == high) high = low + std::max(smallest_range, std::abs(low) * FLT_EPSILON);
-  const float centre = high / 2 + low / 2;
-  const float left = limited(centre - 3 * (centre - low));
-  const float right = limited(centre + 3 * (high - centre));
+  // Overflows where low and high are both huge; a NaN then opens the window on its side.
+  const float centre = (high + low) / 2;
+  const float unlimited_left = centre - 3 * (centre - low);
+  const float unlimited_right = centre + 3 * (high - centre);
+  const float left = unlimited_left > -window_limit ? unlimited_left : -window_limit;
+  const float right = unlimited_right < window_limit ? unlimited_right : window_limit;
   histogram.step = (static_cast<double>(right) - static_cast<double>(left)) / static_cast<double>(bin_count);
   histogram.first_bin = static_cast<std::int64_t>(std::floor(static_cast<double>(left) / histogram.step));
   histogram.density.assign(bin_count, 0.0);
@@ -54,14 +59,13 @@ class TfEnhancedSearch {
     const auto filled = [](double density) { return density > 0; };
     const auto first = std::find_if(density_.begin(), density_.end(), filled);
     const auto last = std::find_if(density_.rbegin(), density_.rend(), filled);
-    if (first != density_.end()) {
-      const auto left_edge = [&](std::int64_t bin) {
-        const double edge = static_cast<double>(histogram.first_bin + bin) * width_;
-        return static_cast<float>(std::clamp(edge, -0.99 * FLT_MAX, 0.99 * FLT_MAX));
-      };
-      low_ = std::min(0.0f, left_edge(first - density_.begin()));
-      high_ = std::max(0.0f, left_edge(density_.rend() - last - 1));
-    }
+    const auto left_edge = [&](std::int64_t bin) {
+      return static_cast<float>(static_cast<double>(histogram.first_bin + bin) * width_);
+    };
+    const std::int64_t end = std::ssize(density_);
+    // Nothing inside the window: the whole of it.
+    low_ = std::min(0.0f, left_edge(first == density_.end() ? 0 : first - density_.begin()));
+    high_ = std::max(0.0f, left_edge(last == density_.rend() ? end - 1 : density_.rend() - last - 1));
     high_ = std::max(high_, low_ + smallest_range);
   }
 
@@ -72,6 +76,25 @@ class TfEnhancedSearch {
       asymmetric();
     }
     return best_;
+  }
+
+  double cost(const Grid& grid) const {
+    const std::size_t low = bin_of(grid.scale * grid.offset);
+    const std::size_t high = bin_of(grid.scale * (grid.offset + all_steps_));
+    const double lowest = middle(low);
+    const double highest = middle(high);
+    double saturation = 0;
+    for (std::size_t i = 0; i < low; ++i) saturation += density_[i] * (middle(i) - lowest) * (middle(i) - lowest);
+    for (std::size_t i = high; i < density_.size(); ++i)
+      saturation += density_[i] * (middle(i) - highest) * (middle(i) - highest);
+    double rounding = 0;
+    for (std::size_t i = low; i < high; ++i) {
+      const float value = static_cast<float>(middle(i));
+      const float restored = grid.scale * (std::round(value / grid.scale - grid.offset) + grid.offset);
+      const float error = value - restored;
+      rounding += density_[i] * static_cast<double>(error) * static_cast<double>(error);
+    }
+    return gamma * saturation + rounding;
   }
 
  private:
@@ -87,7 +110,8 @@ class TfEnhancedSearch {
   }
 
   void asymmetric() {
-    const float observed = (high_ - low_) / steps_;
+    const float observed =
+        static_cast<float>((static_cast<double>(high_) - static_cast<double>(low_)) / static_cast<double>(steps_));
     const float observed_offset = std::round(low_ / observed);
     const float lowest = observed * observed_offset;
     const float highest = observed * (observed_offset + steps_);
@@ -118,24 +142,9 @@ class TfEnhancedSearch {
   double middle(std::size_t bin) const { return first_ + static_cast<double>(bin) * width_ + width_ / 2; }
 
   void consider(const Grid& grid) {
-    const std::size_t low = bin_of(grid.scale * grid.offset);
-    const std::size_t high = bin_of(grid.scale * (grid.offset + all_steps_));
-    const double lowest = middle(low);
-    const double highest = middle(high);
-    double saturation = 0;
-    for (std::size_t i = 0; i < low; ++i) saturation += density_[i] * (middle(i) - lowest) * (middle(i) - lowest);
-    for (std::size_t i = high; i < density_.size(); ++i)
-      saturation += density_[i] * (middle(i) - highest) * (middle(i) - highest);
-    double rounding = 0;
-    for (std::size_t i = low; i < high; ++i) {
-      const float value = static_cast<float>(middle(i));
-      const float restored = grid.scale * (std::round(value / grid.scale - grid.offset) + grid.offset);
-      const float error = value - restored;
-      rounding += density_[i] * static_cast<double>(error) * static_cast<double>(error);
-    }
-    const double cost = gamma * saturation + rounding;
-    if (cost < best_cost_) {
-      best_cost_ = cost;
+    const double found = cost(grid);
+    if (found < best_cost_) {
+      best_cost_ = found;
       best_ = grid;
     }
   }
@@ -172,6 +181,11 @@ void update(TfEnhancedHistogram& histogram, std::span<const float> batch) {
   for (std::size_t i = 0; i < bin_count; ++i)
     histogram.density[i] = (histogram.density[i] * before + static_cast<double>(counts[i]) / elements) / (before + 1);
   ++histogram.batches;
+}
+
+double tf_enhanced_cost(const TfEnhancedHistogram& histogram, const QuantizerSpec& spec, const Encoding& encoding) {
+  return TfEnhancedSearch(histogram, spec)
+      .cost({static_cast<float>(encoding.scale), static_cast<float>(encoding.offset)});
 }
 
 Encoding tf_enhanced_encoding(const TfEnhancedHistogram& histogram, const QuantizerSpec& spec) {

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "plan/patterns.hpp"
 #include "plan/shipped_configs.hpp"
 #include "tare/placement.hpp"
 
@@ -93,9 +94,30 @@ QuantizerRule read_parameter_rule(const Section& section) {
 }
 
 std::map<std::string, QuantizerRule> read_parameter_rules(const Section& section) {
+  section.allow({"weight", "bias", "weight_r", "running_mean", "running_var"});
   std::map<std::string, QuantizerRule> rules;
   section.each([&](const std::string& type, const Section& rule) { rules[type] = read_parameter_rule(rule); });
   return rules;
+}
+
+SupportedKernel::Side read_kernel_side(const Section& section) {
+  section.allow({"bitwidth", "dtype"});
+  const double bitwidth = section.number("bitwidth").value_or(0);
+  if (bitwidth != 4 && bitwidth != 8 && bitwidth != 16 && bitwidth != 32)
+    section.fail("bitwidth", "must be 4, 8, 16 or 32");
+  const std::string dtype = section.text("dtype");
+  if (dtype != "int" && dtype != "float") section.fail("dtype", "must be \"int\" or \"float\"");
+  return {static_cast<int>(bitwidth), dtype == "float"};
+}
+
+std::vector<SupportedKernel> read_kernels(const Section& section) {
+  std::vector<SupportedKernel> kernels;
+  if (!section.has("supported_kernels")) return kernels;
+  for (const Section& kernel : section.sections("supported_kernels")) {
+    kernel.allow({"activation", "param"});
+    kernels.push_back({read_kernel_side(kernel.section("activation")), read_kernel_side(kernel.section("param"))});
+  }
+  return kernels;
 }
 
 OpRule read_op_rule(const Section& section) {
@@ -106,6 +128,7 @@ OpRule read_op_rule(const Section& section) {
   rule.output_quantized = section.boolean("is_output_quantized");
   rule.symmetric = section.boolean("is_symmetric");
   rule.per_channel = section.boolean("per_channel_quantization");
+  rule.kernels = read_kernels(section);
   if (section.has("params")) rule.parameters = read_parameter_rules(section.section("params"));
   if (section.has("encoding_constraints")) {
     const Section constraints = section.section("encoding_constraints");
@@ -122,6 +145,7 @@ Config read_config(const Json& json, const std::string& file) {
   const Section root(json, file, "$");
   root.allow({"defaults", "params", "op_type", "supergroups", "supergroup_pass_list", "model_input", "model_output"});
   Config config;
+  config.source = file;
 
   const Section defaults = root.section("defaults");
   defaults.allow({"ops", "params", "strict_symmetric", "unsigned_symmetric", "per_channel_quantization",
@@ -135,6 +159,7 @@ Config read_config(const Json& json, const std::string& file) {
   config.strict_symmetric = defaults.boolean("strict_symmetric").value_or(false);
   config.unsigned_symmetric = defaults.boolean("unsigned_symmetric").value_or(false);
   config.per_channel = defaults.boolean("per_channel_quantization").value_or(false);
+  config.default_op.kernels = read_kernels(defaults);
   config.hw_version = defaults.text("hw_version");
 
   config.parameters = read_parameter_rules(root.section("params"));
@@ -146,6 +171,11 @@ Config read_config(const Json& json, const std::string& file) {
     if (config.supergroups.back().size() < 2) group.fail("op_list", "must name at least two op types");
   }
   config.supergroup_passes = root.texts("supergroup_pass_list");
+  for (std::size_t i = 0; i < config.supergroup_passes.size(); ++i)
+    if (std::find(known_passes.begin(), known_passes.end(), config.supergroup_passes[i]) == known_passes.end())
+      root.fail(fmt::format("supergroup_pass_list[{}]", i),
+                fmt::format("is '{}', which is not a pass; known: {}", config.supergroup_passes[i],
+                            fmt::join(known_passes, ", ")));
   const Section input = root.section("model_input");
   input.allow({"is_input_quantized"});
   config.model_input_quantized = input.boolean("is_input_quantized");

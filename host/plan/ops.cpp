@@ -4,6 +4,8 @@
 #include <array>
 #include <map>
 
+#include "plan/patterns.hpp"
+
 namespace tare {
 namespace {
 
@@ -40,13 +42,24 @@ Axes axes_of(const Node& node, std::size_t rank) {
 
 class Collector {
  public:
-  Collector(const Graph& graph, bool fuse_matmul_add)
-      : graph_(graph), producers_(producers(graph)), consumers_(consumers(graph)), fuse_matmul_add_(fuse_matmul_add) {}
+  Collector(const Graph& graph, const std::vector<std::string>& passes)
+      : graph_(graph),
+        producers_(producers(graph)),
+        consumers_(consumers(graph)),
+        patterns_(find_patterns(graph, passes)),
+        fuse_matmul_add_(std::find(passes.begin(), passes.end(), "MatmulAdd") != passes.end()) {}
 
   std::vector<Op> collect() {
     std::vector<Op> ops;
     std::vector<bool> taken(graph_.nodes.size(), false);
+    std::map<std::size_t, Op*> pattern_ending_at;
+    for (Op& pattern : patterns_) {
+      for (const std::int32_t n : pattern.nodes) taken[static_cast<std::size_t>(n)] = true;
+      pattern_ending_at[static_cast<std::size_t>(pattern.nodes.back())] = &pattern;
+    }
     for (std::size_t n = 0; n < graph_.nodes.size(); ++n) {
+      if (const auto it = pattern_ending_at.find(n); it != pattern_ending_at.end())
+        ops.push_back(std::move(*it->second));
       if (taken[n]) continue;
       const Node& node = graph_.nodes[n];
       Op op{node.op_type, {static_cast<std::int32_t>(n)}, {}, node.outputs, {}};
@@ -121,13 +134,14 @@ class Collector {
   const Graph& graph_;
   std::vector<std::int32_t> producers_;
   std::vector<std::vector<std::int32_t>> consumers_;
+  std::vector<Op> patterns_;
   bool fuse_matmul_add_;
 };
 
 }  // namespace
 
 std::vector<Op> collect_ops(const Graph& graph, const std::vector<std::string>& passes) {
-  return Collector(graph, std::find(passes.begin(), passes.end(), "MatmulAdd") != passes.end()).collect();
+  return Collector(graph, passes).collect();
 }
 
 bool is_grid_preserving(const std::string& op_type) {

@@ -12,10 +12,28 @@
 #include "plan/control_flow.hpp"
 #include "plan/ops.hpp"
 #include "plan/ties.hpp"
+#include "tare/error.hpp"
 #include "tare/placement.hpp"
 
 namespace tare {
 namespace {
+
+/// What the rules of one stage said of each tensor, with the key that said it.
+class Said {
+ public:
+  explicit Said(const std::string& config) : config_(config) {}
+  void say(const QuantSite& site, const std::optional<bool>& setting, const std::string& key) {
+    if (!setting) return;
+    const auto [it, is_new] = said_.try_emplace(site.value, *setting, key);
+    if (!is_new && it->second.first != *setting)
+      throw Error(ErrorKind::model, fmt::format("config {}: $.{} and $.{} disagree about tensor '{}'; drop one of them",
+                                                config_, it->second.second, key, site.tensor));
+  }
+
+ private:
+  const std::string& config_;
+  std::map<ValueId, std::pair<bool, std::string>> said_;
+};
 
 class Placement {
  public:
@@ -29,7 +47,8 @@ class Placement {
 
   std::vector<QuantSite> run() {
     find_candidates();
-    apply_op_rules();
+    apply_defaults();
+    apply_op_types();
     apply_supergroups();
     apply_model_inputs();
     apply_model_outputs();
@@ -37,6 +56,7 @@ class Placement {
     apply_per_channel();
     apply_dynamic_weights();
     apply_norm_exceptions();
+    apply_product_exceptions();
     tie_sites(graph_, ops_, site_of_, sites_);
     return std::move(sites_);
   }
@@ -93,39 +113,28 @@ class Placement {
     s->reason = reason;
   }
 
-  void apply_op_rules() {
+  bool waits_for_model_input(const QuantSite& s) const {
+    return s.role == SiteRole::activation && (is_constant(s.value) || is_graph_input(s.value));
+  }
+
+  void apply_defaults() {
     for (const Op& op : ops_) {
-      const OpRule* rule = rule_of(op);
-      OpRule merged = config_.default_op;
-      std::string why = "defaults.ops";
-      if (rule != nullptr) {
-        if (rule->input_quantized) merged.input_quantized = rule->input_quantized;
-        if (rule->symmetric) merged.symmetric = rule->symmetric;
-        if (rule->output_quantized) {
-          merged.output_quantized = rule->output_quantized;
-          why = "op_type." + op.type;
-        }
-      } else if (is_grid_preserving(op.type)) {
-        merged.output_quantized = false;
-        why = op.type + " keeps the grid of its input";
-      }
       for (const ValueId output : op.outputs) {
-        set(site(output), merged.output_quantized, why);
-        apply_symmetry(site(output), merged.symmetric);
-        if (QuantSite* s = site(output); s != nullptr && rule != nullptr) {
-          s->spec.fixed_min = rule->fixed_min;
-          s->spec.fixed_max = rule->fixed_max;
-        }
+        set(site(output), config_.default_op.output_quantized, "defaults.ops");
+        apply_symmetry(site(output), config_.default_op.symmetric);
       }
       for (const ValueId input : op.inputs) {
-        set(site(input), merged.input_quantized, "inputs of " + op.type);
-        apply_symmetry(site(input), merged.symmetric);
+        set(site(input), config_.default_op.input_quantized, "defaults.ops");
+        apply_symmetry(site(input), config_.default_op.symmetric);
       }
-      for (const Parameter& parameter : op.parameters) apply_parameter_rules(op, rule, parameter);
+      for (const Parameter& parameter : op.parameters) {
+        apply_parameter_rule(parameter, config_.default_parameter, "defaults.params");
+        if (const auto it = config_.parameters.find(parameter.type); it != config_.parameters.end())
+          apply_parameter_rule(parameter, it->second, "params." + parameter.type);
+      }
     }
-    // Graph inputs and constants wait for model_input.
     for (QuantSite& s : sites_)
-      if (s.role == SiteRole::activation && (is_constant(s.value) || is_graph_input(s.value))) {
+      if (waits_for_model_input(s)) {
         s.enabled = false;
         s.reason = "model_input";
       }
@@ -134,20 +143,47 @@ class Placement {
   static void apply_symmetry(QuantSite* s, const std::optional<bool>& symmetric) {
     if (s != nullptr && symmetric && s->role == SiteRole::activation) s->spec.symmetric = *symmetric;
   }
-
-  void apply_parameter_rules(const Op& op, const OpRule* rule, const Parameter& parameter) {
+  void apply_parameter_rule(const Parameter& parameter, const QuantizerRule& rule, const std::string& why) {
     QuantSite* s = site(parameter.value);
     if (s == nullptr || s->role != SiteRole::parameter) return;
-    const auto apply = [&](const QuantizerRule& r, const std::string& why) {
-      set(s, r.quantized, why);
-      if (r.symmetric) s->spec.symmetric = *r.symmetric;
-    };
-    apply(config_.default_parameter, "defaults.params");
-    if (const auto it = config_.parameters.find(parameter.type); it != config_.parameters.end())
-      apply(it->second, "params." + parameter.type);
-    if (rule == nullptr) return;
-    if (const auto it = rule->parameters.find(parameter.type); it != rule->parameters.end())
-      apply(it->second, fmt::format("op_type.{}.params.{}", op.type, parameter.type));
+    set(s, rule.quantized, why);
+    if (rule.symmetric) s->spec.symmetric = *rule.symmetric;
+  }
+
+  /// The rules of the op types are one stage: none of them comes later than another, so two that disagree about a
+  /// tensor are an error. That an op keeps the grid of its input is no rule of the file, and gives way to one.
+  void apply_op_types() {
+    for (const Op& op : ops_)
+      if (rule_of(op) == nullptr && is_grid_preserving(op.type))
+        for (const ValueId output : op.outputs) set(site(output), false, op.type + " keeps the grid of its input");
+    Said enabled(config_.source);
+    Said symmetric(config_.source);
+    for (const Op& op : ops_) {
+      const OpRule* rule = rule_of(op);
+      if (rule == nullptr) continue;
+      const std::string key = "op_type." + op.type;
+      for (const ValueId output : op.outputs) {
+        QuantSite* s = site(output);
+        if (s == nullptr) continue;
+        enabled.say(*s, rule->output_quantized, key + ".is_output_quantized");
+        symmetric.say(*s, rule->symmetric, key + ".is_symmetric");
+        set(s, rule->output_quantized, key);
+        apply_symmetry(s, rule->symmetric);
+        s->spec.fixed_min = rule->fixed_min;
+        s->spec.fixed_max = rule->fixed_max;
+      }
+      for (const ValueId input : op.inputs) {
+        QuantSite* s = site(input);
+        if (s == nullptr || s->role != SiteRole::activation) continue;
+        enabled.say(*s, rule->input_quantized, key + ".is_input_quantized");
+        symmetric.say(*s, rule->symmetric, key + ".is_symmetric");
+        set(s, rule->input_quantized, "inputs of " + op.type);
+        apply_symmetry(s, rule->symmetric);
+      }
+      for (const Parameter& parameter : op.parameters)
+        if (const auto it = rule->parameters.find(parameter.type); it != rule->parameters.end())
+          apply_parameter_rule(parameter, it->second, fmt::format("{}.params.{}", key, parameter.type));
+    }
   }
 
   bool is_graph_input(ValueId value) const {
@@ -193,10 +229,8 @@ class Placement {
   }
 
   void apply_model_inputs() {
-    if (!config_.model_input_quantized) return;
     for (QuantSite& s : sites_)
-      if (s.role == SiteRole::activation && (is_constant(s.value) || is_graph_input(s.value)))
-        set(&s, config_.model_input_quantized, "model_input");
+      if (waits_for_model_input(s)) set(&s, config_.model_input_quantized, "model_input");
   }
   void apply_model_outputs() {
     for (const ValueId output : graph_.outputs) set(site(output), config_.model_output_quantized, "model_output");
@@ -229,6 +263,7 @@ class Placement {
 
   /// The second operand of a product that is not constant takes the symmetry of a weight.
   void apply_dynamic_weights() {
+    const EffectiveSites effective(graph_, ops_, site_of_, sites_);
     for (const Op& op : ops_) {
       if (op.type != "Conv" && op.type != "ConvTranspose" && op.type != "Gemm" && op.type != "MatMul") continue;
       const Node& node = graph_.nodes[static_cast<std::size_t>(op.nodes[0])];
@@ -243,12 +278,10 @@ class Placement {
       };
       refine(config_.parameters);
       if (const OpRule* rule = rule_of(op)) refine(rule->parameters);
-      apply_symmetry(effective_site(node.inputs[1]), symmetric);
+      const std::int32_t s = effective.of(node.inputs[1]);
+      if (s >= 0) apply_symmetry(&sites_[static_cast<std::size_t>(s)], symmetric);
     }
   }
-
-  /// The quantizer whose grid a tensor is on: its own when enabled, else that of what it was moved from.
-  QuantSite* effective_site(ValueId value) { return tare::effective_site(graph_, ops_, site_of_, sites_, value); }
 
   /// Parameters of normalizations: at least 8 bits; batch and layer norms symmetric only from 16 bits on, the others as
   /// their output.
@@ -267,8 +300,31 @@ class Placement {
           s->spec.symmetric = output->spec.symmetric;
         }
         s->spec.bitwidth = std::max(s->spec.bitwidth, 8);
+        if (by_width && is_early_hardware()) s->spec.bitwidth = 8;
         if (by_width) s->spec.symmetric = s->spec.bitwidth >= 16;
       }
+    }
+  }
+  bool is_early_hardware() const {
+    return config_.hw_version == "V66" || config_.hw_version == "V68" || config_.hw_version == "V69";
+  }
+
+  /// What hardware can multiply when neither operand is constant: early versions have an 8-bit second operand; later
+  /// ones take 16 bits there, symmetric, if the first operand has them too.
+  void apply_product_exceptions() {
+    if (config_.hw_version.empty()) return;
+    const EffectiveSites effective(graph_, ops_, site_of_, sites_);
+    for (const Op& op : ops_) {
+      if (op.type != "MatMul" || !op.parameters.empty() || op.inputs.size() < 2) continue;
+      const std::int32_t first = effective.of(op.inputs[0]);
+      const std::int32_t second = effective.of(op.inputs[1]);
+      if (second < 0) continue;
+      QuantizerSpec& spec = sites_[static_cast<std::size_t>(second)].spec;
+      if (spec.format != NumberFormat::integer) continue;
+      if (is_early_hardware()) spec.bitwidth = 8;
+      if (!is_early_hardware() && spec.bitwidth != 16) continue;
+      spec.symmetric = true;
+      if (first >= 0 && spec.bitwidth == 16) sites_[static_cast<std::size_t>(first)].spec.bitwidth = 16;
     }
   }
 

@@ -4,6 +4,8 @@
 #include <functional>
 #include <map>
 #include <numeric>
+#include <optional>
+#include <utility>
 
 namespace tare {
 namespace {
@@ -24,28 +26,10 @@ class Ties {
         ops_(ops),
         site_of_(site_of),
         sites_(sites),
-        producer_(graph.values.size(), -1),
+        effective_(graph, ops, site_of, sites),
         consumers_(consumers(graph)),
         object_(sites.size()) {
-    for (std::size_t o = 0; o < ops.size(); ++o)
-      for (const ValueId output : ops[o].outputs)
-        if (output != absent) producer_[static_cast<std::size_t>(output)] = static_cast<std::int32_t>(o);
     std::iota(object_.begin(), object_.end(), 0);
-  }
-
-  /// Index of the effective site, or -1.
-  std::int32_t effective(ValueId value) const {
-    while (value != absent) {
-      const std::int32_t s = site_of_[static_cast<std::size_t>(value)];
-      if (s >= 0 && sites_[static_cast<std::size_t>(s)].enabled) return s;
-      const std::int32_t producer = producer_[static_cast<std::size_t>(value)];
-      if (producer < 0) return -1;
-      const Op& op = ops_[static_cast<std::size_t>(producer)];
-      const bool passes = is_grid_preserving(op.type) || (op.type == "Cast" && s >= 0);
-      if (!passes || op.inputs.empty()) return -1;
-      value = op.inputs[0];
-    }
-    return -1;
   }
 
   void run() {
@@ -63,16 +47,23 @@ class Ties {
   void take(std::int32_t site, std::int32_t other) {
     if (site >= 0 && other >= 0) object_[static_cast<std::size_t>(site)] = object_[static_cast<std::size_t>(other)];
   }
-  bool is_fixed(std::int32_t s) const {
-    return s >= 0 && sites_[static_cast<std::size_t>(s)].spec.fixed_min.has_value();
+  using FixedRange = std::pair<std::optional<double>, std::optional<double>>;
+  /// Of the quantizer that a site uses: that of any site sharing it.
+  FixedRange fixed_range(std::int32_t site) const {
+    if (site < 0) return {};
+    for (std::size_t s = 0; s < sites_.size(); ++s)
+      if (object_[s] == object_[static_cast<std::size_t>(site)] && sites_[s].spec.fixed_min)
+        return {sites_[s].spec.fixed_min, sites_[s].spec.fixed_max};
+    return {};
   }
+  bool is_fixed(std::int32_t site) const { return fixed_range(site).first.has_value(); }
 
   /// Layer input, hidden state and output are added and compared on one grid; so are the cell states of an LSTM.
   void tie_recurrent(const Op& op) {
     const Node& node = graph_.nodes[static_cast<std::size_t>(op.nodes[0])];
-    const auto in = [&](std::size_t i) { return i < node.inputs.size() ? effective(node.inputs[i]) : -1; };
+    const auto in = [&](std::size_t i) { return i < node.inputs.size() ? effective_.of(node.inputs[i]) : -1; };
     const auto out = [&](std::size_t i) {
-      return i < node.outputs.size() && node.outputs[i] != absent ? effective(node.outputs[i]) : -1;
+      return i < node.outputs.size() && node.outputs[i] != absent ? effective_.of(node.outputs[i]) : -1;
     };
     tie_all({in(0), in(5), out(0), out(1)});
     if (op.type == "LSTM") tie_all({in(6), out(2)});
@@ -85,10 +76,19 @@ class Ties {
     }
   }
 
+  /// Inputs with a fixed range (behind a Softmax) keep their quantizer, unless all have the same: then the output's is
+  /// fixed too.
   void tie_backward(const Op& op) {
-    if (op.outputs.empty()) return;
+    if (op.outputs.empty() || op.inputs.empty()) return;
     const std::int32_t output = effective_output(op.outputs[0]);
     if (output < 0) return;
+    const FixedRange first = fixed_range(effective_.of(op.inputs[0]));
+    const bool alike = std::all_of(op.inputs.begin(), op.inputs.end(),
+                                   [&](ValueId input) { return fixed_range(effective_.of(input)) == first; });
+    if (alike && first.first && !is_fixed(output)) {
+      sites_[static_cast<std::size_t>(output)].spec.fixed_min = first.first;
+      sites_[static_cast<std::size_t>(output)].spec.fixed_max = first.second;
+    }
     for (const ValueId input : op.inputs) adopt(input, output);
   }
   std::int32_t effective_output(ValueId value) const {
@@ -100,10 +100,11 @@ class Ties {
     if (value == absent || consumers_[static_cast<std::size_t>(value)].size() != 1) return;
     const std::int32_t s = site_of_[static_cast<std::size_t>(value)];
     if (s >= 0 && sites_[static_cast<std::size_t>(s)].enabled) {
-      if (sites_[static_cast<std::size_t>(s)].role == SiteRole::activation && !is_fixed(s)) take(s, output);
+      const bool free = !is_fixed(s) || fixed_range(s) == fixed_range(output);
+      if (sites_[static_cast<std::size_t>(s)].role == SiteRole::activation && free) take(s, output);
       return;
     }
-    const std::int32_t producer = producer_[static_cast<std::size_t>(value)];
+    const std::int32_t producer = effective_.producer(value);
     if (producer < 0) return;
     const Op& op = ops_[static_cast<std::size_t>(producer)];
     if (is_grid_preserving(op.type) && !op.inputs.empty()) adopt(op.inputs[0], output);
@@ -111,9 +112,10 @@ class Ties {
 
   void tie_forward(const Op& op) {
     if (op.inputs.empty() || op.outputs.empty()) return;
-    const std::int32_t input = effective(op.inputs[0]);
+    const std::int32_t input = effective_.of(op.inputs[0]);
     const std::int32_t output = effective_output(op.outputs[0]);
-    if (!is_fixed(output) && !is_fixed(input)) take(output, input);
+    const bool conflict = is_fixed(input) && is_fixed(output) && fixed_range(input) != fixed_range(output);
+    if (!conflict) take(output, input);
   }
 
   void number_groups() {
@@ -128,6 +130,10 @@ class Ties {
         spec.bitwidth = std::min(spec.bitwidth, sites_[s].spec.bitwidth);
         spec.symmetric = spec.symmetric || sites_[s].spec.symmetric;
         spec.unsigned_symmetric = spec.unsigned_symmetric || sites_[s].spec.unsigned_symmetric;
+        if (!spec.fixed_min) {
+          spec.fixed_min = sites_[s].spec.fixed_min;
+          spec.fixed_max = sites_[s].spec.fixed_max;
+        }
       }
       for (const std::size_t s : group) {
         sites_[s].group = next;
@@ -141,22 +147,37 @@ class Ties {
   const std::vector<Op>& ops_;
   const std::vector<std::int32_t>& site_of_;
   std::vector<QuantSite>& sites_;
-  std::vector<std::int32_t> producer_;
+  EffectiveSites effective_;
   std::vector<std::vector<std::int32_t>> consumers_;
   std::vector<std::size_t> object_;  ///< by site: the quantizer it uses, named by its first site
 };
 
 }  // namespace
 
+EffectiveSites::EffectiveSites(const Graph& graph, const std::vector<Op>& ops, const std::vector<std::int32_t>& site_of,
+                               const std::vector<QuantSite>& sites)
+    : ops_(ops), site_of_(site_of), sites_(sites), producer_(graph.values.size(), -1) {
+  for (std::size_t o = 0; o < ops.size(); ++o)
+    for (const ValueId output : ops[o].outputs)
+      if (output != absent) producer_[static_cast<std::size_t>(output)] = static_cast<std::int32_t>(o);
+}
+
+std::int32_t EffectiveSites::of(ValueId value) const {
+  while (value != absent) {
+    const std::int32_t s = site_of_[static_cast<std::size_t>(value)];
+    if (s >= 0 && sites_[static_cast<std::size_t>(s)].enabled) return s;
+    if (producer(value) < 0) return -1;
+    const Op& op = ops_[static_cast<std::size_t>(producer(value))];
+    const bool passes = is_grid_preserving(op.type) || (op.type == "Cast" && s >= 0);
+    if (!passes || op.inputs.empty()) return -1;
+    value = op.inputs[0];
+  }
+  return -1;
+}
+
 void tie_sites(const Graph& graph, const std::vector<Op>& ops, const std::vector<std::int32_t>& site_of,
                std::vector<QuantSite>& sites) {
   Ties(graph, ops, site_of, sites).run();
-}
-
-QuantSite* effective_site(const Graph& graph, const std::vector<Op>& ops, const std::vector<std::int32_t>& site_of,
-                          std::vector<QuantSite>& sites, ValueId value) {
-  const std::int32_t s = Ties(graph, ops, site_of, sites).effective(value);
-  return s < 0 ? nullptr : &sites[static_cast<std::size_t>(s)];
 }
 
 }  // namespace tare

@@ -13,8 +13,22 @@ namespace tare {
 void tie_sites(const Graph& graph, const std::vector<Op>& ops, const std::vector<std::int32_t>& site_of,
                std::vector<QuantSite>& sites);
 
-/// The quantizer whose grid a value is on: its own when enabled, else that of the value it was moved from; null: none.
-QuantSite* effective_site(const Graph& graph, const std::vector<Op>& ops, const std::vector<std::int32_t>& site_of,
-                          std::vector<QuantSite>& sites, ValueId value);
+/// Which quantizer's grid a value is on: its own when enabled, else that of the value it was moved from.
+class EffectiveSites {
+ public:
+  /// `sites` may change while this lives; `site_of` gives the site of a value, or -1.
+  EffectiveSites(const Graph& graph, const std::vector<Op>& ops, const std::vector<std::int32_t>& site_of,
+                 const std::vector<QuantSite>& sites);
+  /// Index of the site, or -1.
+  std::int32_t of(ValueId value) const;
+  /// Index into ops of what computes a value, or -1.
+  std::int32_t producer(ValueId value) const { return producer_[static_cast<std::size_t>(value)]; }
+
+ private:
+  const std::vector<Op>& ops_;
+  const std::vector<std::int32_t>& site_of_;
+  const std::vector<QuantSite>& sites_;
+  std::vector<std::int32_t> producer_;
+};
 
 }  // namespace tare

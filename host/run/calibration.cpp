@@ -10,6 +10,7 @@
 #include <cmath>
 #include <map>
 
+#include "calib/weight_scales.hpp"
 #include "plan/depth_first.hpp"
 #include "plan/fuse.hpp"
 #include "plan/quantized_graph.hpp"
@@ -291,6 +292,7 @@ CalibrationResult Calibration::Implementation::finish() {
   std::sort(result.encodings.tensors.begin(), result.encodings.tensors.end(),
             [](const TensorEncodings& a, const TensorEncodings& b) { return a.tensor < b.tensor; });
   result.encodings.tensors.insert(result.encodings.tensors.end(), parameters.tensors.begin(), parameters.tensors.end());
+  raise_weight_scales(graph, sites, load_config(options.config).supergroup_passes, result.encodings);
   result.statistics.samples = samples;
   result.given = given.set.tensors.size();
   result.mismatches = std::move(given.mismatches);

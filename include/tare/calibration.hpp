@@ -72,6 +72,8 @@ TensorStatistics merge_tied(std::span<const TensorStatistics* const> tied);
 void update(TfEnhancedHistogram& histogram, std::span<const float> batch);
 /// AIMET's search over its own histogram.
 Encoding tf_enhanced_encoding(const TfEnhancedHistogram& histogram, const QuantizerSpec& spec);
+/// What that search minimises, of one encoding (its scale and offset). The histogram must hold data.
+double tf_enhanced_cost(const TfEnhancedHistogram& histogram, const QuantizerSpec& spec, const Encoding& encoding);
 
 /// The true error of candidate encodings on data: the second pass of --refine, for one tensor.
 class RefineAccumulator {

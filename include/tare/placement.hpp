@@ -20,6 +20,16 @@ struct QuantizerRule {
   std::optional<bool> symmetric;
 };
 
+/// Number formats that hardware computes together: what mixed precision may choose from.
+struct SupportedKernel {
+  struct Side {
+    int bitwidth = 8;
+    bool floating = false;
+  };
+  Side activation;
+  Side parameter;
+};
+
 /// What a config says of one op type.
 struct OpRule {
   std::optional<bool> input_quantized;
@@ -30,10 +40,12 @@ struct OpRule {
       parameters;                   ///< by parameter type: weight, bias, weight_r, running_mean, running_var
   std::optional<double> fixed_min;  ///< encoding_constraints
   std::optional<double> fixed_max;
+  std::vector<SupportedKernel> kernels;  ///< supported_kernels
 };
 
 /// A quantization config file, parsed (AIMET's JSON schema; docs/config.md explains every key).
 struct Config {
+  std::string source;  ///< the name or path it was loaded by, for messages
   OpRule default_op;
   QuantizerRule default_parameter;
   bool strict_symmetric = false;
@@ -67,7 +79,8 @@ struct PlacementOptions {
   QuantizedType activation;
 };
 
-/// All candidate sites of the graph in the order of their tensors, disabled ones included (with the reason).
+/// All candidate sites of the graph in the order of their tensors, disabled ones included (with the reason). Throws
+/// Error(model) naming both keys when two rules of one stage disagree about a tensor.
 std::vector<QuantSite> place(const Graph& graph, const Config& config, const PlacementOptions& options = {});
 
 }  // namespace tare

@@ -1,0 +1,112 @@
+#include "calib/weight_scales.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "plan/ops.hpp"
+#include "plan/ties.hpp"
+#include "tare/numerics.hpp"
+
+namespace tare {
+namespace {
+
+/// Largest magnitude of a bias code, with room for what rounding adds.
+constexpr double largest_sum = 0x1p31 - 0x1p15;
+/// Smallest factor from the 32-bit sum to the output's code; half a bit above the 2^-24 that hardware can multiply by.
+const double smallest_factor = std::exp2(-23.5);
+
+bool is_product(const std::string& op_type) {
+  return op_type == "Conv" || op_type == "ConvTranspose" || op_type == "Gemm" || op_type == "MatMul";
+}
+
+double element(const Tensor& tensor, std::int64_t i) {
+  switch (tensor.type()) {
+    case DataType::float16: return static_cast<double>(half_to_float(tensor.data<std::uint16_t>()[i]));
+    case DataType::bfloat16: return static_cast<double>(bfloat_to_float(tensor.data<std::uint16_t>()[i]));
+    default: return static_cast<double>(tensor.data<float>()[i]);
+  }
+}
+
+class ScaleRaiser {
+ public:
+  ScaleRaiser(const Graph& graph, const std::vector<QuantSite>& sites, const std::vector<std::string>& passes,
+              EncodingSet& encodings)
+      : graph_(graph),
+        ops_(collect_ops(graph, passes)),
+        sites_(sites),
+        site_of_(graph.values.size(), -1),
+        effective_(graph, ops_, site_of_, sites) {
+    for (std::size_t s = 0; s < sites.size(); ++s)
+      site_of_[static_cast<std::size_t>(sites[s].value)] = static_cast<std::int32_t>(s);
+    for (TensorEncodings& tensor : encodings.tensors)
+      if (tensor.spec.format == NumberFormat::integer && !tensor.spec.block_axis) by_name_[tensor.tensor] = &tensor;
+  }
+
+  void run() {
+    for (const Op& op : ops_) {
+      if (!is_product(op.type) || op.inputs.empty()) continue;
+      const Tensor* bias = nullptr;
+      TensorEncodings* weight = nullptr;
+      for (const Parameter& parameter : op.parameters) {
+        if (parameter.type == "bias") bias = graph_.constant(parameter.value);
+        if (parameter.type == "weight") weight = encodings_of(site_of_[static_cast<std::size_t>(parameter.value)]);
+      }
+      const TensorEncodings* input = encodings_of(effective_.of(op.inputs[0]));
+      if (weight == nullptr || input == nullptr) continue;
+      raise(*weight, input->encodings.at(0), bias, output_of(op));
+    }
+  }
+
+ private:
+  TensorEncodings* encodings_of(std::int32_t site) const {
+    if (site < 0 || !sites_[static_cast<std::size_t>(site)].enabled) return nullptr;
+    const auto it = by_name_.find(sites_[static_cast<std::size_t>(site)].tensor);
+    return it == by_name_.end() ? nullptr : it->second;
+  }
+  /// Only the output's own quantizer counts: behind a fused activation AIMET does not look.
+  const Encoding* output_of(const Op& op) const {
+    const TensorEncodings* output = encodings_of(site_of_[static_cast<std::size_t>(op.outputs[0])]);
+    return output == nullptr ? nullptr : &output->encodings.at(0);
+  }
+
+  static void raise(TensorEncodings& weight, const Encoding& input, const Tensor* bias, const Encoding* output) {
+    const std::size_t channels = weight.encodings.size();
+    const std::int64_t biases = bias == nullptr ? 0 : bias->elements();
+    const double offset = output == nullptr ? 0 : output->offset * output->scale;
+    std::vector<double> largest(channels, std::abs(offset));
+    for (std::int64_t i = 0; i < biases; ++i) {
+      // One weight scale for all channels: each bias counts.
+      const std::size_t channel = channels == 1 ? 0 : static_cast<std::size_t>(i);
+      if (channel >= channels) break;
+      const double value = element(*bias, i);
+      const double both = std::max(std::abs(value), std::abs(value + offset));
+      largest[channel] = channels > 1 ? both : std::max(largest[channel], both);
+    }
+    const double factor_bound = output == nullptr ? 0 : smallest_factor * output->scale / input.scale;
+    for (std::size_t c = 0; c < channels; ++c) {
+      Encoding& encoding = weight.encodings[c];
+      const double raised = std::max(factor_bound, largest[c] / input.scale / largest_sum);
+      if (raised <= encoding.scale) continue;
+      encoding.scale = raised;
+      encoding.min = raised * encoding.offset;
+      encoding.max = raised * (encoding.offset + static_cast<double>(weight.spec.steps()));
+    }
+  }
+
+  const Graph& graph_;
+  std::vector<Op> ops_;
+  const std::vector<QuantSite>& sites_;
+  std::vector<std::int32_t> site_of_;
+  EffectiveSites effective_;
+  std::map<std::string_view, TensorEncodings*> by_name_;
+};
+
+}  // namespace
+
+void raise_weight_scales(const Graph& graph, const std::vector<QuantSite>& sites,
+                         const std::vector<std::string>& passes, EncodingSet& encodings) {
+  ScaleRaiser(graph, sites, passes, encodings).run();
+}
+
+}  // namespace tare
