@@ -58,7 +58,7 @@ class Patterns {
     return c != nullptr && c->elements() == 1 && c->type() == DataType::float32 && c->data<float>()[0] == number;
   }
 
-  /// Over the last axis alone; an axis counted from the front is last when the rank is known to say so.
+  /// Over the last axis alone, as far as the rank is known.
   bool is_mean_over_last_axis(std::size_t n) const {
     if (!is(n, "ReduceMean") || node(n).integer("keepdims", 1) == 0) return false;
     std::vector<std::int64_t> axes = node(n).integers("axes");
@@ -67,7 +67,7 @@ class Patterns {
         axes.assign(given->data<std::int64_t>(), given->data<std::int64_t>() + given->elements());
     if (axes.size() != 1) return false;
     const std::optional<Shape>& shape = graph_.value(node(n).inputs[0]).shape;
-    return axes[0] == -1 || (shape && axes[0] == static_cast<std::int64_t>(shape->rank()) - 1);
+    return axes[0] == -1 || (axes[0] > 0 && (!shape || axes[0] == static_cast<std::int64_t>(shape->rank()) - 1));
   }
 
   /// The node that squares `value`: Pow by 2, or a product with itself.

@@ -1,0 +1,353 @@
+// What the graph itself decides: candidates, parameters and their axes, operators put together, shared ranges, and the
+// exceptions.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "placement/scene.hpp"
+
+namespace tare {
+namespace {
+
+using test::ConfigText;
+using test::Scene;
+
+std::optional<int> axis(const Scene& scene, const std::string& tensor) { return scene.site(tensor).spec.channel_axis; }
+
+ConfigText per_channel() {
+  ConfigText config;
+  config.more_defaults = R"(, "per_channel_quantization": "True")";
+  return config;
+}
+
+TEST(Candidates, OpsThatKeepTheGridHaveNoQuantizerUnlessNamed) {
+  Scene scene;
+  scene.input("x", {1, 2, 4, 4}).output("y", {1, 16});
+  test::add_integers(scene.node("MaxPool", {"x"}, {"p"}), "kernel_shape", {1, 1});
+  scene.node("Relu", {"p"}, {"r"});
+  scene.node("Flatten", {"r"}, {"f"});
+  scene.node("Neg", {"f"}, {"y"});
+  ConfigText config;
+  scene.place(config);
+  EXPECT_FALSE(scene.site("p").enabled);
+  EXPECT_FALSE(scene.has("f"));  // not even a disabled one
+  config.op_type = R"({"MaxPool": {"is_output_quantized": "True"}, "Flatten": {"is_output_quantized": "True"}})";
+  scene.place(config);
+  EXPECT_TRUE(scene.site("p").enabled);
+  EXPECT_FALSE(scene.has("f"));
+}
+
+TEST(Candidates, OnlyFloatsAndTheDataOfAResize) {
+  Scene scene;
+  scene.input("x", {1, 1, 2, 2}).output("y", {1, 1, 4, 4}).output("n", {4});
+  test::add_input(scene.graph(), "i", {4}, 7);
+  scene.constant("scales", {4}, 2);
+  scene.node("Resize", {"x", "", "scales"}, {"y"});
+  scene.node("Identity", {"i"}, {"n"});
+  scene.graph().mutable_output(1)->mutable_type()->mutable_tensor_type()->set_elem_type(7);
+  scene.place(ConfigText{});
+  EXPECT_TRUE(scene.has("x"));
+  EXPECT_TRUE(scene.has("y"));
+  EXPECT_FALSE(scene.has("scales"));
+  EXPECT_FALSE(scene.has("i"));
+}
+
+TEST(Parameters, AxesOfConvolutions) {
+  Scene scene;
+  scene.input("x", {1, 4, 8, 8}).output("y", {1, 2, 8, 8}).output("z", {1, 8, 8, 8});
+  scene.constant("w", {6, 4, 1, 1}).constant("b", {6}).constant("t", {6, 2, 1, 1}).constant("g", {6, 2, 1, 1});
+  scene.node("Conv", {"x", "w", "b"}, {"c"});
+  scene.node("ConvTranspose", {"c", "t"}, {"y"});
+  test::add_integer(scene.node("ConvTranspose", {"c", "g"}, {"z"}), "group", 2);
+  scene.place(per_channel());
+  EXPECT_EQ(scene.site("w").role, SiteRole::parameter);
+  EXPECT_EQ(axis(scene, "w"), 0);
+  EXPECT_EQ(axis(scene, "b"), 0);
+  EXPECT_EQ(axis(scene, "t"), 1);
+  EXPECT_EQ(axis(scene, "g"), std::nullopt);  // grouped: one range
+}
+
+TEST(Parameters, AxesOfProducts) {
+  Scene scene;
+  scene.input("x", {2, 4}).output("y", {2, 3});
+  for (const char* name : {"plain", "turned", "product", "behind"}) scene.constant(name, {4, 4});
+  scene.node("Gemm", {"x", "plain"}, {"g"});
+  test::add_integer(scene.node("Gemm", {"g", "turned"}, {"h"}), "transB", 1);
+  scene.node("MatMul", {"h", "product"}, {"m"});
+  scene.node("Transpose", {"behind"}, {"turning"});
+  scene.node("MatMul", {"m", "turning"}, {"y"});
+  scene.place(per_channel());
+  EXPECT_EQ(axis(scene, "plain"), 1);
+  EXPECT_EQ(axis(scene, "turned"), 0);
+  EXPECT_EQ(axis(scene, "product"), 1);
+  EXPECT_EQ(scene.site("behind").role, SiteRole::parameter);
+  EXPECT_EQ(axis(scene, "behind"), 0);
+}
+
+TEST(Parameters, OfNormalizationsAndRecurrentLayers) {
+  Scene scene;
+  scene.input("x", {3, 1, 2}).output("y", {3, 1, 1, 2});
+  for (const char* name : {"scale", "shift", "mean", "var"}) scene.constant(name, {1});
+  scene.constant("w", {1, 6, 2}).constant("r", {1, 6, 2}).constant("b", {1, 12});
+  scene.node("BatchNormalization", {"x", "scale", "shift", "mean", "var"}, {"n"});
+  test::add_integer(scene.node("GRU", {"n", "w", "r", "b"}, {"y"}), "hidden_size", 2);
+  ConfigText config;
+  config.params_by_type = R"({"bias": {"is_quantized": "False"}, "weight_r": {"is_quantized": "False"},
+                              "running_mean": {"is_quantized": "False"}})";
+  scene.place(config);
+  for (const char* name : {"scale", "var", "w"}) EXPECT_TRUE(scene.site(name).enabled) << name;
+  for (const char* name : {"shift", "mean", "r", "b"}) EXPECT_FALSE(scene.site(name).enabled) << name;
+}
+
+TEST(FusedGroups, NeverStartAtDepthwiseOrThreeDimensionalConvolutions) {
+  Scene scene;
+  scene.input("x", {1, 4, 8, 8}).input("v", {1, 2, 2, 2, 2}).output("y", {1, 4, 8, 8}).output("z", {1, 2, 2, 2, 2});
+  scene.constant("w", {4, 1, 1, 1}).constant("u", {2, 2, 1, 1, 1});
+  test::add_integer(scene.node("Conv", {"x", "w"}, {"c"}), "group", 4);
+  scene.node("Relu", {"c"}, {"y"});
+  scene.node("Conv", {"v", "u"}, {"d"});
+  scene.node("Relu", {"d"}, {"z"});
+  ConfigText config;
+  config.supergroups = R"([{"op_list": ["Conv", "Relu"]}])";
+  scene.place(config);
+  EXPECT_TRUE(scene.site("c").enabled);
+  EXPECT_TRUE(scene.site("d").enabled);
+}
+
+TEST(Patterns, MatMulAndAddOfAVectorAreAGemm) {
+  Scene scene;
+  scene.input("x", {2, 4}).output("y", {2, 3}).constant("w", {4, 3}).constant("b", {3});
+  scene.node("MatMul", {"x", "w"}, {"m"});
+  scene.node("Add", {"b", "m"}, {"a"});
+  scene.node("Relu", {"a"}, {"y"});
+  ConfigText config;
+  config.params_by_type = R"({"bias": {"is_quantized": "False"}})";
+  config.supergroups = R"([{"op_list": ["Gemm", "Relu"]}])";
+  scene.place(config);
+  EXPECT_TRUE(scene.site("m").enabled);
+  EXPECT_EQ(scene.site("b").role, SiteRole::activation);
+  config.passes = R"(["MatmulAdd"])";
+  scene.place(config);
+  EXPECT_FALSE(scene.has("m"));
+  EXPECT_FALSE(scene.site("a").enabled);  // Gemm + Relu
+  EXPECT_EQ(scene.site("b").role, SiteRole::parameter);
+  EXPECT_FALSE(scene.site("b").enabled);
+}
+
+/// x -> [x - mean] -> y / sqrt(mean(y^2) + epsilon) * w [+ b]
+class Norm : public testing::Test {
+ protected:
+  void build(bool centred, bool with_reciprocal) {
+    scene.input("x", {2, 3, 8}).output("out", {2, 3, 8});
+    scene.constant("two", {}, 2).constant("epsilon", {}, 1e-5f).constant("w", {8}).constant("b", {8});
+    const std::string y = centred ? "y" : "x";
+    if (centred) {
+      test::add_integers(scene.node("ReduceMean", {"x"}, {"mean"}), "axes", {-1});
+      scene.node("Sub", {"x", "mean"}, {"y"});
+    }
+    if (with_reciprocal) {
+      scene.node("Mul", {y, y}, {"square"});
+    } else {
+      scene.node("Pow", {y, "two"}, {"square"});
+    }
+    test::add_integers(scene.node("ReduceMean", {"square"}, {"variance"}), "axes", {2});
+    scene.node("Add", {"variance", "epsilon"}, {"sum"});
+    scene.node("Sqrt", {"sum"}, {"root"});
+    if (with_reciprocal) {
+      scene.node("Reciprocal", {"root"}, {"inverse"});
+      scene.node("Mul", {y, "inverse"}, {"n"});
+    } else {
+      scene.node("Div", {y, "root"}, {"n"});
+    }
+    scene.node("Mul", {"w", "n"}, {"scaled"});
+    if (centred) scene.node("Add", {"scaled", "b"}, {"shifted"});
+    scene.node("Neg", {centred ? "shifted" : "scaled"}, {"out"});
+  }
+  void place(const std::string& pass) {
+    ConfigText config;
+    config.passes = R"([")" + pass + R"("])";
+    config.params_by_type = R"({"bias": {"is_quantized": "False"}})";
+    scene.place(config);
+  }
+  Scene scene;
+};
+
+TEST_F(Norm, LayerNormalizationIsOneOperator) {
+  build(true, false);
+  place("LayerNormalization");
+  EXPECT_EQ(scene.enabled(), (std::set<std::string>{"x", "w", "shifted", "out"}));
+  EXPECT_EQ(scene.site("w").role, SiteRole::parameter);
+  EXPECT_EQ(scene.site("b").role, SiteRole::parameter);
+}
+
+TEST_F(Norm, LayerNormalizationWithAReciprocal) {
+  build(true, true);
+  place("LayerNormalization");
+  EXPECT_EQ(scene.enabled(), (std::set<std::string>{"x", "w", "shifted", "out"}));
+}
+
+TEST_F(Norm, RmsNormalizationIsOneOperator) {
+  build(false, false);
+  place("RMSNormalization");
+  EXPECT_EQ(scene.enabled(), (std::set<std::string>{"x", "w", "scaled", "out"}));
+}
+
+TEST_F(Norm, PassesFindOnlyTheirOwn) {
+  build(false, true);
+  place("LayerNormalization");
+  EXPECT_TRUE(scene.site("n").enabled);
+  EXPECT_EQ(scene.site("w").role, SiteRole::activation);
+}
+
+TEST_F(Norm, AValueThatOthersReadStaysVisible) {
+  build(true, false);
+  scene.output("other", {2, 3, 8}).node("Neg", {"n"}, {"other"});
+  place("LayerNormalization");
+  EXPECT_TRUE(scene.site("n").enabled);
+}
+
+TEST(Patterns, MaskedSoftmaxHidesTheFill) {
+  Scene scene;
+  scene.input("x", {2, 4}).output("y", {2, 4}).constant("fill", {}, -1e9f);
+  test::add_input(scene.graph(), "keep", {2, 4}, 9);
+  scene.node("Where", {"keep", "x", "fill"}, {"masked"});
+  scene.node("Softmax", {"masked"}, {"y"});
+  ConfigText config;
+  scene.place(config);
+  EXPECT_EQ(scene.enabled(), (std::set<std::string>{"x", "fill", "masked", "y"}));
+  config.passes = R"(["MaskedSoftmax"])";
+  scene.place(config);
+  EXPECT_EQ(scene.enabled(), (std::set<std::string>{"x", "y"}));
+}
+
+TEST(Ties, InputsOfAConcatTakeItsRange) {
+  Scene scene;
+  scene.input("x", {1, 4}).output("y", {1, 16}).output("z", {1, 4});
+  scene.node("Neg", {"x"}, {"a"});
+  scene.node("Abs", {"x"}, {"b"});
+  scene.node("Exp", {"x"}, {"e"});
+  test::add_integers(scene.node("Reshape", {"b", "shape"}, {"moved"}), "unused", {});
+  scene.graph().mutable_node(3)->clear_attribute();
+  test::add_initializer<std::int64_t>(scene.graph(), "shape", 7, {2}, {1, 4});
+  test::add_integer(scene.node("Concat", {"a", "moved", "e", "x"}, {"y"}), "axis", 1);
+  scene.node("Neg", {"e"}, {"z"});
+  scene.place(ConfigText{});
+  EXPECT_TRUE(scene.tied("a", "y"));
+  EXPECT_TRUE(scene.tied("b", "y"));   // through what only moves it
+  EXPECT_FALSE(scene.tied("e", "y"));  // read elsewhere too
+  EXPECT_FALSE(scene.tied("x", "y"));
+}
+
+TEST(Ties, OutputsOfReluPoolingAndResizeTakeTheirInputs) {
+  Scene scene;
+  scene.input("x", {1, 1, 4, 4}).output("y", {1, 1, 8, 8}).constant("scales", {4}, 2);
+  scene.node("Neg", {"x"}, {"n"});
+  scene.node("Relu", {"n"}, {"r"});
+  test::add_integers(scene.node("AveragePool", {"r"}, {"p"}), "kernel_shape", {1, 1});
+  scene.node("Resize", {"p", "", "scales"}, {"u"});
+  scene.node("Sigmoid", {"u"}, {"y"});
+  scene.place(ConfigText{});
+  for (const char* name : {"r", "p", "u"}) EXPECT_TRUE(scene.tied("n", name)) << name;
+  EXPECT_LT(scene.site("y").group, 0);
+}
+
+TEST(Ties, ARangeBecomesTheNarrowestOfItsMembers) {
+  Scene scene;
+  scene.input("x", {1, 4}).output("y", {1, 4});
+  scene.node("Neg", {"x"}, {"n"});
+  scene.node("Relu", {"n"}, {"r"});
+  scene.node("Sigmoid", {"r"}, {"y"});
+  ConfigText config;
+  config.op_type = R"({"Relu": {"encoding_constraints": {"min": 0}}, "Sigmoid": {"is_symmetric": "True"}})";
+  scene.place(config);
+  ASSERT_TRUE(scene.tied("n", "r"));
+  EXPECT_EQ(scene.site("n").spec.fixed_min, 0.0);  // what the Relu cuts off needs no codes
+  EXPECT_TRUE(scene.site("n").spec.symmetric);
+}
+
+TEST(Ties, FixedRangesStayApartFromOthers) {
+  Scene scene;
+  scene.input("x", {1, 4}).output("y", {1, 8}).output("z", {1, 8});
+  scene.node("Sigmoid", {"x"}, {"a"});
+  scene.node("Neg", {"x"}, {"b"});
+  test::add_integer(scene.node("Concat", {"a", "b"}, {"y"}), "axis", 1);
+  scene.node("Sigmoid", {"x"}, {"c"});
+  scene.node("Sigmoid", {"x"}, {"d"});
+  test::add_integer(scene.node("Concat", {"c", "d"}, {"z"}), "axis", 1);
+  ConfigText config;
+  config.op_type = R"({"Sigmoid": {"encoding_constraints": {"min": 0, "max": 1}}})";
+  scene.place(config);
+  EXPECT_FALSE(scene.tied("a", "y"));
+  EXPECT_TRUE(scene.tied("b", "y"));
+  EXPECT_TRUE(scene.tied("c", "z"));  // all alike: the result has their range
+  EXPECT_TRUE(scene.tied("d", "z"));
+  EXPECT_EQ(scene.site("z").spec.fixed_max, 1.0);
+}
+
+TEST(Ties, StatesOfARecurrentLayer) {
+  Scene scene;
+  scene.input("x", {3, 1, 2}).input("h", {1, 1, 2}).input("c", {1, 1, 2});
+  scene.output("y", {3, 1, 1, 2}).output("hn", {1, 1, 2}).output("cn", {1, 1, 2});
+  scene.constant("w", {1, 8, 2}).constant("r", {1, 8, 2});
+  test::add_integer(scene.node("LSTM", {"x", "w", "r", "", "", "h", "c"}, {"y", "hn", "cn"}), "hidden_size", 2);
+  scene.place(ConfigText{});
+  for (const char* name : {"h", "y", "hn"}) EXPECT_TRUE(scene.tied("x", name)) << name;
+  EXPECT_TRUE(scene.tied("c", "cn"));
+  EXPECT_FALSE(scene.tied("x", "c"));
+}
+
+/// Two activations multiplied, with a normalization in front.
+class Product : public testing::Test {
+ protected:
+  Product() {
+    scene.input("x", {2, 4, 4}).input("z", {2, 4, 4}).output("y", {2, 4, 4});
+    scene.constant("scale", {4}).constant("shift", {4});
+    scene.node("LayerNormalization", {"x", "scale", "shift"}, {"n"});
+    scene.node("Transpose", {"z"}, {"t"});
+    scene.node("MatMul", {"n", "t"}, {"y"});
+  }
+  void place(const std::string& hardware, int activation_bits, int parameter_bits = 8) {
+    ConfigText config;
+    if (!hardware.empty()) config.more_defaults = R"(, "hw_version": ")" + hardware + R"(")";
+    scene.place(config, activation_bits, parameter_bits);
+  }
+  Scene scene;
+};
+
+TEST_F(Product, ASecondOperandThatIsNoConstantIsSymmetricLikeAWeight) {
+  place("", 8);
+  EXPECT_TRUE(scene.site("z").spec.symmetric);  // what the Transpose moved
+  EXPECT_FALSE(scene.site("n").spec.symmetric);
+}
+
+TEST_F(Product, EarlyHardwareHasEightBitsThere) {
+  place("V68", 16);
+  EXPECT_EQ(scene.site("z").spec.bitwidth, 8);
+  EXPECT_EQ(scene.site("n").spec.bitwidth, 16);
+  place("V73", 16);
+  EXPECT_EQ(scene.site("z").spec.bitwidth, 16);
+  EXPECT_TRUE(scene.site("z").spec.symmetric);
+}
+
+TEST_F(Product, ParametersOfANormalizationHaveEightBitsOrMore) {
+  place("", 8, 4);
+  EXPECT_EQ(scene.site("scale").spec.bitwidth, 8);
+  EXPECT_FALSE(scene.site("scale").spec.symmetric);
+  place("V73", 8, 16);
+  EXPECT_EQ(scene.site("scale").spec.bitwidth, 16);
+  EXPECT_TRUE(scene.site("scale").spec.symmetric);
+  place("V69", 8, 16);
+  EXPECT_EQ(scene.site("scale").spec.bitwidth, 8);
+  EXPECT_FALSE(scene.site("scale").spec.symmetric);
+}
+
+TEST(Exceptions, GroupAndInstanceNormFollowTheirOutput) {
+  Scene scene;
+  scene.input("x", {1, 4, 2, 2}).output("y", {1, 4, 2, 2}).constant("scale", {4}).constant("shift", {4});
+  scene.node("InstanceNormalization", {"x", "scale", "shift"}, {"y"});
+  scene.place(ConfigText{}, 16, 8);
+  EXPECT_EQ(scene.site("scale").spec.bitwidth, 16);
+  EXPECT_FALSE(scene.site("scale").spec.symmetric);
+}
+
+}  // namespace
+}  // namespace tare
