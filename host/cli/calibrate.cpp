@@ -2,6 +2,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <fstream>
+#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "cli/options.hpp"
@@ -36,6 +38,9 @@ struct Flags {
   std::string observe_weights = "quantized";
   bool refine = false;
   bool qdq = true;
+  std::string qdq_weights = "float";
+  bool qdq_int32_bias = false;
+  std::vector<std::string> also;
   OverrideFlags overrides;
 };
 
@@ -134,8 +139,45 @@ void report(const Flags& flags, const CalibrationResult& result, const std::vect
   print(text);
 }
 
-int calibrate(const Flags& flags) {
+void write_text(const std::filesystem::path& file, const std::string& text) {
+  std::ofstream stream(file, std::ios::binary);
+  if (!(stream << text).flush())
+    throw Error(ErrorKind::io, fmt::format("cannot write '{}': check the space that is left", file.string()));
+}
+
+/// All files of the export, in the folder of `files`.
+void export_files(const Flags& flags, const Session& session, const CalibrationOptions& options,
+                  const EncodingSet& found, const std::string& prefix, const OutputSet& files) {
   const EncodingVersion version = parse_encoding_version(flags.encoding_version);
+  ExportInfo info;
+  info.scheme = scheme_in_files(options.search.scheme);
+  info.activation_bitwidth = options.types.activation.bitwidth;
+  info.parameter_bitwidth = options.types.parameter.bitwidth;
+  info.graph = &session.graph();
+  EncodingSet derived = found;
+  add_derived_encodings(derived, session.graph());
+  save_encodings(version == EncodingVersion::v2_0_0 ? derived : found, version, files.place(prefix + ".encodings"),
+                 info);
+  save_model(session.model(), files.place(prefix + ".onnx"));
+  if (flags.qdq) {
+    EncodingSet written = found;
+    if (flags.qdq_int32_bias)
+      std::copy_if(derived.tensors.begin(), derived.tensors.end(), std::back_inserter(written.tensors),
+                   [](const TensorEncodings& tensor) { return tensor.spec.bitwidth == 32; });
+    QdqOptions qdq;
+    qdq.prequantize_constants = flags.qdq_weights == "integer";
+    save_qdq_model(session.model(), written, files.place(prefix + ".qdq.onnx"), qdq);
+  }
+  for (const std::string& format : flags.also) {
+    if (format == "tensorrt")
+      write_text(files.place(prefix + ".trt.cache"), to_tensorrt_cache(derived));
+    else
+      write_text(files.place(prefix + ".ort-overrides.json"), to_onnxruntime_overrides(found));
+  }
+}
+
+int calibrate(const Flags& flags) {
+  parse_encoding_version(flags.encoding_version);
   CalibrationOptions options = calibration_options(flags);
   if (!flags.data.data.empty() && !flags.from_stats.empty())
     throw Error(ErrorKind::usage, "calibrate takes either --data or --from-stats");
@@ -169,16 +211,7 @@ int calibrate(const Flags& flags) {
   }
   stop_if_interrupted();
 
-  ExportInfo info;
-  info.scheme = scheme_in_files(options.search.scheme);
-  info.activation_bitwidth = options.types.activation.bitwidth;
-  info.parameter_bitwidth = options.types.parameter.bitwidth;
-  info.graph = &session.graph();
-  EncodingSet listed = result.encodings;
-  if (version == EncodingVersion::v2_0_0) add_derived_encodings(listed, session.graph());
-  save_encodings(listed, version, files.place(prefix + ".encodings"), info);
-  save_model(session.model(), files.place(prefix + ".onnx"));
-  if (flags.qdq) save_qdq_model(session.model(), result.encodings, files.place(prefix + ".qdq.onnx"));
+  export_files(flags, session, options, result.encodings, prefix, files);
   stop_if_interrupted();
   if (!flags.save_stats.empty()) save_statistics(flags.save_stats, result.statistics);
   std::vector<std::filesystem::path> written = files.commit();
@@ -238,6 +271,20 @@ void add_calibrate(CLI::App& root, Action& action) {
       ->capture_default_str();
   command.add_flag("--refine", flags->refine, "A second pass over the data measures the best candidates");
   command.add_flag("--qdq,!--no-qdq", flags->qdq, "Also write PREFIX.qdq.onnx (default: yes)");
+  command
+      .add_option("--qdq-weights", flags->qdq_weights,
+                  "In the QDQ model: floats behind Q and DQ, or integers behind DQ")
+      ->type_name("float|integer")
+      ->check(CLI::IsMember({"float", "integer"}).description(""))
+      ->capture_default_str();
+  command.add_flag("--qdq-int32-bias", flags->qdq_int32_bias, "In the QDQ model: biases as 32-bit integers behind DQ");
+  command
+      .add_option("--also", flags->also, "Also write PREFIX.trt.cache, PREFIX.ort-overrides.json (docs/encodings.md)")
+      ->type_name("tensorrt,ort-overrides")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->check(CLI::IsMember({"tensorrt", "ort-overrides"}).description(""));
   add_override_flags(command, flags->overrides);
   add_run_flags(command, flags->run);
   add_report_flags(command, flags->report);

@@ -35,7 +35,11 @@ class Writer {
     for (const Value& value : model.graph.values) values_.emplace(value.name, &value);
     for (int i = 0; i < graph_.initializer_size(); ++i) initializers_.emplace(graph_.initializer(i).name(), i);
     for (const onnx::NodeProto& node : graph_.node())
-      for (const std::string& output : node.output()) produced_.insert(output);
+      for (const std::string& output : node.output()) {
+        produced_.insert(output);
+        if (node.op_type() == "Constant" && node.attribute_size() == 1 && node.attribute(0).has_t())
+          constants_.emplace(output, node.attribute(0).t());
+      }
     for (const auto& input : graph_.input()) inputs_.insert(input.name());
   }
 
@@ -71,6 +75,7 @@ class Writer {
 
   void place(const TensorEncodings& encodings) {
     const std::string& tensor = encodings.tensor;
+    if (as_integers(encodings)) promote(tensor);
     if (initializers_.contains(tensor)) return place_at_initializer(encodings);
     if (produced_.contains(tensor)) {
       const std::string before = names_.make(tensor + "_unquantized");
@@ -89,11 +94,25 @@ class Writer {
     }
   }
 
+  bool as_integers(const TensorEncodings& encodings) const {
+    return encodings.spec.format == NumberFormat::integer &&
+           (options_.prequantize_constants || encodings.spec.block_axis || encodings.spec.bitwidth > 16);
+  }
+
+  /// The tensor of a Constant node becomes an initializer; other tensors stay as they are.
+  void promote(const std::string& tensor) {
+    const auto constant = constants_.find(tensor);
+    if (constant == constants_.end()) return;
+    initializers_.emplace(tensor, graph_.initializer_size());
+    onnx::TensorProto& added = *graph_.add_initializer();
+    added = constant->second;
+    added.set_name(tensor);
+    promoted_.insert(tensor);
+  }
+
   void place_at_initializer(const TensorEncodings& encodings) {
     onnx::TensorProto& weights = *graph_.mutable_initializer(initializers_.at(encodings.tensor));
-    const bool integers = encodings.spec.format == NumberFormat::integer &&
-                          (options_.prequantize_constants || encodings.spec.block_axis || encodings.spec.bitwidth > 16);
-    if (integers) return prequantize(encodings, weights);
+    if (as_integers(encodings)) return prequantize(encodings, weights);
     const std::string before = names_.make(encodings.tensor + "_unquantized");
     weights.set_name(before);
     quantize(encodings, before, encodings.tensor, front_);
@@ -302,6 +321,7 @@ class Writer {
     old.Swap(graph_.mutable_node());
     for (onnx::NodeProto& node : front_) graph_.add_node()->Swap(&node);
     for (onnx::NodeProto& node : old) {
+      if (node.output_size() == 1 && promoted_.contains(node.output(0))) continue;
       std::vector<std::string> quantized;
       for (std::string& output : *node.mutable_output())
         if (const auto it = renamed_outputs_.find(output); it != renamed_outputs_.end()) {
@@ -324,7 +344,8 @@ class Writer {
   onnx::GraphProto& graph_;
   Names names_;
   KnownValues values_;
-  std::unordered_set<std::string> produced_, inputs_, freed_inputs_;
+  std::unordered_set<std::string> produced_, inputs_, freed_inputs_, promoted_;
+  std::unordered_map<std::string, onnx::TensorProto> constants_;  ///< of Constant nodes
   std::unordered_map<std::string, int> initializers_;
   std::unordered_map<std::string, std::string> renamed_outputs_, renamed_reads_;
   std::unordered_map<std::string, Nodes> after_producer_;

@@ -53,6 +53,14 @@ void save_encodings(const EncodingSet& encodings, EncodingVersion version, const
 /// grids for the biases of quantized operators. Adds them to `encodings`; what is there is kept.
 void add_derived_encodings(EncodingSet& encodings, const Graph& graph);
 
+/// TensorRT's calibration cache: one symmetric scale of 8 bits an activation, as wide as its range. Parameters are left
+/// out: TensorRT finds their scales itself.
+std::string to_tensorrt_cache(const EncodingSet& encodings);
+/// What ONNX Runtime's quantizer takes as TensorQuantOverrides: by tensor, scale, zero point and axis. A type is said
+/// only where it is not the usual one of activations or of parameters: those are options of its run. Throws
+/// Error(unsupported) naming a tensor whose grid has no such type (4, 8, 16 bits).
+std::string to_onnxruntime_overrides(const EncodingSet& encodings);
+
 /// Reads a file of any of the three versions, AIMET's or tare's. `source` names the text in messages. Versions 0.6.1
 /// and 1.0.0 do not say which axis the channels are on: channel_axis and block_axis stay unset. Version 2.0.0 does not
 /// say what is a parameter: taken for one are signed grids and those with an axis. Throws Error(model) naming the place

@@ -277,5 +277,18 @@ TEST_F(Commands, OverridesAndGivenEncodings) {
   }
 }
 
+TEST_F(Commands, CalibrateWritesForOtherReaders) {
+  const CommandResult result =
+      tare({"calibrate", model(), "--encodings-in", encodings(), "--qdq-weights", "integer", "--qdq-int32-bias",
+            "--also", "tensorrt,ort-overrides", "--output", at("readers"), "--prefix", "cls", "--quiet"});
+  ASSERT_EQ(result.exit_code, 0) << result.errors;
+  EXPECT_THAT(names_in(at("readers")),
+              ElementsAre("cls.encodings", "cls.onnx", "cls.ort-overrides.json", "cls.qdq.onnx", "cls.trt.cache"));
+  EXPECT_THAT(read_bytes(at("readers/cls.trt.cache")), testing::StartsWith("TRT-"));
+  EXPECT_EQ(nlohmann::json::parse(read_bytes(at("readers/cls.ort-overrides.json"))).size(), 401u);
+  EXPECT_LT(std::filesystem::file_size(at("readers/cls.qdq.onnx")),
+            std::filesystem::file_size(at("out/cls.qdq.onnx")) * 2 / 3);
+}
+
 }  // namespace
 }  // namespace tare::test

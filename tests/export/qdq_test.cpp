@@ -143,6 +143,26 @@ TEST_F(Qdq, PerChannelParameters) {
   EXPECT_EQ(constant("w_min").data<float>()[1], -31.75f);
 }
 
+TEST_F(Qdq, ConstantNodesBecomeIntegersToo) {
+  onnx::ModelProto model = linear();
+  onnx::GraphProto& graph = *model.mutable_graph();
+  onnx::TensorProto weights = graph.initializer(0);
+  graph.clear_initializer();
+  google::protobuf::RepeatedPtrField<onnx::NodeProto> rest;
+  rest.Swap(graph.mutable_node());
+  test::add_attribute(add_node(graph, "Constant", {}, {"w"}, "constant"), "value", onnx::AttributeProto::TENSOR)
+      .mutable_t()
+      ->Swap(&weights);
+  for (onnx::NodeProto& node : rest) graph.add_node()->Swap(&node);
+  const TensorEncodings encodings = encodings_of("w", 8, true, {0.5, 0.25, 1}, 1, SiteRole::parameter);
+  const onnx::ModelProto result = export_model(model, {{encodings}}, {.prequantize_constants = true});
+  EXPECT_THAT(operators(result), testing::ElementsAre("DequantizeLinear", "MatMul", "Relu"));
+  const auto codes = constant("w_quantized").span<std::int8_t>();
+  EXPECT_THAT(std::vector<int>(codes.begin(), codes.end()), testing::ElementsAre(1, -4, 2, 127, -128, 0));
+  EXPECT_THAT(operators(export_model(model, {{encodings}})),
+              testing::ElementsAre("Constant", "QuantizeLinear", "DequantizeLinear", "MatMul", "Relu"));
+}
+
 TEST_F(Qdq, WideAndNarrowTypesRaiseTheOpset) {
   onnx::ModelProto result = export_model(linear(), {{encodings_of("x", 16, false, {0.1})}});
   EXPECT_EQ(result.opset_import(0).version(), 21);

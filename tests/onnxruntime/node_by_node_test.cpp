@@ -110,20 +110,23 @@ std::optional<std::vector<double>> exact_values(const Node& node, const Tensor& 
 
 class OnnxRuntime : public testing::TestWithParam<test::GoldenModel> {
  protected:
-  void SetUp() override {
+  void run(int activation_bits, bool integers) {
     Session session(GetParam().model());
     DataOptions few;
     few.samples = few.batch_size = 1;
     const auto data = open_dataset(GetParam().data("inputs.npz"), session.graph(), few);
     CalibrationOptions options;
     options.search.scheme = Scheme::min_max;
+    options.types.activation.bitwidth = activation_bits;
     encodings_ = session.calibrate(*data, options).encodings;
     data->rewind();
     const Batch batch = *data->next();
     for (std::size_t i = 0; i < batch.inputs.size(); ++i)
       tensors_[session.graph().value(session.graph().inputs[i]).name] = batch.inputs[i];
     const test::TemporaryFolder folder;
-    save_qdq_model(session.model(), encodings_, folder / "qdq.onnx");
+    EncodingSet written = encodings_;
+    if (integers) add_biases(written, session.graph());
+    save_qdq_model(session.model(), written, folder / "qdq.onnx", {.prequantize_constants = integers});
     graph_ = load_model(folder / "qdq.onnx").graph;
     onnx::ModelProto proto;
     ASSERT_TRUE(proto.ParseFromString(test::read_bytes(folder / "qdq.onnx")));
@@ -131,6 +134,12 @@ class OnnxRuntime : public testing::TestWithParam<test::GoldenModel> {
     for (const auto& [value, constant] : graph_.constants) tensors_[graph_.value(value).name] = constant;
   }
 
+  static void add_biases(EncodingSet& set, const Graph& graph) {
+    EncodingSet derived = set;
+    add_derived_encodings(derived, graph);
+    for (const TensorEncodings& tensor : derived.tensors)
+      if (tensor.spec.bitwidth == 32) set.tensors.push_back(tensor);
+  }
   void compare_nodes();
   void compare_quantizers();
 
@@ -189,8 +198,15 @@ void OnnxRuntime::compare_quantizers() {
 }
 
 TEST_P(OnnxRuntime, AgreesNodeByNode) {
+  run(8, false);
   compare_nodes();
   compare_quantizers();
+}
+
+/// Integer weights and biases, 16-bit activations: opset 21.
+TEST_P(OnnxRuntime, AgreesNodeByNodeOnIntegers) {
+  run(16, true);
+  compare_nodes();
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, OnnxRuntime, testing::ValuesIn(test::golden_models),
