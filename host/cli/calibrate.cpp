@@ -213,10 +213,8 @@ int calibrate(const Flags& flags) {
 
   export_files(flags, session, options, result.encodings, prefix, files);
   stop_if_interrupted();
-  if (!flags.save_stats.empty()) save_statistics(flags.save_stats, result.statistics);
-  std::vector<std::filesystem::path> written = files.commit();
-  if (!flags.save_stats.empty()) written.emplace_back(flags.save_stats);
-  report(flags, result, written);
+  if (!flags.save_stats.empty()) save_statistics(files.place_at(flags.save_stats), result.statistics);
+  report(flags, result, files.commit());
   return 0;
 }
 

@@ -37,7 +37,20 @@ OutputSet::OutputSet(const std::filesystem::path& folder) : folder_(folder) {
 OutputSet::~OutputSet() {
   std::error_code ignored;
   if (!temporary_.empty()) std::filesystem::remove_all(temporary_, ignored);
+  for (const Move& move : elsewhere_) std::filesystem::remove(move.from, ignored);
   if (created_) std::filesystem::remove(folder_, ignored);  // only when it is empty
+}
+
+std::filesystem::path OutputSet::place_at(const std::filesystem::path& file) {
+  std::error_code ignored;
+  const std::filesystem::path target =
+      std::filesystem::is_symlink(file, ignored) ? std::filesystem::weakly_canonical(file) : file;
+  if (std::filesystem::exists(target, ignored) && !std::filesystem::is_regular_file(target, ignored)) return target;
+  if (target.has_parent_path() && !std::filesystem::is_directory(target.parent_path(), ignored))
+    throw Error(ErrorKind::io, fmt::format("cannot write '{}': create its folder first", file.string()));
+  elsewhere_.push_back(
+      {target.parent_path() / fmt::format(".{}.{}.tmp", target.filename().string(), ::getpid()), target});
+  return elsewhere_.back().from;
 }
 
 std::vector<std::filesystem::path> OutputSet::commit() {
@@ -50,12 +63,12 @@ std::vector<std::filesystem::path> OutputSet::commit() {
       throw Error(ErrorKind::io,
                   fmt::format("cannot write '{}': what is there is no regular file; give another --output or --prefix",
                               (folder_ / name).string()));
+  std::vector<Move> moves;
+  for (const auto& name : names) moves.push_back({temporary_ / name, folder_ / name});
+  moves.insert(moves.end(), elsewhere_.begin(), elsewhere_.end());
+  move_all(moves);
   std::vector<std::filesystem::path> written;
-  for (const auto& name : names) {
-    std::filesystem::rename(temporary_ / name, folder_ / name, failed);
-    if (failed) fail(folder_ / name, failed);
-    written.push_back(folder_ / name);
-  }
+  for (const Move& move : moves) written.push_back(move.to);
   return written;
 }
 

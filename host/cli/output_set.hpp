@@ -1,10 +1,12 @@
 // The files of one export: made in a hidden folder inside the output folder, and moved to their names when all of them
-// are there. So a failure, a full disk or Ctrl-C leaves nothing behind.
+// are there, all or none. So a failure, a full disk or Ctrl-C leaves what was there before.
 #pragma once
 
 #include <filesystem>
 #include <string>
 #include <vector>
+
+#include "model/atomic_file.hpp"
 
 namespace tare::cli {
 
@@ -18,11 +20,15 @@ class OutputSet {
 
   /// Where to write the file that is to be `name` in the output folder.
   std::filesystem::path place(const std::string& name) const { return temporary_ / name; }
-  /// Moves every file; returns where they are, sorted. Throws Error(io) when a folder is in the way.
+  /// The same for a file that is to be elsewhere.
+  std::filesystem::path place_at(const std::filesystem::path& file);
+  /// Moves every file, or none; returns where they are, sorted, those of place_at last. Throws Error(io) when one
+  /// cannot be moved or a folder is in the way.
   std::vector<std::filesystem::path> commit();
 
  private:
   std::filesystem::path folder_;
+  std::vector<Move> elsewhere_;
   std::filesystem::path temporary_;
   bool created_ = false;
 };

@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include "tare/error.hpp"
 
@@ -60,32 +61,99 @@ void AtomicFile::write(std::span<const std::byte> bytes) {
   }
 }
 
-void AtomicFile::commit() {
-  if (temporary_.empty()) {
-    if (::close(std::exchange(descriptor_, -1)) != 0) fail("write", errno);
-    return;
-  }
-  if (::fsync(descriptor_) != 0) fail("flush", errno);
+void AtomicFile::flush() {
+  if (!temporary_.empty() && ::fsync(descriptor_) != 0) fail("flush", errno);
   if (::close(std::exchange(descriptor_, -1)) != 0) fail("flush", errno);
-  if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail("rename", errno);
-  temporary_.clear();
-  // The rename itself lasts through a power cut only once the folder is flushed; not every file system can do that.
-  const std::filesystem::path folder = path_.has_parent_path() ? path_.parent_path() : std::filesystem::path(".");
-  const int descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (descriptor >= 0) {
-    ::fsync(descriptor);
-    ::close(descriptor);
-  }
 }
 
-void AtomicFile::fail(std::string_view what, int error) const {
+void AtomicFile::commit_all(std::span<AtomicFile* const> files) {
+  std::vector<Move> moves;
+  for (AtomicFile* file : files) {
+    file->flush();
+    if (!file->temporary_.empty()) moves.push_back({file->temporary_, file->path_});
+  }
+  move_all(moves);
+  for (AtomicFile* file : files) file->temporary_.clear();
+}
+
+namespace {
+
+[[noreturn]] void fail_at(const std::filesystem::path& path, std::string_view what, int error) {
   const char* advice = "check the path and its permissions";
   if (error == ENOSPC || error == EDQUOT) advice = "free some space or write elsewhere";
   if (error == ENOENT) advice = "create the folder first";
   if (error == EISDIR) advice = "give a file name, not a folder";
-  throw Error(ErrorKind::io, fmt::format("cannot write '{}': {} failed: {}; {}", path_.string(), what,
+  throw Error(ErrorKind::io, fmt::format("cannot write '{}': {} failed: {}; {}", path.string(), what,
                                          std::generic_category().message(error), advice));
 }
+
+/// A move that can be taken back: what it replaces stays under a second name until then.
+class Replacement {
+ public:
+  explicit Replacement(const Move& move) : move_(move) {
+    std::error_code ignored;
+    if (!std::filesystem::exists(move.to, ignored)) return;
+    if (std::filesystem::is_directory(move.to, ignored)) fail_at(move.to, "replace", EISDIR);
+    old_ = move.to.parent_path() / temporary_name(move.to);
+    if (::link(move.to.c_str(), old_.c_str()) == 0) return;
+    // Not every file system has links; then the old file is away for a moment.
+    if (::rename(move.to.c_str(), old_.c_str()) != 0) {
+      const int error = errno;
+      old_.clear();
+      fail_at(move.to, "replace", error);
+    }
+  }
+  int run() { return ::rename(move_.from.c_str(), move_.to.c_str()) == 0 ? 0 : errno; }
+  void take_back(bool moved) noexcept {
+    if (moved) ::rename(move_.to.c_str(), move_.from.c_str());
+    if (!old_.empty()) ::rename(old_.c_str(), move_.to.c_str());
+    // Two names of one file: a rename between them does nothing.
+    if (!old_.empty()) ::unlink(old_.c_str());
+  }
+  void keep() noexcept {
+    if (!old_.empty()) ::unlink(old_.c_str());
+  }
+
+ private:
+  const Move& move_;
+  std::filesystem::path old_;
+};
+
+/// A rename itself lasts through a power cut only once the folder is flushed; not every file system can do that.
+void flush_folder(const std::filesystem::path& file) {
+  const std::filesystem::path folder = file.has_parent_path() ? file.parent_path() : std::filesystem::path(".");
+  const int descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (descriptor < 0) return;
+  ::fsync(descriptor);
+  ::close(descriptor);
+}
+
+}  // namespace
+
+void move_all(std::span<const Move> moves) {
+  std::vector<Replacement> done;
+  done.reserve(moves.size());
+  const auto take_back = [&] {
+    for (auto replacement = done.rbegin(); replacement != done.rend(); ++replacement) replacement->take_back(true);
+  };
+  for (const Move& move : moves) {
+    try {
+      Replacement replacement(move);
+      if (const int error = replacement.run(); error != 0) {
+        replacement.take_back(false);
+        fail_at(move.to, "rename", error);
+      }
+      done.push_back(std::move(replacement));
+    } catch (...) {
+      take_back();
+      throw;
+    }
+  }
+  for (Replacement& replacement : done) replacement.keep();
+  for (const Move& move : moves) flush_folder(move.to);
+}
+
+void AtomicFile::fail(std::string_view what, int error) const { fail_at(path_, what, error); }
 
 void AtomicFile::close_and_remove() noexcept {
   if (descriptor_ >= 0) ::close(std::exchange(descriptor_, -1));

@@ -3,6 +3,7 @@
 // over.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <filesystem>
 #include <functional>
@@ -24,11 +25,14 @@ class AtomicFile {
   void write(std::span<const std::byte> bytes);
   void write(std::string_view text) { write(std::as_bytes(std::span(text.data(), text.size()))); }
   /// Flushes and moves the file to its name. Nothing may be written afterwards.
-  void commit();
+  void commit() { commit_all(std::array{this}); }
+  /// The same for files that belong together: all of them or none.
+  static void commit_all(std::span<AtomicFile* const> files);
 
   std::size_t bytes_written() const { return written_; }
 
  private:
+  void flush();
   [[noreturn]] void fail(std::string_view what, int error) const;
   void close_and_remove() noexcept;
 
@@ -37,6 +41,14 @@ class AtomicFile {
   int descriptor_ = -1;
   std::size_t written_ = 0;
 };
+
+struct Move {
+  std::filesystem::path from;
+  std::filesystem::path to;
+};
+/// Moves every file to its name, or none: when one cannot be moved, those before it are taken back and what they had
+/// replaced is there again. Throws Error(io) naming the one.
+void move_all(std::span<const Move> moves);
 
 void write_file_atomically(const std::filesystem::path& path, std::string_view bytes);
 /// The callback writes piece by piece; when it throws, nothing is left behind.

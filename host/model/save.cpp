@@ -107,7 +107,7 @@ class DataFile {
     }
   }
 
-  void commit() { file_.commit(); }
+  AtomicFile& file() { return file_; }
 
  private:
   void append(onnx::TensorProto& tensor, std::span<const std::byte> bytes) {
@@ -157,8 +157,10 @@ void write_model_proto(onnx::ModelProto& proto, const ModelSource& source, const
     visit_tensors(proto, [&](onnx::TensorProto& tensor) { data->take(tensor); });
   }
   serialize(proto, model);
-  if (data) data->commit();
-  model.commit();
+  if (data)
+    AtomicFile::commit_all(std::array{&data->file(), &model});
+  else
+    model.commit();
 }
 
 void save_model(const Model& model, const std::filesystem::path& file, const SaveOptions& options) {

@@ -103,6 +103,10 @@ void Calibration::Implementation::place_sites() {
 /// One observer serves all sites, so that their schemes must go together.
 void Calibration::Implementation::check_schemes() const {
   const bool aimets = options.search.scheme == Scheme::tf_enhanced;
+  if (aimets && options.keep_histograms)
+    throw Error(ErrorKind::usage,
+                "tf_enhanced depends on the user's batches in their order: its statistics cannot be saved or merged; "
+                "use sqnr");
   for (const QuantSite& site : sites) {
     if (!site.enabled || site.role != SiteRole::activation || !site.spec.scheme) continue;
     if (!aimets && site.spec.scheme == Scheme::tf_enhanced)

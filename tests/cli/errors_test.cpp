@@ -53,6 +53,8 @@ TEST_F(Errors, UsageErrorsAreTwo) {
   expect_error(calibrate({}), 2, "--data or --from-stats");
   expect_error(calibrate({"--data", data(), "--from-stats", at("x.stats")}), 2, "--data or --from-stats");
   expect_error(calibrate({"--data", data(), "--scheme", "best"}), 2, "'best'");
+  expect_error(calibrate({"--data", data(), "--scheme", "tf_enhanced", "--save-stats", at("s")}), 2, "cannot be saved");
+  EXPECT_FALSE(std::filesystem::exists(at("s")));
   expect_error(calibrate({"--data", data(), "--override", "w:bits=99"}), 2, "'w:bits=99'");
   expect_error(calibrate({"--data", data(), "--override", "nothing:bits=4"}), 2, "'nothing'");
   expect_error(calibrate({"--data", data(), "--op-types-to-quantize", "Gemm"}), 2, "'Gemm'");

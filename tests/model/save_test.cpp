@@ -4,8 +4,10 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <array>
 #include <csignal>
 #include <cstring>
+#include <set>
 
 #include "model/atomic_file.hpp"
 #include "support/model_builder.hpp"
@@ -14,7 +16,9 @@
 namespace tare {
 namespace {
 
+using test::read_bytes;
 using test::TemporaryFolder;
+using test::write_bytes;
 
 std::size_t entries(const std::filesystem::path& folder) {
   return static_cast<std::size_t>(std::distance(std::filesystem::directory_iterator(folder), {}));
@@ -116,6 +120,41 @@ TEST(AtomicFile, AnExceptionLeavesTheOldFile) {
   EXPECT_EQ(entries(folder.path()), 1u);
   write_file_atomically(folder / "file", "new");
   EXPECT_EQ(test::read_bytes(folder / "file"), "new");
+}
+
+TEST(AtomicFile, FilesThatBelongTogetherMoveTogether) {
+  const TemporaryFolder folder;
+  const auto fill = [&] {
+    for (const char* name : {"a.new", "b.new"}) write_bytes(folder / name, name);
+    write_bytes(folder / "a", "old");
+  };
+  fill();
+  std::filesystem::create_directory(folder / "full");
+  write_bytes(folder / "full" / "file", "in the way");
+  const auto names = [&] {
+    std::set<std::string> result;
+    for (const auto& entry : std::filesystem::directory_iterator(folder.path())) result.insert(entry.path().filename());
+    return result;
+  };
+  const std::set<std::string> before = names();
+  // The second cannot be moved: to a missing folder, over a folder, or because it is not there.
+  for (const Move& second : {Move{folder / "b.new", folder / "missing" / "b"}, Move{folder / "b.new", folder / "full"},
+                             Move{folder / "none.new", folder / "b"}, Move{folder / "none.new", folder / "b.new"}}) {
+    try {
+      move_all(std::array{Move{folder / "a.new", folder / "a"}, Move{folder / "a", folder / "c"}, second});
+      ADD_FAILURE() << second.to;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::io);
+      EXPECT_NE(std::string(error.what()).find(second.to.string()), std::string::npos) << error.what();
+    }
+    EXPECT_EQ(names(), before);
+    EXPECT_EQ(read_bytes(folder / "a"), "old");
+    EXPECT_EQ(read_bytes(folder / "a.new"), "a.new");
+    EXPECT_EQ(read_bytes(folder / "b.new"), "b.new");
+  }
+  move_all(std::array{Move{folder / "a.new", folder / "a"}, Move{folder / "b.new", folder / "b"}});
+  EXPECT_EQ(names(), (std::set<std::string>{"a", "b", "full"}));
+  EXPECT_EQ(read_bytes(folder / "a"), "a.new");
 }
 
 TEST(AtomicFile, AReadOnlyFolderIsAnError) {
