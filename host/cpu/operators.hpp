@@ -19,16 +19,48 @@ namespace tare::cpu {
 
 struct VectorKernels;
 
+/// One loop of a strided copy; strides count elements.
+struct CopyLoop {
+  std::int64_t count;
+  std::int64_t from;  ///< source stride
+  std::int64_t to;    ///< destination stride; every destination is written once
+};
+struct ResizeTaps;
+
 /// What every operator of one backend shares: threads, instruction set, memory. Outlives the kernels.
+/// Another device can take over the operators that only move or resize: it gives the memory and the loops below, and
+/// the operators plan for it as they do for the host.
 class Device {
  public:
   explicit Device(const CpuOptions& options);
-  ~Device();
+  virtual ~Device();
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
 
   /// Pooled memory: freed blocks are kept by size for the next batch; no page faults in the steady state.
-  Tensor allocate(DataType type, const Shape& shape, Layout layout = Layout::plain);
+  virtual Tensor allocate(DataType type, const Shape& shape, Layout layout = Layout::plain);
+
+  // Loops over memory that is not the host's. False: the caller's own loops do it.
+  virtual bool copies(std::span<const CopyLoop>, std::size_t /*element_size*/, const void* /*from*/,
+                      void* /*to*/) const {
+    return false;
+  }
+  /// One element, which lies on the host, to every destination.
+  virtual bool fills(std::span<const CopyLoop>, std::size_t /*element_size*/, const void* /*value*/,
+                     void* /*to*/) const {
+    return false;
+  }
+  /// out[i, j, …] = in[indices[0][i], indices[1][j], …]; an empty list is every index in order.
+  virtual bool looks_up(const Tensor& /*in*/, Tensor& /*out*/,
+                        std::span<const std::vector<std::int64_t>> /*indices*/) const {
+    return false;
+  }
+  /// A resize of one axis, float32: [outer, in, inner] to [outer, out, inner].
+  virtual bool blends(std::int64_t /*outer*/, std::int64_t /*in_size*/, std::int64_t /*out_size*/,
+                      std::int64_t /*inner*/, const ResizeTaps&, const float* /*in*/, float* /*out*/) const {
+    return false;
+  }
+
   int threads() const { return threads_; }
   bool reproducible() const { return reproducible_; }
   Isa isa() const { return isa_; }

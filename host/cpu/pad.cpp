@@ -110,7 +110,7 @@ void pad_by_value(const Device& device, const Tensor& in, Tensor& out, const Sha
       }
       slab.add(count, 0, to[d]);
       for (std::size_t i = d + 1; i < rank; ++i) slab.add(out_shape[i], 0, to[i]);
-      slab.run(device, size, value, out.mutable_data() + static_cast<std::size_t>(offset) * size);
+      slab.fill(device, size, value, out.mutable_data() + static_cast<std::size_t>(offset) * size);
     }
   }
 }
@@ -213,6 +213,7 @@ void pad(Call& call, PadMode mode, std::span<const std::int64_t> before, std::sp
   }
   std::vector<std::vector<std::int64_t>> indices;
   for (std::size_t d = 0; d < rank; ++d) indices.push_back(source_indices(mode, first[d], last[d], in_shape[d]));
+  if (call.device.looks_up(in, out, indices)) return;
   dispatch_size(in.type(), call, [&]<class T>() {
     pad_by_index(call.device, in.data<T>(), out.mutable_data<T>(), in_shape, out_shape, indices);
   });

@@ -8,50 +8,12 @@
 #include <cmath>
 
 #include "cpu/dnnl_shim.hpp"
+#include "cpu/recurrent_activation.hpp"
 
 namespace tare::cpu {
 namespace {
 
 enum class Cell { rnn, gru, lstm };
-
-struct Activation {
-  enum class Kind {
-    relu,
-    tanh,
-    sigmoid,
-    affine,
-    leaky_relu,
-    thresholded_relu,
-    scaled_tanh,
-    hard_sigmoid,
-    elu,
-    softsign,
-    softplus
-  };
-  Kind kind = Kind::tanh;
-  double alpha = 0;
-  double beta = 0;
-
-  template <class T>
-  T operator()(T x) const {
-    const T a = static_cast<T>(alpha);
-    const T b = static_cast<T>(beta);
-    switch (kind) {
-      case Kind::relu: return std::max(x, T(0));
-      case Kind::tanh: return std::tanh(x);
-      case Kind::sigmoid: return 1 / (1 + std::exp(-x));
-      case Kind::affine: return a * x + b;
-      case Kind::leaky_relu: return x >= 0 ? x : a * x;
-      case Kind::thresholded_relu: return x >= a ? x : T(0);
-      case Kind::scaled_tanh: return a * std::tanh(b * x);
-      case Kind::hard_sigmoid: return std::min(std::max(a * x + b, T(0)), T(1));
-      case Kind::elu: return x >= 0 ? x : a * std::expm1(x);
-      case Kind::softsign: return x / (1 + std::abs(x));
-      case Kind::softplus: return std::max(x, T(0)) + std::log1p(std::exp(-std::abs(x)));
-    }
-    return x;
-  }
-};
 
 struct ActivationName {
   std::string_view name;  ///< lower case
@@ -75,7 +37,8 @@ constexpr ActivationName activation_names[] = {
     {"softplus", Activation::Kind::softplus, 0},
 };
 
-/// All activations of all directions; alpha and beta are consumed by those that take them, in order.
+}  // namespace
+
 std::vector<Activation> activations_of(const Node& node, std::size_t directions,
                                        std::span<const std::string_view> defaults) {
   std::vector<std::string> names = node.texts("activations");
@@ -103,6 +66,8 @@ std::vector<Activation> activations_of(const Node& node, std::size_t directions,
   }
   return result;
 }
+
+namespace {
 
 struct Sizes {
   std::int64_t steps;

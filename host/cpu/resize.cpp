@@ -13,6 +13,7 @@
 
 #include "cpu/operators.hpp"
 #include "cpu/resize_axis.hpp"
+#include "cpu/strided_copy.hpp"
 #include "cpu/vector.hpp"
 
 namespace tare::cpu {
@@ -28,6 +29,12 @@ struct PhysicalTaps {
   std::size_t axis;
   ResizeTaps taps;
 };
+
+bool look_up_nearest(const Call& call, const Tensor& in, Tensor& out, const std::vector<PhysicalTaps>& axes) {
+  std::vector<std::vector<std::int64_t>> indices(in.rank());
+  for (const PhysicalTaps& axis : axes) indices[axis.axis].assign(axis.taps.indices.begin(), axis.taps.indices.end());
+  return call.device.looks_up(in, out, indices);
+}
 
 template <class T>
 void copy_nearest(const Call& call, const Shape& in_dims, const Shape& out_dims, const std::vector<PhysicalTaps>& axes,
@@ -72,6 +79,8 @@ void copy_nearest(const Call& call, const Shape& in_dims, const Shape& out_dims,
 template <class T>
 void blend_axis(const Call& call, std::int64_t outer, std::int64_t in_size, std::int64_t out_size, std::int64_t inner,
                 const ResizeTaps& taps, const T* in, T* out) {
+  if constexpr (std::is_same_v<T, float>)
+    if (call.device.blends(outer, in_size, out_size, inner, taps, in, out)) return;
   const std::vector<T> weights(taps.weights.begin(), taps.weights.end());
   const VectorKernels& v = call.device.vector();
   const auto n = static_cast<std::size_t>(out_size);
@@ -134,11 +143,15 @@ Tensor blend(const Call& call, Tensor tensor, const std::vector<PhysicalTaps>& a
 }
 
 template <class T>
-void extrapolate(const Shape& dims, const std::vector<PhysicalTaps>& axes, T value, T* out) {
+void extrapolate(const Device& device, const Shape& dims, const std::vector<PhysicalTaps>& axes, T value, T* out) {
   for (const auto& [axis, taps] : axes) {
     const std::int64_t inner = dims.elements(axis + 1, dims.rank());
-    for (std::int64_t o = 0; o < dims.elements(0, axis); ++o)
-      for (const std::int64_t i : taps.outside) std::fill_n(out + (o * dims[axis] + i) * inner, inner, value);
+    for (const std::int64_t i : taps.outside) {
+      CopyPlan plan;
+      plan.add(dims.elements(0, axis), 0, dims[axis] * inner);
+      plan.add(inner, 0, 1);
+      plan.fill(device, sizeof(T), &value, out + i * inner);
+    }
   }
 }
 
@@ -180,7 +193,8 @@ void resize_tensor(Call& call, const std::vector<ResizeAxis>& resized, const Res
   const Shape out_dims = physical_shape(out);
   dispatch(in.type(), call, [&]<class T>() {
     if (settings.mode == "nearest") {
-      copy_nearest(call, in_dims, out_dims, axes, in.data<T>(), out.mutable_data<T>());
+      if (!look_up_nearest(call, in, out, axes))
+        copy_nearest(call, in_dims, out_dims, axes, in.data<T>(), out.mutable_data<T>());
     } else if constexpr (std::is_floating_point_v<T>) {
       const Tensor blended = blend<T>(call, in, axes, in_dims, out_dims);
       out = Tensor(in.type(), shape, blended.storage(), in.layout());
@@ -191,7 +205,7 @@ void resize_tensor(Call& call, const std::vector<ResizeAxis>& resized, const Res
       std::transform(blended.data<double>(), blended.data<double>() + out.elements(), out.mutable_data<T>(),
                      truncated<T>);
     }
-    extrapolate(out_dims, axes, truncated<T>(extrapolation), out.mutable_data<T>());
+    extrapolate(call.device, out_dims, axes, truncated<T>(extrapolation), out.mutable_data<T>());
   });
   call.outputs[0] = out;
 }

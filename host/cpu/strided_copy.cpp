@@ -204,9 +204,17 @@ bool CopyPlan::contiguous() const {
 void CopyPlan::run(const Device& device, std::size_t element_size, const void* from, void* to) const {
   if (empty_) return;
   const CopyPlan plan = collapsed();
-  const auto typed = [&]<class T>() {
-    run_nest(device, plan.loops(), static_cast<const T*>(from), static_cast<T*>(to));
-  };
+  if (!device.copies(plan.loops(), element_size, from, to)) plan.run_on_host(device, element_size, from, to);
+}
+
+void CopyPlan::fill(const Device& device, std::size_t element_size, const void* value, void* to) const {
+  if (empty_) return;
+  const CopyPlan plan = collapsed();
+  if (!device.fills(plan.loops(), element_size, value, to)) plan.run_on_host(device, element_size, value, to);
+}
+
+void CopyPlan::run_on_host(const Device& device, std::size_t element_size, const void* from, void* to) const {
+  const auto typed = [&]<class T>() { run_nest(device, loops(), static_cast<const T*>(from), static_cast<T*>(to)); };
   switch (element_size) {
     case 1: return typed.operator()<std::uint8_t>();
     case 2: return typed.operator()<std::uint16_t>();
@@ -238,7 +246,7 @@ Shape strides_of(const Tensor& tensor) {
 void fill(const Device& device, std::size_t element_size, const void* value, void* to, std::int64_t elements) {
   CopyPlan plan;
   plan.add(elements, 0, 1);
-  plan.run(device, element_size, value, to);
+  plan.fill(device, element_size, value, to);
 }
 
 }  // namespace tare::cpu

@@ -15,11 +15,7 @@ namespace tare::cpu {
 /// A nest of loops in any order; strides count elements. Loops of one step are dropped.
 class CopyPlan {
  public:
-  struct Loop {
-    std::int64_t count;
-    std::int64_t from;  ///< source stride
-    std::int64_t to;    ///< destination stride; every destination is written once
-  };
+  using Loop = CopyLoop;
   /// Room for a tiled tensor of the highest rank.
   static constexpr std::size_t max_loops = 2 * Shape::max_rank;
 
@@ -31,8 +27,12 @@ class CopyPlan {
   bool contiguous() const;
   /// Copies from `from` to `to`; both point at the first element that the nest visits.
   void run(const Device& device, std::size_t element_size, const void* from, void* to) const;
+  /// The element at `value`, on the host, to every destination. Source strides must be 0.
+  void fill(const Device& device, std::size_t element_size, const void* value, void* to) const;
 
  private:
+  /// Of a collapsed plan.
+  void run_on_host(const Device& device, std::size_t element_size, const void* from, void* to) const;
   std::span<const Loop> loops() const { return {loops_.data(), size_}; }
   CopyPlan collapsed() const;
 

@@ -97,21 +97,28 @@ void drop_dead(Graph& graph, const std::vector<bool>& visible) {
   std::erase_if(graph.constants, [&](const auto& entry) { return !needed[static_cast<std::size_t>(entry.first)]; });
 }
 
-using Offenders = std::map<std::string, std::vector<std::string>>;
+using NodesByOp = std::map<std::string, std::vector<std::string>>;
 
-void collect_unsupported(const Graph& graph, const Backend& backend, Offenders& offenders) {
+/// Nodes for which remark(graph, node) is not empty, by operator and remark.
+template <class Remark>
+void collect(const Graph& graph, Remark&& remark, NodesByOp& found) {
   for (const Node& node : graph.nodes) {
     if (is_control_flow(node)) {
       for (const auto& [key, attribute] : node.attributes)
-        if (const Subgraph* body = std::get_if<Subgraph>(&attribute))
-          collect_unsupported(*body->graph, backend, offenders);
+        if (const Subgraph* body = std::get_if<Subgraph>(&attribute)) collect(*body->graph, remark, found);
       continue;
     }
-    const std::string reason = backend.unsupported(graph, node);
-    if (reason.empty()) continue;
+    const std::string text = remark(graph, node);
+    if (text.empty()) continue;
     const std::string op = node.domain.empty() ? node.op_type : node.domain + "::" + node.op_type;
-    offenders[fmt::format("{} ({})", op, reason)].push_back(node.name);
+    found[fmt::format("{} ({})", op, text)].push_back(node.name);
   }
+}
+
+std::string line_of(const std::string& op, const std::vector<std::string>& nodes) {
+  const std::size_t shown = std::min<std::size_t>(nodes.size(), 8);
+  return fmt::format("{}: {}{}", op, fmt::join(nodes.begin(), nodes.begin() + static_cast<std::ptrdiff_t>(shown), ", "),
+                     shown < nodes.size() ? fmt::format(" and {} more", nodes.size() - shown) : "");
 }
 
 }  // namespace
@@ -125,18 +132,28 @@ Graph simplify(Graph graph, const std::vector<bool>& visible, Backend& backend) 
 }
 
 void check_supported(const Graph& graph, const Backend& backend) {
-  Offenders offenders;
-  collect_unsupported(graph, backend, offenders);
+  NodesByOp offenders;
+  collect(
+      graph, [&](const Graph& g, const Node& node) { return backend.unsupported(g, node); }, offenders);
   if (offenders.empty()) return;
   std::string message = fmt::format("{} operator{} of this model cannot run on {}:", offenders.size(),
                                     offenders.size() == 1 ? "" : "s", backend.name());
-  for (const auto& [op, nodes] : offenders) {
-    const std::size_t shown = std::min<std::size_t>(nodes.size(), 8);
-    message += fmt::format("\n  {}: {}", op,
-                           fmt::join(nodes.begin(), nodes.begin() + static_cast<std::ptrdiff_t>(shown), ", "));
-    if (shown < nodes.size()) message += fmt::format(" and {} more", nodes.size() - shown);
-  }
+  for (const auto& [op, nodes] : offenders) message += "\n  " + line_of(op, nodes);
   throw Error(ErrorKind::unsupported, message);
+}
+
+std::vector<std::string> list_fallbacks(const Graph& graph, const Backend& backend) {
+  NodesByOp found;
+  collect(
+      graph,
+      [&](const Graph& g, const Node& node) {
+        const std::string where = backend.fallback(g, node);
+        return where.empty() ? where : "on " + where;
+      },
+      found);
+  std::vector<std::string> lines;
+  for (const auto& [op, nodes] : found) lines.push_back(line_of(op, nodes));
+  return lines;
 }
 
 }  // namespace tare

@@ -18,4 +18,7 @@ Graph simplify(Graph graph, const std::vector<bool>& visible, Backend& backend);
 /// included.
 void check_supported(const Graph& graph, const Backend& backend);
 
+/// One line an operator that the backend has run elsewhere, with where and its nodes; bodies included.
+std::vector<std::string> list_fallbacks(const Graph& graph, const Backend& backend);
+
 }  // namespace tare

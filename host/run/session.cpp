@@ -19,7 +19,9 @@ std::unique_ptr<Backend> make_backend(const SessionOptions& options) {
   if (options.device == "auto" || options.device == "cpu") return make_cpu_backend(options.cpu);
   if (options.device.starts_with("cuda"))
     throw Error(ErrorKind::unsupported,
-                fmt::format("device '{}': this build has no CUDA backend; use --device cpu", options.device));
+                fmt::format("device '{}': this build has no CUDA backend; use --device cpu (in C++, hand "
+                            "make_cuda_backend() of tare/cuda.hpp to the Session)",
+                            options.device));
   throw Error(ErrorKind::usage, fmt::format("'{}' is not a device; use auto, cpu or cuda:N", options.device));
 }
 
@@ -49,8 +51,8 @@ struct Session::Implementation {
   std::optional<Executor> simulated_executor;
   std::vector<TensorEncodings> simulated_sites;
 
-  Implementation(const std::filesystem::path& path, const SessionOptions& o)
-      : options(o), backend(make_backend(o)), model(load_model(path)) {
+  Implementation(const std::filesystem::path& path, std::unique_ptr<Backend> device, const SessionOptions& o)
+      : options(o), backend(std::move(device)), model(load_model(path)) {
     if (options.cpu.threads <= 0)
       options.cpu.threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
     try {
@@ -84,7 +86,9 @@ struct Session::Implementation {
 };
 
 Session::Session(const std::filesystem::path& model, const SessionOptions& options)
-    : implementation_(std::make_unique<Implementation>(model, options)) {}
+    : Session(model, make_backend(options), options) {}
+Session::Session(const std::filesystem::path& model, std::unique_ptr<Backend> backend, const SessionOptions& options)
+    : implementation_(std::make_unique<Implementation>(model, std::move(backend), options)) {}
 Session::~Session() = default;
 Session::Session(Session&&) noexcept = default;
 Session& Session::operator=(Session&&) noexcept = default;
@@ -92,6 +96,10 @@ Session& Session::operator=(Session&&) noexcept = default;
 const Model& Session::model() const { return implementation_->model; }
 const Graph& Session::graph() const { return implementation_->model.graph; }
 Backend& Session::backend() { return *implementation_->backend; }
+
+std::vector<std::string> Session::fallbacks() const {
+  return list_fallbacks(implementation_->model.graph, *implementation_->backend);
+}
 
 std::vector<Tensor> Session::run(std::span<const Tensor> inputs) { return implementation_->float_run().run(inputs); }
 

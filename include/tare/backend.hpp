@@ -52,6 +52,8 @@ class Backend {
 
   /// Empty when the node can run here; otherwise why not ("no kernel for opset 18", "string tensors").
   virtual std::string unsupported(const Graph& graph, const Node& node) const = 0;
+  /// Empty when the node runs on this device; otherwise the device that it was asked to fall back to.
+  virtual std::string fallback(const Graph&, const Node&) const { return {}; }
   /// `constants[i]` is the value of node.inputs[i] when it is known before the run, else null. A kernel may pack it.
   virtual std::unique_ptr<Kernel> compile(const Graph& graph, const Node& node,
                                           std::span<const Tensor* const> constants) = 0;

@@ -9,6 +9,7 @@
 #include <span>
 #include <vector>
 
+#include "tare/backend.hpp"
 #include "tare/calibration.hpp"
 #include "tare/quantizer.hpp"
 #include "tare/statistics.hpp"
@@ -20,6 +21,29 @@ using Stream = void*;
 
 /// Devices that this process can use; 0 where there is no driver.
 int device_count();
+
+/// How products of float32 tensors are computed. float32 is faithful; the others round the operands.
+enum class Math : std::uint8_t { float32, tf32, bf16 };
+
+/// Where device memory comes from, in stream order: what is given back may still be read by work queued before.
+/// take() returns nullptr when there is none. Both null: a pool of the backend's own.
+struct Allocator {
+  void* (*take)(void* context, std::size_t bytes, Stream stream) = nullptr;
+  void (*give)(void* context, void* pointer, std::size_t bytes, Stream stream) = nullptr;
+  void* context = nullptr;
+};
+
+struct CudaOptions {
+  int device = 0;
+  Math math = Math::float32;
+  bool fallback_to_cpu = false;  ///< operators without a kernel run on the host; Backend::fallback names them
+  CpuOptions host;               ///< for what the host computes: shapes, indices, masks of integers, constants
+  Allocator allocator;
+};
+
+/// One GPU and a stream of its own. Tensors of floats live on the device; integers, booleans and float64 on the host
+/// unless a float operator made them. Throws Error(unsupported) where there is no device.
+std::unique_ptr<Backend> make_cuda_backend(const CudaOptions& options = {});
 
 /// The quantizer of one tensor made ready: geometry here, grids of channels and blocks on the device.
 class Quantizer {

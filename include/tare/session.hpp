@@ -94,6 +94,8 @@ class Session {
  public:
   /// Loads and checks the model. Throws one Error(unsupported) that lists everything the device cannot run.
   explicit Session(const std::filesystem::path& model, const SessionOptions& options = {});
+  /// The same on a backend made elsewhere (tare/cuda.hpp); `device` of the options is not looked at.
+  Session(const std::filesystem::path& model, std::unique_ptr<Backend> backend, const SessionOptions& options = {});
   ~Session();
   Session(Session&&) noexcept;
   Session& operator=(Session&&) noexcept;
@@ -101,6 +103,8 @@ class Session {
   const Model& model() const;
   const Graph& graph() const;
   Backend& backend();
+  /// Operators that run elsewhere because the device has no kernel for them: "TopK (on cpu): name, name".
+  std::vector<std::string> fallbacks() const;
 
   /// The float model. inputs in the order of graph.inputs, outputs in the order of graph.outputs; host tensors.
   std::vector<Tensor> run(std::span<const Tensor> inputs);

@@ -12,6 +12,7 @@
 
 #include "plan/simplify.hpp"
 #include "run/executor.hpp"
+#include "support/backends.hpp"
 #include "support/paths.hpp"
 #include "tare/backend.hpp"
 #include "tare/model.hpp"
@@ -75,13 +76,23 @@ std::vector<Tensor> ramps(const Graph& graph) {
 /// `path`: a folder with model.onnx and test_data_set_* folders, or a light model with its output beside it.
 class BackendTest : public testing::Test {
  public:
-  BackendTest(fs::path path, std::string reason) : folder_(std::move(path)), reason_(std::move(reason)) {}
+  BackendTest(fs::path path, std::string reason, const test::NamedBackend& device)
+      : folder_(std::move(path)), reason_(std::move(reason)), device_(device) {}
 
   void TestBody() override {
     if (!reason_.empty()) GTEST_SKIP() << reason_;
-    const auto backend = make_cpu_backend();
+    if (!device_.missing.empty()) GTEST_SKIP() << device_.missing;
+    const auto backend = device_.make();
     const bool light = folder_.extension() == ".onnx";
     const Model model = load_model(light ? folder_ : folder_ / "model.onnx");
+    // Another device than the host may lack an operator, as long as it says so.
+    if (device_.name != "cpu") {
+      try {
+        check_supported(model.graph, *backend);
+      } catch (const Error& error) {
+        GTEST_SKIP() << error.what();
+      }
+    }
     check_supported(model.graph, *backend);
     const std::vector<bool> nothing_visible(model.graph.values.size(), false);
     Executor executor(simplify(model.graph, nothing_visible, *backend), *backend);
@@ -130,6 +141,7 @@ class BackendTest : public testing::Test {
 
   fs::path folder_;
   std::string reason_;
+  test::NamedBackend device_;
 };
 
 /// Lines "category/directory reason…"; '#' starts a comment.
@@ -170,6 +182,7 @@ int main(int argc, char** argv) {
   using namespace tare;
   testing::InitGoogleTest(&argc, argv);
   const fs::path root = test::cache_folder() / "onnx-backend-tests/1.17.0";
+  const std::vector<test::NamedBackend> devices = test::backends();
   const auto skipped = read_skipped(fs::path(TARE_SOURCE_DIR) / "tests/conformance/skipped.txt");
   for (const char* category : {"node", "simple", "pytorch-operator", "pytorch-converted", "light"}) {
     std::vector<std::string> names;
@@ -185,8 +198,12 @@ int main(int argc, char** argv) {
     for (const std::string& name : names) {
       const auto reason = skipped.find(fmt::format("{}/{}", category, name));
       const std::string why = reason == skipped.end() ? "" : reason->second;
-      testing::RegisterTest(category, name.c_str(), nullptr, nullptr, __FILE__, __LINE__,
-                            [folder = root / category / name, why] { return new BackendTest(folder, why); });
+      for (const test::NamedBackend& device : devices) {
+        const std::string suite = device.name == "cpu" ? category : device.name + "_" + category;
+        testing::RegisterTest(
+            suite.c_str(), name.c_str(), nullptr, nullptr, __FILE__, __LINE__,
+            [folder = root / category / name, why, device] { return new BackendTest(folder, why, device); });
+      }
     }
   }
   testing::UnitTest::GetInstance()->listeners().Append(new Tally);

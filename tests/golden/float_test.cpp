@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "support/backends.hpp"
 #include "support/golden.hpp"
 #include "tare/session.hpp"
 
@@ -25,12 +26,14 @@ float largest_difference(const Tensor& a, const Tensor& b) {
   return largest;
 }
 
-class GoldenFloat : public testing::TestWithParam<test::GoldenModel> {};
+class GoldenFloat : public testing::TestWithParam<std::tuple<test::NamedBackend, test::GoldenModel>> {};
 
 TEST_P(GoldenFloat, OutputsMatchOnnxRuntime) {
-  Session session(GetParam().model());
-  const NpzFile expected(GetParam().data("float_outputs.npz"));
-  const std::vector<Batch> batches = test::golden_batches(GetParam(), session.graph());
+  const auto& [device, model] = GetParam();
+  if (!device.missing.empty()) GTEST_SKIP() << device.missing;
+  Session session(model.model(), device.make());
+  const NpzFile expected(model.data("float_outputs.npz"));
+  const std::vector<Batch> batches = test::golden_batches(model, session.graph());
   std::size_t compared = 0;
   for (std::size_t b = 0; b < batches.size(); ++b) {
     const std::string prefix = fmt::format("{:03}/", b);
@@ -41,7 +44,7 @@ TEST_P(GoldenFloat, OutputsMatchOnnxRuntime) {
       const Tensor reference = expected.read(key);
       ASSERT_EQ(outputs[o].type(), reference.type()) << key;
       ASSERT_EQ(outputs[o].shape().text(), reference.shape().text()) << key;
-      if (key == inexact_reference && std::string_view(GetParam().name) == "ppocr_det")
+      if (key == inexact_reference && std::string_view(model.name) == "ppocr_det")
         EXPECT_LE(largest_difference(outputs[o], reference), inexact_reference_error) << key;
       else if (reference.type() == DataType::float32)
         EXPECT_LE(test::nmse(outputs[o], reference), 1e-9) << key;
@@ -53,8 +56,13 @@ TEST_P(GoldenFloat, OutputsMatchOnnxRuntime) {
   EXPECT_GT(compared, 0u);
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, GoldenFloat, testing::ValuesIn(test::golden_models),
-                         [](const auto& test) { return std::string(test.param.name); });
+std::string name_of_test(const testing::TestParamInfo<GoldenFloat::ParamType>& test) {
+  return fmt::format("{}_{}", std::get<0>(test.param).name, std::get<1>(test.param).name);
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, GoldenFloat,
+                         testing::Combine(testing::ValuesIn(test::backends()), testing::ValuesIn(test::golden_models)),
+                         name_of_test);
 
 }  // namespace
 }  // namespace tare

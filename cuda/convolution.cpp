@@ -1,0 +1,172 @@
+// Conv and ConvTranspose. The library takes two or three spatial dimensions and the same padding at both ends: one
+// dimension gets a second of one element, uneven padding becomes a padded copy (or, transposed, a crop of the whole
+// result). Bias and fused operations follow in one pass.
+#include <fmt/format.h>
+
+#include "cpu/strided_copy.hpp"
+#include "cpu/window.hpp"
+#include "epilogue.hpp"
+#include "products.hpp"
+
+namespace tare::cuda {
+namespace {
+
+struct Problem {
+  std::int64_t groups = 1;
+  std::int64_t out_channels = 0;
+  Shape input;  ///< spatial
+  cpu::Window window;
+  Shape output;  ///< all dimensions
+};
+
+Problem describe(const Call& call, const Tensor& x, const Tensor& w, const Tensor& bias, bool transposed) {
+  if (x.rank() < 3 || w.rank() != x.rank())
+    call.fail(fmt::format("input {} with weights {}: both need batch, channels and spatial dimensions",
+                          x.shape().text(), w.shape().text()));
+  if (x.rank() > 5) call.fail("more than three spatial dimensions do not run on CUDA");
+  Problem p;
+  p.groups = call.node.integer("group", 1);
+  if (p.groups < 1) call.fail(fmt::format("group is {}", p.groups));
+  const std::int64_t in_channels = x.shape()[1];
+  p.out_channels = transposed ? w.shape()[1] * p.groups : w.shape()[0];
+  const std::int64_t expected = transposed ? w.shape()[0] : w.shape()[1] * p.groups;
+  if (in_channels != expected || in_channels % p.groups != 0 || p.out_channels % p.groups != 0)
+    call.fail(fmt::format("input {} with weights {} in {} groups: the channels do not fit", x.shape().text(),
+                          w.shape().text(), p.groups));
+  if (bias.present() && !(bias.shape() == Shape{p.out_channels}))
+    call.fail(fmt::format("bias {} for {} channels", bias.shape().text(), p.out_channels));
+  p.input = Shape(x.shape().begin() + 2, x.shape().end());
+  const Shape kernel(w.shape().begin() + 2, w.shape().end());
+  if (kernel.elements() == 0) call.fail("the weights have an empty kernel");
+  const cpu::WindowAttributes attributes(call.node);
+  p.window =
+      transposed ? attributes.resolve_transposed(call, p.input, kernel) : attributes.resolve(call, p.input, kernel);
+  p.output = Shape{x.shape()[0], p.out_channels};
+  for (const std::int64_t dim : p.window.output) p.output.push_back(dim);
+  return p;
+}
+
+void set_zero(const Call& call, Tensor& tensor) {
+  const float zero = 0;
+  if (tensor.elements() > 0) cpu::fill(call.device, sizeof zero, &zero, tensor.mutable_data(), tensor.elements());
+}
+
+/// Elements of `from` to `to`, shifted by shift[d] in spatial dimension d, where both have them.
+void copy_shifted(const Call& call, const Tensor& from, Tensor& to, const Shape& shift) {
+  const Shape in = cpu::dense_strides(from.shape());
+  const Shape out = cpu::dense_strides(to.shape());
+  std::int64_t in_offset = 0;
+  std::int64_t out_offset = 0;
+  cpu::CopyPlan plan;
+  for (std::size_t d = 0; d < from.rank(); ++d) {
+    const std::int64_t by = d < 2 ? 0 : shift[d - 2];
+    const std::int64_t begin = std::max<std::int64_t>(0, by);
+    const std::int64_t end = std::min(to.shape()[d], from.shape()[d] + by);
+    if (end <= begin) return;
+    plan.add(end - begin, in[d], out[d]);
+    in_offset += (begin - by) * in[d];
+    out_offset += begin * out[d];
+  }
+  plan.run(call.device, sizeof(float), from.data<float>() + in_offset, to.mutable_data<float>() + out_offset);
+}
+
+/// The library's view: at least two spatial dimensions.
+Shape widened(Shape shape, std::size_t at, std::int64_t value) {
+  if (shape.rank() == at + 1) shape.insert(at, value);
+  return shape;
+}
+
+Convolution convolution_of(const Problem& p, const Shape& x, const Shape& w, const Shape& y, const Shape& pads) {
+  return {widened(x, 2, 1),
+          widened(w, 2, 1),
+          widened(y, 2, 1),
+          widened(pads, 0, 0),
+          widened(p.window.strides, 0, 1),
+          widened(p.window.dilations, 0, 1),
+          p.groups,
+          false};
+}
+
+Tensor forward(const Call& call, const Problem& p, Tensor x, const Tensor& w) {
+  Tensor y = call.device.allocate(DataType::float32, p.output);
+  if (x.elements() == 0 || w.elements() == 0) {
+    set_zero(call, y);
+    return y;
+  }
+  Shape pads = p.window.pads_begin;
+  if (!(p.window.pads_begin == p.window.pads_end)) {
+    Shape padded = x.shape();
+    for (std::size_t d = 0; d < pads.rank(); ++d) padded[d + 2] += pads[d] + p.window.pads_end[d];
+    Tensor copy = call.device.allocate(DataType::float32, padded);
+    set_zero(call, copy);
+    copy_shifted(call, x, copy, pads);
+    x = std::move(copy);
+    pads = Shape(pads.rank(), 0);
+  }
+  // A rounded-up last window may reach beyond the padding: the library counts windows itself.
+  device_of(call).products().convolve(convolution_of(p, x.shape(), w.shape(), y.shape(), pads), x.data<float>(),
+                                      w.data<float>(), y.mutable_data<float>());
+  return y;
+}
+
+Tensor transposed(const Call& call, const Problem& p, const Tensor& x, const Tensor& w) {
+  Tensor y = call.device.allocate(DataType::float32, p.output);
+  if (x.elements() == 0 || w.elements() == 0) {
+    set_zero(call, y);
+    return y;
+  }
+  // The whole result, without padding; the output is a part of it, or reaches beyond it with zeros.
+  Shape whole{p.output[0], p.output[1]};
+  bool same = true;
+  Shape shift(p.input.rank(), 0);
+  for (std::size_t d = 0; d < p.input.rank(); ++d) {
+    whole.push_back((p.input[d] - 1) * p.window.strides[d] + (p.window.kernel[d] - 1) * p.window.dilations[d] + 1);
+    shift[d] = -p.window.pads_begin[d];
+    same = same && shift[d] == 0 && whole[d + 2] == p.output[d + 2];
+  }
+  Tensor full = same ? y : call.device.allocate(DataType::float32, whole);
+  Convolution convolution = convolution_of(p, whole, w.shape(), x.shape(), Shape(p.input.rank(), 0));
+  convolution.transposed = true;
+  device_of(call).products().convolve(convolution, x.data<float>(), w.data<float>(), full.mutable_data<float>());
+  if (same) return y;
+  set_zero(call, y);
+  if (y.elements() > 0) copy_shifted(call, full, y, shift);
+  return y;
+}
+
+template <bool is_transposed>
+void convolution(Call& call) {
+  cpu::require_inputs(call, 2);
+  const std::vector<cpu::PostOp> post_ops = cpu::parse_post_ops(call.node);
+  const std::size_t extra_count = cpu::post_op_inputs(post_ops);
+  if (call.inputs.size() < 2 + extra_count) call.fail("a fused operation lacks its input");
+  const std::span<const Tensor> extra(call.inputs.data() + call.inputs.size() - extra_count, extra_count);
+  const Tensor x = call.input(0);
+  const Tensor w = call.input(1);
+  const Tensor bias =
+      call.has(2) && (extra_count == 0 || call.inputs.size() > 2 + extra_count) ? call.input(2) : Tensor();
+  if (x.type() != DataType::float32 || w.type() != x.type() || (bias.present() && bias.type() != x.type()))
+    call.fail(fmt::format("input {}, weights {}: types differ", name_of(x.type()), name_of(w.type())));
+  const Problem p = describe(call, x, w, bias, is_transposed);
+  for (const Tensor& tensor : extra)
+    if (tensor.type() != DataType::float32 || !(tensor.shape() == p.output))
+      call.fail(
+          fmt::format("a fused operation on {} with a tensor of shape {}", p.output.text(), tensor.shape().text()));
+  Tensor y;
+  if (p.output.elements() == 0)
+    y = call.device.allocate(DataType::float32, p.output);
+  else
+    y = is_transposed ? transposed(call, p, x, w) : forward(call, p, x, w);
+  apply_epilogue(call, bias, p.out_channels, p.window.output.elements(), post_ops, extra, y);
+  call.outputs[0] = std::move(y);
+}
+
+}  // namespace
+
+void register_convolution(OperatorTable& table) {
+  table.add("Conv", convolution<false>);
+  table.add("ConvTranspose", convolution<true>);
+  table.add("tare::Conv", convolution<false>);
+}
+
+}  // namespace tare::cuda

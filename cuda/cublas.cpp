@@ -1,0 +1,114 @@
+// Matrix products by cuBLASLt. Row-major matrices are the library's column-major ones transposed, so b comes first.
+// float32 is faithful unless the options say otherwise; reductions whose order may vary are ruled out.
+#include <fmt/format.h>
+
+#include "libraries.hpp"
+
+namespace tare::cuda {
+namespace {
+
+constexpr std::size_t workspace_bytes = std::size_t{32} << 20;
+
+cublasComputeType_t compute_type(Math math) {
+  switch (math) {
+    case Math::tf32: return CUBLAS_COMPUTE_32F_FAST_TF32;
+    case Math::bf16: return CUBLAS_COMPUTE_32F_FAST_16BF;
+    case Math::float32: break;
+  }
+  return CUBLAS_COMPUTE_32F;
+}
+
+class Layout {
+ public:
+  Layout(std::int64_t rows, std::int64_t columns, std::int64_t batch, std::int64_t stride) {
+    TARE_CUBLAS_CHECK(cublasLtMatrixLayoutCreate(&layout_, CUDA_R_32F, static_cast<std::uint64_t>(rows),
+                                                 static_cast<std::uint64_t>(columns), rows));
+    const auto count = static_cast<std::int32_t>(batch);
+    TARE_CUBLAS_CHECK(
+        cublasLtMatrixLayoutSetAttribute(layout_, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &count, sizeof count));
+    TARE_CUBLAS_CHECK(
+        cublasLtMatrixLayoutSetAttribute(layout_, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &stride, sizeof stride));
+  }
+  ~Layout() { static_cast<void>(cublasLtMatrixLayoutDestroy(layout_)); }
+  Layout(const Layout&) = delete;
+  Layout& operator=(const Layout&) = delete;
+  cublasLtMatrixLayout_t get() const { return layout_; }
+
+ private:
+  cublasLtMatrixLayout_t layout_ = nullptr;
+};
+
+class Operation {
+ public:
+  Operation(const Product& product, Math math) {
+    TARE_CUBLAS_CHECK(cublasLtMatmulDescCreate(&operation_, compute_type(math), CUDA_R_32F));
+    const cublasOperation_t first = product.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N;
+    const cublasOperation_t second = product.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N;
+    TARE_CUBLAS_CHECK(cublasLtMatmulDescSetAttribute(operation_, CUBLASLT_MATMUL_DESC_TRANSA, &first, sizeof first));
+    TARE_CUBLAS_CHECK(cublasLtMatmulDescSetAttribute(operation_, CUBLASLT_MATMUL_DESC_TRANSB, &second, sizeof second));
+  }
+  ~Operation() { static_cast<void>(cublasLtMatmulDescDestroy(operation_)); }
+  Operation(const Operation&) = delete;
+  Operation& operator=(const Operation&) = delete;
+  cublasLtMatmulDesc_t get() const { return operation_; }
+
+ private:
+  cublasLtMatmulDesc_t operation_ = nullptr;
+};
+
+/// The library's first choice among those whose sums have one order.
+cublasLtMatmulAlgo_t choose(cublasLtHandle_t handle, const Operation& operation, const Layout& a, const Layout& b,
+                            const Layout& c, const Product& product, std::uint32_t alignment) {
+  Owned<cublasLtMatmulPreference_t, cublasLtMatmulPreferenceCreate, cublasLtMatmulPreferenceDestroy> preference(
+      [](cublasStatus_t status) { TARE_CUBLAS_CHECK(status); });
+  const std::size_t workspace = workspace_bytes;
+  TARE_CUBLAS_CHECK(cublasLtMatmulPreferenceSetAttribute(preference.get(), CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
+                                                         &workspace, sizeof workspace));
+  const std::uint32_t schemes = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
+  TARE_CUBLAS_CHECK(cublasLtMatmulPreferenceSetAttribute(preference.get(), CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+                                                         &schemes, sizeof schemes));
+  for (const auto which : {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+                           CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES})
+    TARE_CUBLAS_CHECK(cublasLtMatmulPreferenceSetAttribute(preference.get(), which, &alignment, sizeof alignment));
+  cublasLtMatmulHeuristicResult_t result{};
+  int found = 0;
+  const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(handle, operation.get(), a.get(), b.get(), c.get(),
+                                                               c.get(), preference.get(), 1, &result, &found);
+  if (status != CUBLAS_STATUS_SUCCESS || found == 0)
+    throw Error(ErrorKind::internal,
+                fmt::format("cuBLASLt has no product of {} x {} by {} x {}, batch {} ({})", product.rows, product.inner,
+                            product.inner, product.columns, product.batch, cublasLtGetStatusName(status)));
+  return result.algo;
+}
+
+/// The largest power of two up to 256 that divides an address.
+std::uint32_t alignment_of(const void* pointer) {
+  const auto address = reinterpret_cast<std::uintptr_t>(pointer) | 256u;
+  return static_cast<std::uint32_t>(address & (~address + 1));
+}
+
+}  // namespace
+
+void Products::multiply(const Product& p, const float* a, const float* b, float* c) {
+  Libraries& libraries = *libraries_;
+  const Operation operation(p, libraries.device.math());
+  const Layout first(p.transpose_b ? p.inner : p.columns, p.transpose_b ? p.columns : p.inner, p.batch, p.stride_b);
+  const Layout second(p.transpose_a ? p.rows : p.inner, p.transpose_a ? p.inner : p.rows, p.batch, p.stride_a);
+  const Layout result(p.columns, p.rows, p.batch, p.stride_c);
+  const std::uint32_t alignment = std::min({alignment_of(a), alignment_of(b), alignment_of(c)});
+  const std::vector<std::int64_t> key{p.rows,  p.columns,  p.inner,    p.transpose_a, p.transpose_b,
+                                      p.batch, p.stride_a, p.stride_b, p.stride_c,    alignment};
+  auto known = libraries.product_algorithms.find(key);
+  if (known == libraries.product_algorithms.end())
+    known = libraries.product_algorithms
+                .emplace(key, choose(libraries.blas, operation, first, second, result, p, alignment))
+                .first;
+  const Tensor workspace = libraries.device.allocate(DataType::uint8, {static_cast<std::int64_t>(workspace_bytes)});
+  const float beta = 0;
+  TARE_CUBLAS_CHECK(cublasLtMatmul(libraries.blas, operation.get(), &p.alpha, b, first.get(), a, second.get(), &beta, c,
+                                   result.get(), c, result.get(), &known->second,
+                                   const_cast<std::byte*>(workspace.data()), workspace_bytes,
+                                   libraries.device.stream().get()));
+}
+
+}  // namespace tare::cuda

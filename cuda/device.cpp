@@ -1,0 +1,123 @@
+// Memory of one GPU in stream order: what is given back serves the next tensor of the same stream without waiting.
+// Odd: the pool is the backend's own and never shrinks while it lives, so after the first batch no call reaches the
+// driver's allocator; a failed allocation first hands back what the pool holds unused.
+#include "device.hpp"
+
+#include <fmt/format.h>
+
+namespace tare::cuda {
+namespace {
+
+struct Release {
+  std::shared_ptr<Memory> memory;
+  std::size_t bytes;
+  void operator()(void* pointer) const noexcept {
+    if (pointer != nullptr) memory->give(pointer, bytes);
+  }
+};
+
+}  // namespace
+
+CurrentDevice::CurrentDevice(int device) {
+  TARE_CUDA_CHECK(cudaGetDevice(&before_));
+  if (before_ != device) TARE_CUDA_CHECK(cudaSetDevice(device));
+}
+CurrentDevice::~CurrentDevice() { static_cast<void>(cudaSetDevice(before_)); }
+
+Memory::Memory(const CudaOptions& options) : device_(options.device), allocator_(options.allocator) {
+  const int devices = device_count();
+  if (devices == 0)
+    throw Error(ErrorKind::unsupported,
+                fmt::format("device 'cuda:{}': no CUDA device or no driver; use --device cpu", device_));
+  if (device_ < 0 || device_ >= devices)
+    throw Error(ErrorKind::usage,
+                fmt::format("device 'cuda:{}': there are {} devices, counted from 0", device_, devices));
+  const CurrentDevice current(device_);
+  if (allocator_.take == nullptr) {
+    cudaMemPoolProps properties{};
+    properties.allocType = cudaMemAllocationTypePinned;
+    properties.location.type = cudaMemLocationTypeDevice;
+    properties.location.id = device_;
+    TARE_CUDA_CHECK(cudaMemPoolCreate(&pool_, &properties));
+    std::uint64_t keep = ~std::uint64_t{0};
+    TARE_CUDA_CHECK(cudaMemPoolSetAttribute(pool_, cudaMemPoolAttrReleaseThreshold, &keep));
+  }
+  TARE_CUDA_CHECK(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
+}
+
+Memory::~Memory() {
+  static_cast<void>(cudaSetDevice(device_));
+  static_cast<void>(cudaStreamSynchronize(stream_));
+  if (pool_ != nullptr) static_cast<void>(cudaMemPoolDestroy(pool_));
+  static_cast<void>(cudaStreamDestroy(stream_));
+}
+
+void* Memory::take(std::size_t bytes) {
+  if (bytes == 0) bytes = 1;
+  void* pointer = nullptr;
+  if (allocator_.take != nullptr) {
+    pointer = allocator_.take(allocator_.context, bytes, stream_);
+    if (pointer == nullptr) fail_allocation(cudaErrorMemoryAllocation, bytes, __FILE__, __LINE__);
+    return pointer;
+  }
+  cudaError_t status = cudaMallocFromPoolAsync(&pointer, bytes, pool_, stream_);
+  if (status == cudaErrorMemoryAllocation) {
+    static_cast<void>(cudaGetLastError());
+    TARE_CUDA_CHECK(cudaStreamSynchronize(stream_));
+    TARE_CUDA_CHECK(cudaMemPoolTrimTo(pool_, 0));
+    status = cudaMallocFromPoolAsync(&pointer, bytes, pool_, stream_);
+  }
+  if (status != cudaSuccess) fail_allocation(status, bytes, __FILE__, __LINE__);
+  return pointer;
+}
+
+void Memory::give(void* pointer, std::size_t bytes) noexcept {
+  if (allocator_.take != nullptr)
+    allocator_.give(allocator_.context, pointer, bytes, stream_);
+  else
+    static_cast<void>(cudaFreeAsync(pointer, stream_));
+}
+
+Device::Device(const CudaOptions& options)
+    : cpu::Device(options.host),
+      host_(options.host),
+      memory_(std::make_shared<Memory>(options)),
+      math_(options.math),
+      products_(*this) {}
+Device::~Device() = default;
+
+bool is_on_device(const Tensor& tensor) { return std::get_deleter<Release>(tensor.storage()) != nullptr; }
+
+Tensor Device::take(DataType type, const Shape& shape, Layout layout) const {
+  const std::size_t bytes = storage_bytes(type, shape);
+  return Tensor(type, shape, std::shared_ptr<void>(memory_->take(bytes), Release{memory_, bytes}), layout);
+}
+
+/// From pageable memory the call returns when the elements have been staged: `from` may go.
+void Device::copy_in(Tensor& to, const void* from) const {
+  if (to.bytes() > 0)
+    TARE_CUDA_CHECK(cudaMemcpyAsync(to.mutable_data(), from, to.bytes(), cudaMemcpyHostToDevice, stream().get()));
+}
+
+Tensor Device::allocate(DataType type, const Shape& shape, Layout layout) {
+  return holds_objects(type) ? cpu::Device::allocate(type, shape, layout) : take(type, shape, layout);
+}
+
+Tensor Device::upload(const Tensor& tensor) {
+  if (!tensor.present() || is_on_device(tensor) || holds_objects(tensor.type())) return tensor;
+  Tensor copy = take(tensor.type(), tensor.shape(), tensor.layout());
+  copy_in(copy, tensor.data());
+  return copy;
+}
+
+Tensor Device::download(const Tensor& tensor) {
+  if (!tensor.present() || !is_on_device(tensor)) return tensor;
+  Tensor copy = Tensor::host(tensor.type(), tensor.shape(), tensor.layout());
+  if (tensor.bytes() > 0)
+    TARE_CUDA_CHECK(
+        cudaMemcpyAsync(copy.mutable_data(), tensor.data(), tensor.bytes(), cudaMemcpyDeviceToHost, stream().get()));
+  stream().synchronize();
+  return copy;
+}
+
+}  // namespace tare::cuda

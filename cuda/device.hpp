@@ -1,0 +1,98 @@
+// One GPU and one stream, as the operators see it: memory in stream order, copies between host and device, and the
+// loops that operators of host/cpu leave to another device (movement, resize). Tensors in device memory are told from
+// others by the deleter of their storage.
+#pragma once
+
+#include <memory>
+
+#include "cpu/operators.hpp"
+#include "cpu/resize_axis.hpp"
+#include "products.hpp"
+#include "runtime.hpp"
+#include "tare/cuda.hpp"
+
+namespace tare::cuda {
+
+using cpu::Call;
+
+/// The stream and the memory of one device. Outlives the tensors: they hold it.
+class Memory {
+ public:
+  explicit Memory(const CudaOptions& options);
+  ~Memory();
+  Memory(const Memory&) = delete;
+  Memory& operator=(const Memory&) = delete;
+
+  void* take(std::size_t bytes);
+  void give(void* pointer, std::size_t bytes) noexcept;
+  StreamView stream() const { return StreamView(stream_); }
+  int device() const { return device_; }
+
+ private:
+  int device_;
+  cudaStream_t stream_ = nullptr;
+  cudaMemPool_t pool_ = nullptr;  ///< null where the caller's allocator serves
+  Allocator allocator_;
+};
+
+/// Makes a device current while it lives.
+class CurrentDevice {
+ public:
+  explicit CurrentDevice(int device);
+  ~CurrentDevice();
+  CurrentDevice(const CurrentDevice&) = delete;
+  CurrentDevice& operator=(const CurrentDevice&) = delete;
+
+ private:
+  int before_ = 0;
+};
+
+class Device final : public cpu::Device {
+ public:
+  explicit Device(const CudaOptions& options);
+  ~Device() override;
+
+  Tensor allocate(DataType type, const Shape& shape, Layout layout = Layout::plain) override;
+  /// The same elements in device memory, in host memory; the tensor itself when it is there already. A download waits.
+  Tensor upload(const Tensor& tensor);
+  Tensor download(const Tensor& tensor);
+  /// A list that launches read; given back, in stream order, when the last view goes.
+  template <class T>
+  Tensor upload_to(std::span<const T> values) const {
+    Tensor list = take(type_of<T>(), {static_cast<std::int64_t>(values.size())}, Layout::plain);
+    copy_in(list, values.data());
+    return list;
+  }
+
+  StreamView stream() const { return memory_->stream(); }
+  int index() const { return memory_->device(); }
+  Math math() const { return math_; }
+  Products& products() { return products_; }
+  /// Host memory, for operators that compute there.
+  cpu::Device& host() { return host_; }
+
+  bool copies(std::span<const cpu::CopyLoop> loops, std::size_t element_size, const void* from,
+              void* to) const override;
+  bool fills(std::span<const cpu::CopyLoop> loops, std::size_t element_size, const void* value,
+             void* to) const override;
+  bool looks_up(const Tensor& in, Tensor& out, std::span<const std::vector<std::int64_t>> indices) const override;
+  bool blends(std::int64_t outer, std::int64_t in_size, std::int64_t out_size, std::int64_t inner,
+              const cpu::ResizeTaps& taps, const float* in, float* out) const override;
+
+ private:
+  Tensor take(DataType type, const Shape& shape, Layout layout) const;
+  void copy_in(Tensor& to, const void* from) const;
+
+  cpu::Device host_;
+  std::shared_ptr<Memory> memory_;
+  Math math_;
+  Products products_;
+};
+
+bool is_on_device(const Tensor& tensor);
+
+/// The device of a call of this backend.
+inline Device& device_of(const Call& call) { return static_cast<Device&>(call.device); }
+inline StreamView stream_of(const Call& call) { return device_of(call).stream(); }
+
+}  // namespace tare::cuda

@@ -1,0 +1,16 @@
+// What follows a convolution or a product in one pass over its result: a bias a channel, then the fused operations.
+#pragma once
+
+#include "cpu/post_ops.hpp"
+#include "operators.hpp"
+
+namespace tare::cuda {
+
+/// In place on `result`, seen as [outer, channels, inner]. `bias` may be absent; `extra` as cpu::apply_post_ops has it.
+void apply_epilogue(const Call& call, const Tensor& bias, std::int64_t channels, std::int64_t inner,
+                    std::span<const cpu::PostOp> post_ops, std::span<const Tensor> extra, Tensor& result);
+
+/// result += beta * addend, broadcast.
+void add_scaled(const Call& call, const Tensor& addend, float beta, Tensor& result);
+
+}  // namespace tare::cuda

@@ -1,0 +1,138 @@
+// MatMul and Gemm, with the operations that the plan fuses behind them. Batches that only one operand has, or that both
+// have alike, are one call of the library; other broadcasts are one call a matrix.
+#include <fmt/format.h>
+
+#include "cpu/strided_copy.hpp"
+#include "epilogue.hpp"
+#include "products.hpp"
+
+namespace tare::cuda {
+namespace {
+
+struct Operands {
+  Shape batch_a, batch_b, batch, output;
+  Product product;
+};
+
+Operands describe(const Call& call, Shape a, Shape b, bool gemm, bool transpose_a, bool transpose_b) {
+  const Shape given_a = a;
+  const Shape given_b = b;
+  const auto refuse = [&] {
+    call.fail(fmt::format("operands of shapes {} and {} do not fit", given_a.text(), given_b.text()));
+  };
+  if (gemm ? a.rank() != 2 || b.rank() != 2 : a.empty() || b.empty()) refuse();
+  const bool vector_a = a.rank() == 1;
+  const bool vector_b = b.rank() == 1;
+  if (vector_a) a.insert(0, 1);
+  if (vector_b) b.push_back(1);
+  Operands o;
+  Product& p = o.product;
+  p.transpose_a = transpose_a;
+  p.transpose_b = transpose_b;
+  p.rows = a[a.rank() - (transpose_a ? 1 : 2)];
+  p.inner = a[a.rank() - (transpose_a ? 2 : 1)];
+  p.columns = b[b.rank() - (transpose_b ? 2 : 1)];
+  if (p.inner != b[b.rank() - (transpose_b ? 1 : 2)]) refuse();
+  o.batch_a = Shape(a.begin(), a.end() - 2);
+  o.batch_b = Shape(b.begin(), b.end() - 2);
+  o.batch = cpu::broadcast(call, o.batch_a, o.batch_b);
+  while (o.batch_a.rank() < o.batch.rank()) o.batch_a.insert(0, 1);
+  while (o.batch_b.rank() < o.batch.rank()) o.batch_b.insert(0, 1);
+  o.output = o.batch;
+  if (!vector_a) o.output.push_back(p.rows);
+  if (!vector_b) o.output.push_back(p.columns);
+  return o;
+}
+
+/// The matrix of an operand with batch dimensions `own` that serves matrix i of the result.
+std::int64_t matrix_of(std::int64_t i, const Shape& batch, const Shape& own) {
+  std::int64_t index = 0;
+  std::int64_t stride = 1;
+  for (std::size_t d = batch.rank(); d-- > 0;) {
+    if (own[d] != 1) index += i % batch[d] * stride;
+    stride *= own[d];
+    i /= batch[d];
+  }
+  return index;
+}
+
+void multiply(const Call& call, Operands o, const Tensor& a, const Tensor& b, Tensor& y) {
+  Product p = o.product;
+  if (y.elements() == 0) return;
+  float* out = y.mutable_data<float>();
+  if (p.inner == 0) {
+    const float zero = 0;
+    cpu::fill(call.device, sizeof zero, &zero, out, y.elements());
+    return;
+  }
+  Products& products = device_of(call).products();
+  const std::int64_t matrices = o.batch.elements();
+  const std::int64_t size_a = p.rows * p.inner;
+  const std::int64_t size_b = p.inner * p.columns;
+  const std::int64_t size_c = p.rows * p.columns;
+  const std::int64_t count_a = o.batch_a.elements();
+  const std::int64_t count_b = o.batch_b.elements();
+  if (count_b == 1 && !p.transpose_a) {
+    p.rows *= matrices;
+    return products.multiply(p, a.data<float>(), b.data<float>(), out);
+  }
+  constexpr std::int64_t most_batch = 65535;
+  if ((count_a == matrices || count_a == 1) && (count_b == matrices || count_b == 1)) {
+    p.stride_a = count_a == 1 ? 0 : size_a;
+    p.stride_b = count_b == 1 ? 0 : size_b;
+    p.stride_c = size_c;
+    for (std::int64_t first = 0; first < matrices; first += most_batch) {
+      p.batch = std::min(most_batch, matrices - first);
+      products.multiply(p, a.data<float>() + first * p.stride_a, b.data<float>() + first * p.stride_b,
+                        out + first * size_c);
+    }
+    return;
+  }
+  for (std::int64_t i = 0; i < matrices; ++i)
+    products.multiply(p, a.data<float>() + matrix_of(i, o.batch, o.batch_a) * size_a,
+                      b.data<float>() + matrix_of(i, o.batch, o.batch_b) * size_b, out + i * size_c);
+}
+
+void run_product(Call& call, bool gemm) {
+  cpu::require_inputs(call, 2);
+  const std::vector<cpu::PostOp> post_ops = cpu::parse_post_ops(call.node);
+  const std::size_t extra_count = cpu::post_op_inputs(post_ops);
+  const std::size_t own = gemm ? 3 : 2;
+  if (extra_count > 0 && call.inputs.size() < own + extra_count) call.fail("a fused operation lacks its input");
+  const std::span<const Tensor> extra(call.inputs.data() + call.inputs.size() - extra_count, extra_count);
+  const Tensor a = call.input(0);
+  const Tensor b = call.input(1);
+  if (a.type() != DataType::float32 || b.type() != DataType::float32)
+    call.fail(fmt::format("operands of types {} and {}", name_of(a.type()), name_of(b.type())));
+  Operands o = describe(call, a.shape(), b.shape(), gemm, gemm && call.node.integer("transA", 0) != 0,
+                        gemm && call.node.integer("transB", 0) != 0);
+  const Tensor c = gemm && call.has(2) ? call.input(2) : Tensor();
+  const float beta = gemm ? call.node.real("beta", 1.0f) : 1.0f;
+  o.product.alpha = gemm ? call.node.real("alpha", 1.0f) : 1.0f;
+  if (c.present() && (c.rank() > 2 || !(cpu::broadcast(call, c.shape(), o.output) == o.output)))
+    call.fail(fmt::format("C of shape {} does not broadcast to {}", c.shape().text(), o.output.text()));
+  for (const Tensor& tensor : extra)
+    if (tensor.type() != DataType::float32 || !(tensor.shape() == o.output))
+      call.fail(
+          fmt::format("a fused operation on {} with a tensor of shape {}", o.output.text(), tensor.shape().text()));
+  Tensor& y = call.output(0, DataType::float32, o.output);
+  multiply(call, o, a, b, y);
+  const bool as_bias = c.present() && beta == 1.0f && c.rank() > 0 && c.shape().back() == o.product.columns &&
+                       c.elements() == o.product.columns;
+  if (c.present() && !as_bias) add_scaled(call, c, beta, y);
+  apply_epilogue(call, as_bias ? c : Tensor(), o.product.columns, 1, post_ops, extra, y);
+}
+
+void matmul(Call& call) { run_product(call, false); }
+void gemm(Call& call) { run_product(call, true); }
+
+}  // namespace
+
+void register_matmul(OperatorTable& table) {
+  table.add("Gemm", gemm);
+  table.add("MatMul", matmul);
+  table.add("tare::Gemm", gemm);
+  table.add("tare::MatMul", matmul);
+}
+
+}  // namespace tare::cuda

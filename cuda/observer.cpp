@@ -1,0 +1,83 @@
+// The backend's observer: statistics in device memory, one launch a large tensor, one launch for many small ones, which
+// wait in a list until it is full. A waiting tensor is held, so nobody overwrites it. Odd: AIMET's own histogram
+// depends on the order of whole batches; it is taken on the host, from a copy.
+#include <fmt/format.h>
+
+#include "device.hpp"
+
+namespace tare::cuda {
+namespace {
+
+constexpr std::int64_t small_tensor = std::int64_t{1} << 16;
+constexpr std::size_t most_waiting = 64;  // tensors of a launch
+
+class CudaObserver final : public Observer {
+ public:
+  CudaObserver(Device& device, ObserverKind kind, std::size_t sites)
+      : device_(device), kind_(kind), sites_(sites), statistics_(sites, device.stream().get()) {}
+
+  void observe(std::size_t site, const Tensor& tensor) override {
+    if (site >= sites_) throw Error(ErrorKind::internal, fmt::format("observer: site {} of {}", site, sites_));
+    const CurrentDevice current(device_.index());
+    const Tensor there = device_.upload(tensor);
+    const ObservedTensor observed{there.data(), static_cast<std::uint64_t>(there.elements()), there.type(),
+                                  static_cast<std::uint32_t>(site)};
+    if (there.elements() >= small_tensor) return statistics_.observe({&observed, 1}, device_.stream().get());
+    waiting_.push_back(observed);
+    held_.push_back(there);
+    if (waiting_.size() == most_waiting) flush();
+  }
+
+  std::uint64_t nonfinite_count() const override {
+    const CurrentDevice current(device_.index());
+    flush();
+    return statistics_.nonfinite_count(device_.stream().get());
+  }
+
+  std::vector<TensorStatistics> collect() const override {
+    const CurrentDevice current(device_.index());
+    flush();
+    std::vector<TensorStatistics> all = statistics_.collect(device_.stream().get());
+    if (kind_ == ObserverKind::min_max)
+      for (TensorStatistics& statistics : all) statistics.bins.clear();
+    return all;
+  }
+
+ private:
+  void flush() const {
+    if (!waiting_.empty()) statistics_.observe(waiting_, device_.stream().get());
+    waiting_.clear();
+    held_.clear();
+  }
+
+  Device& device_;
+  ObserverKind kind_;
+  std::size_t sites_;
+  mutable Statistics statistics_;
+  mutable std::vector<ObservedTensor> waiting_;
+  mutable std::vector<Tensor> held_;
+};
+
+class HostObserver final : public Observer {
+ public:
+  HostObserver(Device& device, std::unique_ptr<Observer> host) : device_(device), host_(std::move(host)) {}
+  void observe(std::size_t site, const Tensor& tensor) override {
+    const CurrentDevice current(device_.index());
+    host_->observe(site, device_.download(tensor));
+  }
+  std::uint64_t nonfinite_count() const override { return host_->nonfinite_count(); }
+  std::vector<TensorStatistics> collect() const override { return host_->collect(); }
+
+ private:
+  Device& device_;
+  std::unique_ptr<Observer> host_;
+};
+
+}  // namespace
+
+std::unique_ptr<Observer> make_observer(Device& device, Backend& host, ObserverKind kind, std::size_t sites) {
+  if (kind == ObserverKind::tf_enhanced) return std::make_unique<HostObserver>(device, host.make_observer(kind, sites));
+  return std::make_unique<CudaObserver>(device, kind, sites);
+}
+
+}  // namespace tare::cuda

@@ -1,0 +1,182 @@
+// MaxPool, AveragePool, LpPool and their global forms: one thread an output, which walks its window; sums are float64.
+// Own loops, as on the host: ONNX's corner cases go beyond the library's.
+#include <cmath>
+
+#include "cpu/window.hpp"
+#include "launch.hpp"
+#include "operators.hpp"
+#include "tare/elementary.hpp"
+
+namespace tare::cuda {
+namespace {
+
+enum class Pooling : std::uint8_t { max, average, lp };
+
+constexpr int most_spatial = 6;
+
+struct PoolWindow {
+  int rank;
+  std::int64_t kernel[most_spatial], strides[most_spatial], dilations[most_spatial], before[most_spatial];
+  std::int64_t input[most_spatial], output[most_spatial];
+  std::int64_t in_size, out_size, taps;
+};
+
+struct Pool {
+  PoolWindow window;
+  Pooling kind;
+  bool include_pad, by_column;
+  double power;
+  const float* in;
+  float* out;
+  std::int64_t* indices;  ///< may be null
+
+  TARE_DEVICE void operator()(std::int64_t i) const {
+    const PoolWindow& w = window;
+    const std::int64_t plane = i / w.out_size;
+    std::int64_t position = i % w.out_size;
+    std::int64_t start[most_spatial];
+    for (int d = w.rank - 1; d >= 0; --d) {
+      start[d] = position % w.output[d] * w.strides[d] - w.before[d];
+      position /= w.output[d];
+    }
+    float best = -elementary::infinity;
+    std::int64_t where = -1;
+    double sum = 0;
+    std::int64_t inside_taps = 0;
+    for (std::int64_t tap = 0; tap < w.taps; ++tap) {
+      std::int64_t rest = tap;
+      std::int64_t element = 0;
+      std::int64_t stride = 1;
+      bool inside = true;
+      for (int d = w.rank - 1; d >= 0; --d) {
+        const std::int64_t x = start[d] + rest % w.kernel[d] * w.dilations[d];
+        rest /= w.kernel[d];
+        inside = inside && x >= 0 && x < w.input[d];
+        element += x * stride;
+        stride *= w.input[d];
+      }
+      if (!inside) continue;
+      const float value = in[plane * w.in_size + element];
+      if (kind == Pooling::max) {
+        if (where >= 0 && !(value > best)) continue;
+        best = value;
+        where = element;
+      } else {
+        const auto wide = static_cast<double>(value);
+        sum += kind == Pooling::average ? wide : ::pow(wide < 0 ? -wide : wide, power);
+        ++inside_taps;
+      }
+    }
+    if (kind == Pooling::max) {
+      out[i] = best;
+      if (indices != nullptr)
+        indices[i] = where < 0 ? -1 : plane * w.in_size + (by_column ? column_major(where) : where);
+    } else if (kind == Pooling::lp) {
+      out[i] = static_cast<float>(::pow(sum, 1.0 / power));
+    } else {
+      const std::int64_t divisor = include_pad ? w.taps : (inside_taps > 0 ? inside_taps : 1);
+      out[i] = static_cast<float>(sum / static_cast<double>(divisor));
+    }
+  }
+
+  TARE_DEVICE std::int64_t column_major(std::int64_t element) const {
+    std::int64_t result = 0;
+    std::int64_t stride = window.in_size;
+    // The last dimension, which changes fastest in `element`, becomes the slowest.
+    for (int d = window.rank - 1; d >= 0; --d) {
+      stride /= window.input[d];
+      result += element % window.input[d] * stride;
+      element /= window.input[d];
+    }
+    return result;
+  }
+};
+
+template <Pooling kind>
+void pool(Call& call) {
+  const Tensor x = call.input(0);
+  if (x.type() != DataType::float32) cpu::fail_type(call, x.type());
+  if (x.rank() < 3) call.fail("input " + x.shape().text() + " has no spatial dimensions");
+  const cpu::WindowAttributes attributes(call.node);
+  if (attributes.kernel_shape.empty()) call.fail("kernel_shape is missing");
+  const Shape input(x.shape().begin() + 2, x.shape().end());
+  if (input.rank() > most_spatial) call.fail("more than 6 spatial dimensions");
+  const cpu::Window window = attributes.resolve(call, input, attributes.kernel_shape);
+  const double power = kind == Pooling::lp ? static_cast<double>(call.node.integer("p", 2)) : 2.0;
+  if (power < 1) call.fail("p is below 1");
+  Shape shape{x.shape()[0], x.shape()[1]};
+  for (const std::int64_t dim : window.output) shape.push_back(dim);
+  PoolWindow w{static_cast<int>(input.rank()), {}, {}, {}, {}, {}, {}, input.elements(), window.output.elements(),
+               window.kernel.elements()};
+  for (std::size_t d = 0; d < input.rank(); ++d) {
+    w.kernel[d] = window.kernel[d];
+    w.strides[d] = window.strides[d];
+    w.dilations[d] = window.dilations[d];
+    w.before[d] = window.pads_begin[d];
+    w.input[d] = input[d];
+    w.output[d] = window.output[d];
+  }
+  Tensor& y = call.output(0, DataType::float32, shape);
+  std::int64_t* indices = kind == Pooling::max && call.wants(1)
+                              ? call.output(1, DataType::int64, shape).mutable_data<std::int64_t>()
+                              : nullptr;
+  for_each(y.elements(), stream_of(call),
+           Pool{w, kind, call.node.integer("count_include_pad", 0) != 0, call.node.integer("storage_order", 0) != 0,
+                power, x.data<float>(), y.mutable_data<float>(), indices});
+}
+
+struct GlobalPool {
+  Pooling kind;
+  double power;
+  const float* in;
+  float* out;
+  std::int64_t size;
+  TARE_DEVICE void operator()(std::int64_t plane, const Team& team) const {
+    const float* x = in + plane * size;
+    float result = 0;
+    if (kind == Pooling::max) {
+      float best = -elementary::infinity;
+      for (std::int64_t i = team.thread; i < size; i += team.size) best = x[i] > best ? x[i] : best;
+      result = team.maximum(best);
+    } else {
+      double sum = 0;
+      for (std::int64_t i = team.thread; i < size; i += team.size) {
+        const auto wide = static_cast<double>(x[i]);
+        sum += kind == Pooling::average ? wide : ::pow(wide < 0 ? -wide : wide, power);
+      }
+      sum = team.sum(sum);
+      result = static_cast<float>(kind == Pooling::average ? sum / static_cast<double>(size) : ::pow(sum, 1.0 / power));
+    }
+    if (team.thread == 0) out[plane] = result;
+  }
+};
+
+template <Pooling kind>
+void global_pool(Call& call) {
+  const Tensor x = call.input(0);
+  if (x.type() != DataType::float32) cpu::fail_type(call, x.type());
+  if (x.rank() < 2) call.fail("input " + x.shape().text() + " has no channels");
+  Shape shape(x.rank(), 1);
+  shape[0] = x.shape()[0];
+  shape[1] = x.shape()[1];
+  const std::int64_t size = x.shape().elements(2, x.rank());
+  if (size == 0 && shape.elements() > 0) call.fail("nothing to pool in " + x.shape().text());
+  const double power = kind == Pooling::lp ? static_cast<double>(call.node.integer("p", 2)) : 2.0;
+  if (power < 1) call.fail("p is below 1");
+  Tensor& y = call.output(0, DataType::float32, shape);
+  for_each_row(shape.elements(), size, stream_of(call),
+               GlobalPool{kind, power, x.data<float>(), y.mutable_data<float>(), size});
+}
+
+}  // namespace
+
+void register_pooling(OperatorTable& table) {
+  table.add("AveragePool", cpu::checked<pool<Pooling::average>>);
+  table.add("GlobalAveragePool", cpu::checked<global_pool<Pooling::average>>);
+  table.add("GlobalLpPool", cpu::checked<global_pool<Pooling::lp>>);
+  table.add("GlobalMaxPool", cpu::checked<global_pool<Pooling::max>>);
+  table.add("LpPool", cpu::checked<pool<Pooling::lp>>);
+  table.add("MaxPool", cpu::checked<pool<Pooling::max>>);
+}
+
+}  // namespace tare::cuda

@@ -1,0 +1,48 @@
+// Matrix products and convolutions as the operators ask for them: float32 in plain row-major order. Behind it are the
+// libraries (cublas.cpp, cudnn.cpp), which know nothing of ONNX; tests/cuda_host puts loops there.
+#pragma once
+
+#include <memory>
+
+#include "tare/tensor.hpp"
+
+namespace tare::cuda {
+
+class Device;
+
+/// c = alpha a b, for `batch` matrices; every size is positive.
+struct Product {
+  std::int64_t rows = 0, columns = 0, inner = 0;
+  bool transpose_a = false, transpose_b = false;  ///< stored [inner, rows], [columns, inner]
+  float alpha = 1;
+  std::int64_t batch = 1;
+  std::int64_t stride_a = 0, stride_b = 0, stride_c = 0;  ///< elements from matrix to matrix; 0: the same one
+};
+
+/// Two or three spatial dimensions. A transposed one takes `y` to `x`: x is the result then.
+struct Convolution {
+  Shape x;  ///< [batch, channels, spatial…]
+  Shape w;  ///< [y channels, x channels / groups, kernel…]
+  Shape y;
+  Shape pads, strides, dilations;  ///< by spatial dimension
+  std::int64_t groups = 1;
+  bool transposed = false;
+};
+
+class Products {
+ public:
+  explicit Products(Device& device);
+  ~Products();
+  Products(const Products&) = delete;
+  Products& operator=(const Products&) = delete;
+
+  void multiply(const Product& product, const float* a, const float* b, float* c);
+  /// x, w and y by their names in `Convolution`; writes y, or x when it is transposed.
+  void convolve(const Convolution& convolution, const float* from, const float* w, float* to);
+
+ private:
+  struct Libraries;
+  std::unique_ptr<Libraries> libraries_;
+};
+
+}  // namespace tare::cuda

@@ -1,0 +1,132 @@
+// QuantizeLinear and DequantizeLinear for integer codes up to 16 bits (and int32 to dequantize), per tensor, per axis
+// and in blocks, with the formulas of numerics.hpp. Odd: codes of 8-bit floats are the host's types and stay there.
+#include "cpu/quantized.hpp"
+#include "cpu/small_float.hpp"
+#include "launch.hpp"
+#include "operators.hpp"
+
+namespace tare::cuda {
+namespace {
+
+/// Which scale an element has: x is seen as [outer, axis, inner].
+struct Granularity {
+  std::int64_t axis = 1, inner = 1, block = 1, scales = 1;
+  bool whole = true, blocked = false;
+  TARE_HD std::int64_t scale_of(std::int64_t element) const {
+    if (whole) return 0;
+    const std::int64_t place = element / inner % axis / block;
+    if (!blocked) return place;
+    return (element / (inner * axis) * scales + place) * inner + element % inner;
+  }
+};
+
+Granularity granularity(const Call& call) {
+  const Shape& shape = call.input(0).shape();
+  const Tensor& scale = call.input(1);
+  if (call.has(2) && !(call.input(2).shape() == scale.shape()) &&
+      !(call.input(2).elements() == 1 && scale.elements() == 1))
+    call.fail("scale of shape " + scale.shape().text() + " and zero point of shape " + call.input(2).shape().text());
+  Granularity g;
+  const std::int64_t block = call.node.integer("block_size", 0);
+  if (block < 0) call.fail("block_size must not be negative");
+  if (scale.elements() == 1 && block == 0 && scale.rank() <= 1) return g;
+  const std::size_t axis = cpu::axis_of(call, call.node.integer("axis", 1), shape.rank());
+  g.whole = false;
+  g.axis = shape[axis];
+  g.inner = shape.elements(axis + 1, shape.rank());
+  Shape expected{g.axis};
+  if (block > 0) {
+    g.blocked = true;
+    g.block = block;
+    g.scales = (g.axis + block - 1) / block;
+    expected = shape;
+    expected[axis] = g.scales;
+  }
+  if (!(scale.shape() == expected))
+    call.fail("scale of shape " + scale.shape().text() + " where " + expected.text() + " is needed");
+  return g;
+}
+
+template <class Code>
+struct ToCodes {
+  const float* in;
+  const float* scales;
+  const Code* zero_points;  ///< may be null
+  Code* out;
+  Granularity g;
+  float low, high;
+  TARE_DEVICE void operator()(std::int64_t i) const {
+    const std::int64_t s = g.scale_of(i);
+    const float zero_point = zero_points != nullptr ? static_cast<float>(zero_points[s]) : 0.0f;
+    out[i] = static_cast<Code>(quantize(in[i], scales[s], zero_point, low, high));
+  }
+};
+
+template <class Code>
+struct FromCodes {
+  const Code* in;
+  const float* scales;
+  const Code* zero_points;  ///< may be null
+  float* out;
+  Granularity g;
+  TARE_DEVICE void operator()(std::int64_t i) const {
+    const std::int64_t s = g.scale_of(i);
+    const auto zero_point = static_cast<std::int64_t>(zero_points != nullptr ? zero_points[s] : Code{0});
+    out[i] = static_cast<float>(static_cast<std::int64_t>(in[i]) - zero_point) * scales[s];
+  }
+};
+
+template <class Code>
+void run_quantize(const Call& call, const Granularity& g, const cpu::CodeRange& range, Tensor& y) {
+  for_each(y.elements(), stream_of(call),
+           ToCodes<Code>{call.input(0).data<float>(), call.input(1).data<float>(),
+                         call.has(2) ? call.input(2).data<Code>() : nullptr, y.mutable_data<Code>(), g, range.low,
+                         range.high});
+}
+
+DataType code_type(const Call& call) {
+  if (call.has(2)) return call.input(2).type();
+  const std::int64_t asked = call.node.integer("output_dtype", 0);
+  return asked != 0 ? static_cast<DataType>(asked) : DataType::uint8;
+}
+
+void quantize_linear(Call& call) {
+  cpu::require_inputs(call, 2);
+  const DataType type = code_type(call);
+  if (cpu::small_float(type) != nullptr) return run_on_host(call);
+  const Granularity g = granularity(call);
+  for (const std::size_t i : {0, 1})
+    if (call.input(i).type() != DataType::float32) cpu::fail_type(call, call.input(i).type());
+  cpu::dispatch_codes(call, type, [&]<class Code>(const cpu::CodeRange& range) {
+    if (range.wide) cpu::fail_type(call, type);
+    run_quantize<Code>(call, g, range, call.output(0, type, call.input(0).shape()));
+  });
+}
+
+template <class Code>
+void run_dequantize(const Call& call, const Granularity& g, Tensor& y) {
+  for_each(y.elements(), stream_of(call),
+           FromCodes<Code>{call.input(0).data<Code>(), call.input(1).data<float>(),
+                           call.has(2) ? call.input(2).data<Code>() : nullptr, y.mutable_data<float>(), g});
+}
+
+void dequantize_linear(Call& call) {
+  cpu::require_inputs(call, 2);
+  if (cpu::small_float(call.input(0).type()) != nullptr) return run_on_host(call);
+  const Granularity g = granularity(call);
+  const DataType type = call.input(0).type();
+  if (call.has(2) && call.input(2).type() != type) call.fail("the zero point must have the input's type");
+  if (call.input(1).type() != DataType::float32) cpu::fail_type(call, call.input(1).type());
+  cpu::dispatch_codes(call, type, [&]<class Code>(const cpu::CodeRange&) {
+    run_dequantize<Code>(call, g, call.output(0, DataType::float32, call.input(0).shape()));
+  });
+}
+
+}  // namespace
+
+void register_quantize_linear(OperatorTable& table) {
+  table.add("DequantizeLinear", dequantize_linear, cpu::Half::widen, {.device = 5});
+  table.add("QuantizeLinear", quantize_linear, cpu::Half::widen, {.device = 4});
+}
+
+}  // namespace tare::cuda

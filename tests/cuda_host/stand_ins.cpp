@@ -1,0 +1,139 @@
+// Stands in for what has no host form: the libraries' products and convolutions (the CPU backend's), and the kernels
+// written for a GPU alone (observe, quantize), element by element with the same formulas.
+#include "device.hpp"
+#include "launch.hpp"
+#include "observe.hpp"
+#include "products.hpp"
+#include "quantize.hpp"
+#include "tare/backend.hpp"
+
+namespace tare::cuda {
+
+struct Products::Libraries {
+  std::unique_ptr<Backend> host = make_cpu_backend({.threads = 2});
+};
+Products::Products(Device&) : libraries_(std::make_unique<Libraries>()) {}
+Products::~Products() = default;
+
+void Products::multiply(const Product& p, const float* a, const float* b, float* c) {
+  const HostLaunch launch;
+  std::vector<double> sums(static_cast<std::size_t>(p.columns));
+  for (std::int64_t matrix = 0; matrix < p.batch; ++matrix) {
+    const float* left = a + matrix * p.stride_a;
+    const float* right = b + matrix * p.stride_b;
+    for (std::int64_t i = 0; i < p.rows; ++i) {
+      std::fill(sums.begin(), sums.end(), 0.0);
+      for (std::int64_t k = 0; k < p.inner; ++k) {
+        const double factor = static_cast<double>(p.transpose_a ? left[k * p.rows + i] : left[i * p.inner + k]);
+        for (std::int64_t j = 0; j < p.columns; ++j)
+          sums[static_cast<std::size_t>(j)] +=
+              factor * static_cast<double>(p.transpose_b ? right[j * p.inner + k] : right[k * p.columns + j]);
+      }
+      float* row = c + matrix * p.stride_c + i * p.columns;
+      for (std::int64_t j = 0; j < p.columns; ++j)
+        row[j] = static_cast<float>(static_cast<double>(p.alpha) * sums[static_cast<std::size_t>(j)]);
+    }
+  }
+}
+
+void Products::convolve(const Convolution& c, const float* from, const float* w, float* to) {
+  const HostLaunch launch;
+  const auto view = [](const Shape& shape, const float* data) {
+    Tensor tensor = Tensor::host(DataType::float32, shape);
+    std::copy_n(data, tensor.elements(), tensor.mutable_data<float>());
+    return tensor;
+  };
+  const auto list = [](const Shape& shape) { return std::vector<std::int64_t>(shape.begin(), shape.end()); };
+  Graph graph;
+  Node node;
+  node.name = "convolution";
+  node.op_type = c.transposed ? "ConvTranspose" : "Conv";
+  node.opset = 11;
+  node.attributes["group"] = c.groups;
+  node.attributes["strides"] = list(c.strides);
+  node.attributes["dilations"] = list(c.dilations);
+  std::vector<std::int64_t> pads = list(c.pads);
+  pads.insert(pads.end(), c.pads.begin(), c.pads.end());
+  node.attributes["pads"] = pads;
+  node.inputs = {graph.add_value({"x", DataType::float32, {}}), graph.add_value({"w", DataType::float32, {}})};
+  node.outputs = {graph.add_value({"y", DataType::float32, {}})};
+  std::vector<Tensor> inputs{view(c.transposed ? c.y : c.x, from), view(c.w, w)};
+  std::vector<Tensor> outputs(1);
+  const std::vector<const Tensor*> unknown(2, nullptr);
+  libraries_->host->compile(graph, node, unknown)->run(inputs, outputs);
+  const Tensor result = libraries_->host->to_plain(outputs[0]);
+  const Shape& expected = c.transposed ? c.x : c.y;
+  if (!(result.shape() == expected))
+    throw Error(ErrorKind::internal, "convolution gives " + result.shape().text() + ", not " + expected.text());
+  std::copy_n(result.data<float>(), result.elements(), to);
+}
+
+void quantize_dequantize(const void* input, void* output, DataType type, const GridMap& map, StreamView) {
+  const HostLaunch launch;
+  for (std::int64_t i = 0; i < map.elements; ++i) {
+    std::int64_t index = 0;
+    for (const GridDimension& d : map.dimensions) index += i / map.run / d.runs_inside % d.size / d.block * d.stride;
+    const Grid& grid = map.grids != nullptr ? map.grids[index] : map.uniform;
+    const auto apply = [&](float x) {
+      switch (map.operation) {
+        case Operation::half_even:
+          return tare::quantize_dequantize(x, grid.scale, grid.zero_point, grid.low, grid.high);
+        case Operation::half_up:
+          return quantize_dequantize_half_up(x, grid.scale, grid.offset, grid.minimum, grid.maximum);
+        case Operation::float16: return half_to_float(float_to_half(x));
+        case Operation::float8e4m3fn: return round_to_float8e4m3fn(x / grid.scale) * grid.scale;
+        case Operation::float8e5m2: return round_to_float8e5m2(x / grid.scale) * grid.scale;
+      }
+      return x;
+    };
+    const auto* halves = static_cast<const std::uint16_t*>(input);
+    auto* out = static_cast<std::uint16_t*>(output);
+    if (type == DataType::float32)
+      static_cast<float*>(output)[i] = apply(static_cast<const float*>(input)[i]);
+    else if (type == DataType::float16)
+      out[i] = float_to_half(apply(half_to_float(halves[i])));
+    else
+      out[i] = float_to_bfloat(apply(bfloat_to_float(halves[i])));
+  }
+}
+
+void TensorList::add(const void* data, std::uint32_t elements, std::uint32_t site, DataType type) {
+  tensors[count++] = {data, elements, site, 0, type};
+}
+std::uint32_t most_observer_blocks() { return 1; }
+
+void observe(const TensorList& list, Site* sites, Exact*, unsigned*, StreamView) {
+  const HostLaunch launch;
+  for (std::uint32_t t = 0; t < list.count; ++t) {
+    const ListedTensor& tensor = list.tensors[t];
+    Site& site = sites[tensor.site];
+    site.elements += tensor.elements;
+    for (std::uint32_t i = 0; i < tensor.elements; ++i) {
+      std::uint32_t bits = 0;
+      if (tensor.type == DataType::float32)
+        bits = static_cast<const std::uint32_t*>(tensor.data)[i];
+      else if (tensor.type == DataType::float16)
+        bits = bits_of(half_to_float(static_cast<const std::uint16_t*>(tensor.data)[i]));
+      else
+        bits = std::uint32_t{static_cast<const std::uint16_t*>(tensor.data)[i]} << 16;
+      const std::uint32_t magnitude = bits & 0x7fffffffu;
+      if (magnitude > 0x7f800000u) {
+        ++site.exact.nan_count;
+        continue;
+      }
+      if (magnitude == 0x7f800000u) {
+        ++(bits >> 31 != 0 ? site.exact.negative_infinity_count : site.exact.positive_infinity_count);
+        continue;
+      }
+      const std::int32_t key = magnitude == 0 ? 0 : key_of(bits);
+      merge_extreme(site.exact.low_rank, site.exact.low_count, low_rank_of(key), 1);
+      merge_extreme(site.exact.high_rank, site.exact.high_count, high_rank_of(key), 1);
+      if (magnitude == 0)
+        ++site.exact.zero_count;
+      else
+        ++site.bins[histogram_bin(bits)];
+    }
+  }
+}
+
+}  // namespace tare::cuda
