@@ -190,7 +190,7 @@ int calibrate(const Flags& flags) {
   const std::filesystem::path model = flags.model;
   const std::string prefix = flags.prefix.empty() ? model.stem().string() : flags.prefix;
 
-  Session session(model, session_options(flags.run));
+  Session session = open_session(model, flags.run);
   std::error_code ignored;
   for (const char* ending : {".onnx", ".qdq.onnx"})
     if (std::filesystem::equivalent(model, std::filesystem::path(flags.output) / (prefix + ending), ignored))

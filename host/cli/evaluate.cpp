@@ -183,7 +183,7 @@ void report(const Flags& flags, const Evaluation& evaluation, const Pass& pass, 
 }
 
 int evaluate(const Flags& flags) {
-  Session session(flags.model, session_options(flags.run));
+  Session session = open_session(flags.model, flags.run);
   const Graph& graph = session.graph();
   Evaluation evaluation(flags, graph);
   if (evaluation.simulated()) session.set_encodings(load_encodings(flags.encodings));

@@ -68,6 +68,9 @@ void add_data_flags(CLI::App& command, DataFlags& flags, bool data_required) {
 
 void add_run_flags(CLI::App& command, RunFlags& flags) {
   command.add_option("--device", flags.device, "auto, cpu or cuda:N")->type_name("DEVICE")->capture_default_str();
+  add_choice(command, "--math", flags.math, {"fp32", "tf32", "bf16"}, "Products and convolutions on cuda:N");
+  add_choice(command, "--fallback", flags.fallback, {"none", "cpu"},
+             "Operators that cuda:N has no kernel for: refuse the model, or run them on the CPU and say so");
   command.add_option("--threads", flags.threads, "CPU threads (0: one a core)")
       ->type_name("N")
       ->check(CLI::Range(0, 4096).description(""))
@@ -96,6 +99,14 @@ SessionOptions session_options(const RunFlags& flags) {
   if (flags.isa == "avx512") options.cpu.isa = Isa::avx512;
   options.rounding = flags.rounding == "aimet" ? Rounding::half_up : Rounding::half_even;
   return options;
+}
+
+Session open_session(const std::filesystem::path& model, const RunFlags& flags) {
+  const SessionOptions options = session_options(flags);
+  if (!flags.device.starts_with("cuda")) return Session(model, options);
+  Session session(model, make_cuda_device(flags, options), options);
+  for (const std::string& line : session.fallbacks()) fmt::print(stderr, "tare: fallback: {}\n", line);
+  return session;
 }
 
 NonfinitePolicy nonfinite_policy(const RunFlags& flags) {

@@ -24,6 +24,8 @@ struct DataFlags {
 
 struct RunFlags {
   std::string device = "auto";
+  std::string math = "fp32";
+  std::string fallback = "none";
   int threads = 0;
   std::string isa = "auto";
   bool reproducible = false;
@@ -44,6 +46,10 @@ void add_data_flags(CLI::App& command, DataFlags& flags, bool data_required = tr
 void add_run_flags(CLI::App& command, RunFlags& flags);
 void add_report_flags(CLI::App& command, ReportFlags& flags);
 
+/// The model on the device that the flags name. Operators that fall back to another one are listed on standard error.
+Session open_session(const std::filesystem::path& model, const RunFlags& flags);
+/// A backend for "cuda:N", from device/cuda.cpp or, in a build without CUDA, device/none.cpp.
+std::unique_ptr<Backend> make_cuda_device(const RunFlags& flags, const SessionOptions& options);
 SessionOptions session_options(const RunFlags& flags);
 NonfinitePolicy nonfinite_policy(const RunFlags& flags);
 /// Reads ahead of the run.

@@ -60,7 +60,7 @@ void report(const Flags& flags, const Graph& graph, const Pass& pass, const std:
 }
 
 int simulate(const Flags& flags) {
-  Session session(flags.model, session_options(flags.run));
+  Session session = open_session(flags.model, flags.run);
   session.set_encodings(load_encodings(flags.encodings));
   OutputFile file(flags.output);
   const std::unique_ptr<Dataset> data = open_data(flags.data, flags.run, session.graph());

@@ -1,0 +1,13 @@
+// A build without the CUDA backend.
+#include <fmt/format.h>
+
+#include "cli/options.hpp"
+
+namespace tare::cli {
+
+std::unique_ptr<Backend> make_cuda_device(const RunFlags& flags, const SessionOptions&) {
+  throw Error(ErrorKind::unsupported,
+              fmt::format("device '{}': this build has no CUDA backend; use --device cpu", flags.device));
+}
+
+}  // namespace tare::cli
