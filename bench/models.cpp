@@ -1,12 +1,13 @@
 // Time of one batch of the eight real models: plain inference, observing (what calibration adds) and simulating.
 // The three take turns in one process, batch by batch, so that a noisy machine disturbs all of them alike; the figure
 // of a batch is its fastest repetition, the figure of a model the mean over its batches. `--profile` lists where plain
-// inference spends it. ONNX Runtime's figures on the same data: bench/peer_onnxruntime.py.
+// inference or observing spends it. ONNX Runtime's figures on the same data: bench/peer_onnxruntime.py.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <iostream>
 #include <limits>
 #include <map>
@@ -16,6 +17,7 @@
 #include "plan/simplify.hpp"
 #include "run/executor.hpp"
 #include "support/golden.hpp"
+#include "tare/placement.hpp"
 #include "tare/session.hpp"
 
 namespace tare::bench {
@@ -62,8 +64,13 @@ struct Options {
   std::string only;
   std::string scheme = "sqnr";
   bool json = false;
-  bool profile = false;
+  std::string profile;
 };
+
+Scheme scheme_of(const Options& options) {
+  if (options.scheme == "min_max") return Scheme::min_max;
+  return options.scheme == "tf_enhanced" ? Scheme::tf_enhanced : Scheme::sqnr;
+}
 
 struct Result {
   std::string model;
@@ -76,8 +83,7 @@ Result run_model(const test::GoldenModel& model, const Options& options) {
   Session session(model.model(), session_options);
   const std::vector<Batch> batches = test::golden_batches(model, session.graph());
   CalibrationOptions calibration_options;
-  if (options.scheme == "min_max") calibration_options.search.scheme = Scheme::min_max;
-  if (options.scheme == "tf_enhanced") calibration_options.search.scheme = Scheme::tf_enhanced;
+  calibration_options.search.scheme = scheme_of(options);
   {
     Calibration first = session.start_calibration(calibration_options);
     for (const Batch& batch : batches) first.add(batch.inputs, batch.samples);
@@ -96,50 +102,102 @@ Result run_model(const test::GoldenModel& model, const Options& options) {
   return {model.name, Figure(plain), Figure(observe), Figure(simulate)};
 }
 
-/// Time by operator and by node of plain inference, best repetition of the first batch.
+/// Observes like a calibration and notes how long each site took.
+class TimedObserver final : public ValueHook {
+ public:
+  TimedObserver(Backend& backend, ObserverKind kind, std::size_t sites)
+      : observer_(backend.make_observer(kind, sites)), best_(sites, std::numeric_limits<double>::infinity()) {}
+  Tensor on_value(std::size_t site, Tensor value) override {
+    const auto start = Clock::now();
+    observer_->observe(site, value);
+    best_[site] = std::min(best_[site], milliseconds_since(start));
+    last_end_ = Clock::now();
+    return value;
+  }
+  Clock::time_point last_end() const { return last_end_; }
+  double best(std::size_t site) const { return std::isfinite(best_[site]) ? best_[site] : 0; }
+
+ private:
+  std::unique_ptr<Observer> observer_;
+  std::vector<double> best_;
+  Clock::time_point last_end_;
+};
+
+/// Time by operator and by node, best repetition of the first batch: of plain inference, or of the run that a
+/// calibration makes, without and with its observers.
 void profile_model(const test::GoldenModel& model, const Options& options) {
   CpuOptions cpu;
   cpu.threads = options.threads;
   const auto backend = make_cpu_backend(cpu);
   const Graph original = load_model(model.model()).graph;
-  const std::vector<bool> nothing_visible(original.values.size(), false);
-  Executor executor(make_runnable(original, nothing_visible, *backend), *backend);
+  const bool observing = options.profile == "observe";
+  std::vector<std::int32_t> sites(original.values.size(), -1);
+  std::size_t site_count = 0;
+  if (observing)
+    for (const QuantSite& site : place(original, load_config("default"), {}))
+      if (site.enabled && site.role == SiteRole::activation && original.constant(site.value) == nullptr)
+        sites[static_cast<std::size_t>(site.value)] = static_cast<std::int32_t>(site_count++);
+  std::vector<bool> visible;
+  for (const std::int32_t site : sites) visible.push_back(site >= 0);
+  Executor executor(make_runnable(original, visible, *backend), *backend, sites);
   const Graph& graph = executor.graph();
   const std::vector<Batch> batches = test::golden_batches(model, original);
 
+  TimedObserver observer(
+      *backend, scheme_of(options) == Scheme::min_max ? ObserverKind::min_max : ObserverKind::histogram, site_count);
   std::vector<double> best(graph.nodes.size(), std::numeric_limits<double>::infinity());
   std::vector<std::string> shapes(graph.nodes.size());
   Clock::time_point last;
   executor.watch([&](std::size_t node, std::span<const Tensor> outputs) {
-    best[node] = std::min(best[node], milliseconds_since(last));
+    best[node] = std::min(best[node], milliseconds_since(std::max(last, observer.last_end())));
     if (!outputs.empty() && outputs[0].present())
       shapes[node] = outputs[0].shape().text() + (outputs[0].layout() == Layout::plain ? "" : " channels_last");
     last = Clock::now();
   });
   for (int r = 0; r < options.repetitions; ++r) {
     last = Clock::now();
-    executor.run(batches[0].inputs);
+    executor.run(batches[0].inputs, observing ? &observer : nullptr);
   }
 
-  double total = 0;
-  std::map<std::string, std::pair<double, int>> by_operator;
+  struct Entry {
+    double run = 0;
+    double observe = 0;
+    int nodes = 0;
+  };
+  const auto observed = [&](const Node& node) {
+    double sum = 0;
+    for (const ValueId value : node.outputs)
+      if (observing && value != absent && static_cast<std::size_t>(value) < sites.size() &&
+          sites[static_cast<std::size_t>(value)] >= 0)
+        sum += observer.best(static_cast<std::size_t>(sites[static_cast<std::size_t>(value)]));
+    return sum;
+  };
+  Entry total;
+  std::map<std::string, Entry> by_operator;
   std::vector<std::size_t> order;
   for (std::size_t n = 0; n < best.size(); ++n) {
-    total += best[n];
-    auto& entry = by_operator[graph.nodes[n].op_type];
-    entry.first += best[n];
-    ++entry.second;
+    for (Entry* entry : {&total, &by_operator[graph.nodes[n].op_type]}) {
+      entry->run += best[n];
+      entry->observe += observed(graph.nodes[n]);
+      ++entry->nodes;
+    }
     order.push_back(n);
   }
-  fmt::print("\n{}: {} nodes, {:.3f} ms\n", model.name, best.size(), total);
-  std::vector<std::pair<std::string, std::pair<double, int>>> operators(by_operator.begin(), by_operator.end());
-  std::sort(operators.begin(), operators.end(), [](const auto& a, const auto& b) { return a.second > b.second; });
+  fmt::print("\n{}: {} nodes, {:.3f} ms, observing their results {:.3f} ms\n", model.name, total.nodes, total.run,
+             total.observe);
+  std::vector<std::pair<std::string, Entry>> operators(by_operator.begin(), by_operator.end());
+  std::sort(operators.begin(), operators.end(), [](const auto& a, const auto& b) {
+    return a.second.run + a.second.observe > b.second.run + b.second.observe;
+  });
   for (const auto& [name, entry] : operators)
-    fmt::print("  {:24} {:9.3f} ms {:5.1f} %  {:4} nodes\n", name, entry.first, 100 * entry.first / total,
-               entry.second);
-  std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return best[a] > best[b]; });
+    fmt::print("  {:24} {:9.3f} ms {:5.1f} %  {:4} nodes  {:9.3f} ms\n", name, entry.run, 100 * entry.run / total.run,
+               entry.nodes, entry.observe);
+  const auto cost = [&](std::size_t n) { return best[n] + observed(graph.nodes[n]); };
+  std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return cost(a) > cost(b); });
   order.resize(std::min<std::size_t>(order.size(), 24));
-  for (const std::size_t n : order) fmt::print("    {:9.3f} ms  {} {}\n", best[n], graph.nodes[n].label(), shapes[n]);
+  for (const std::size_t n : order)
+    fmt::print("    {:9.3f} ms {:9.3f} ms  {} {}\n", best[n], observed(graph.nodes[n]), graph.nodes[n].label(),
+               shapes[n]);
 }
 
 void print_table(const std::vector<Result>& results) {
@@ -171,19 +229,20 @@ int run(int argc, char** argv) {
   app.add_option("--scheme", options.scheme, "What is observed")
       ->check(CLI::IsMember({"sqnr", "min_max", "tf_enhanced"}));
   app.add_flag("--json", options.json, "Print JSON");
-  app.add_flag("--profile", options.profile, "List the time of plain inference by operator instead");
+  app.add_option("--profile", options.profile, "List the time by operator instead")
+      ->check(CLI::IsMember({"plain", "observe"}));
   CLI11_PARSE(app, argc, argv);
   std::vector<Result> results;
   for (const test::GoldenModel& model : test::golden_models) {
     if (!options.only.empty() && options.only != model.name) continue;
-    if (options.profile)
+    if (!options.profile.empty())
       profile_model(model, options);
     else
       results.push_back(run_model(model, options));
   }
   if (options.json)
     print_json(results, options);
-  else if (!options.profile)
+  else if (options.profile.empty())
     print_table(results);
   return 0;
 }
