@@ -5,6 +5,7 @@
 #include <cmath>
 #include <optional>
 
+#include "plan/clip_range.hpp"
 #include "plan/simplify.hpp"
 
 namespace tare {
@@ -129,15 +130,7 @@ class Fuser {
       return fmt::format("hard_sigmoid:{}:{}", node.real("alpha", 0.2f), node.real("beta", 0.5f));
     if (node.op_type == "LeakyRelu" && node.real("alpha", 0.01f) > 0)
       return fmt::format("leaky_relu:{}", node.real("alpha", 0.01f));
-    if (node.op_type == "Clip") {
-      constexpr float infinity = std::numeric_limits<float>::infinity();
-      if (node.opset < 11) return fmt::format("clip:{}:{}", node.real("min", -infinity), node.real("max", infinity));
-      const bool has_min = node.inputs.size() > 1 && node.inputs[1] != absent;
-      const bool has_max = node.inputs.size() > 2 && node.inputs[2] != absent;
-      const auto low = has_min ? scalar(node, 1) : std::optional(-infinity);
-      const auto high = has_max ? scalar(node, 2) : std::optional(infinity);
-      if (low && high && *low <= *high) return fmt::format("clip:{}:{}", *low, *high);
-    }
+    if (const auto range = clip_range(graph_, node)) return fmt::format("clip:{}:{}", range->low, range->high);
     return std::nullopt;
   }
 

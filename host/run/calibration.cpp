@@ -10,8 +10,10 @@
 #include <cmath>
 #include <map>
 
+#include "calib/derived.hpp"
 #include "calib/weight_scales.hpp"
 #include "plan/depth_first.hpp"
+#include "plan/derived_values.hpp"
 #include "plan/fuse.hpp"
 #include "plan/quantized_graph.hpp"
 #include "run/calibration.hpp"
@@ -91,6 +93,19 @@ Calibration::Implementation::Implementation(const Graph& g, Backend& b, Calibrat
   observer = backend.make_observer(observer_kind(), shared_slots() ? groups.size() : observed.size());
   if (!shared_slots()) observe_constants();
   prepared = std::move(quantized);
+  if (observer_kind() == ObserverKind::histogram) find_derived();
+}
+
+void Calibration::Implementation::find_derived() {
+  for (const DerivedValue& value : derived_values(prepared.graph, prepared.visible())) {
+    if (value.range && !clips_exactly(value.range->low, value.range->high)) continue;
+    const auto index_of = [&](ValueId id) {
+      return static_cast<std::size_t>(prepared.site_of_value[static_cast<std::size_t>(id)]);
+    };
+    Derived entry{index_of(value.value), {}, value.range};
+    for (const ValueId source : value.sources) entry.sources.push_back(index_of(source));
+    derived.push_back(std::move(entry));
+  }
 }
 
 void Calibration::Implementation::place_sites() {
@@ -133,9 +148,13 @@ void Calibration::Implementation::observe_constants() {
 Executor& Calibration::Implementation::observing_run() {
   if (!executor) {
     if (shared_slots()) order_depth_first(prepared.graph);
-    const std::vector<bool> visible = prepared.visible();
-    executor.emplace(make_runnable(std::move(prepared.graph), visible, backend), backend,
-                     std::move(prepared.site_of_value));
+    std::vector<std::int32_t> site_of_value = prepared.site_of_value;
+    if (!refining())
+      for (const Derived& entry : derived)
+        site_of_value[static_cast<std::size_t>(sites[observed[entry.site]].value)] = -1;
+    std::vector<bool> visible;
+    for (const std::int32_t site : site_of_value) visible.push_back(site >= 0);
+    executor.emplace(make_runnable(prepared.graph, visible, backend), backend, std::move(site_of_value));
   }
   return *executor;
 }
@@ -219,9 +238,18 @@ void Calibration::Implementation::close_statistics() {
     for (std::size_t i = 0; i < observed.size(); ++i) statistics.push_back(collected[slot(i)]);
     for (std::size_t i = 0; i < observed.size() && !shared_slots(); ++i)
       if (graph.constant(sites[observed[i]].value) != nullptr) multiply_counts(statistics[i], samples);
+    derive_statistics();
   }
   observer.reset();
   merge_groups();
+}
+
+void Calibration::Implementation::derive_statistics() {
+  for (const Derived& entry : derived) {
+    TensorStatistics sum;
+    for (const std::size_t source : entry.sources) sum.merge(statistics[source]);
+    statistics[entry.site] = entry.range ? clipped(sum, entry.range->low, entry.range->high) : std::move(sum);
+  }
 }
 
 void Calibration::Implementation::assign_groups() {
@@ -256,6 +284,7 @@ void Calibration::Implementation::start_refinement() {
   parallel_sites(groups.size(), threads, [&](std::size_t g) {
     candidates[g] = find_candidates(groups[g].merged, spec_of(g), options.search, refine_candidates);
   });
+  executor.reset();  // this pass reads every value
   for (std::size_t g = 0; g < groups.size(); ++g) accumulators.emplace_back(candidates[g], spec_of(g), options.search);
   for (std::size_t i = 0; i < observed.size(); ++i)
     if (const Tensor* constant = graph.constant(sites[observed[i]].value)) accumulators[group_of[i]].add(*constant);

@@ -5,6 +5,7 @@
 #include <optional>
 #include <vector>
 
+#include "plan/clip_range.hpp"
 #include "plan/quantized_graph.hpp"
 #include "run/executor.hpp"
 #include "tare/session.hpp"
@@ -26,6 +27,13 @@ struct Calibration::Implementation {
     TensorStatistics merged;
   };
 
+  /// A site whose statistics follow from those of others, all by index into `observed`.
+  struct Derived {
+    std::size_t site;
+    std::vector<std::size_t> sources;
+    std::optional<ClipRange> range;
+  };
+
   ObserverKind observer_kind() const;
   bool is_given(const QuantSite& site) const { return given.set.find(site.tensor, site.role) != nullptr; }
   Executor& observing_run();
@@ -34,6 +42,8 @@ struct Calibration::Implementation {
   void find_parameters();
   void close_statistics();
   void observe_constants();
+  void find_derived();
+  void derive_statistics();
   void assign_groups();
   void merge_groups();
   /// All members of a group are observed as one tensor.
@@ -55,7 +65,8 @@ struct Calibration::Implementation {
   std::vector<std::size_t> observed;  ///< indices into `sites`
   EncodingSet parameters;
   std::unique_ptr<Observer> observer;
-  QuantizedGraph prepared;  ///< until the executor is made of it
+  QuantizedGraph prepared;
+  std::vector<Derived> derived;  ///< sources first; only refining reads their values
   std::optional<Executor> executor;
   std::uint64_t nonfinite_seen = 0;
   std::size_t samples = 0;
