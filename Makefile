@@ -11,7 +11,7 @@ CLANG_FORMAT ?= clang-format-14
 # Debian's oneDNN 2 and GCC's OpenMP share threads: more threads than cores only wait for each other.
 TEST_JOBS ?= $(shell n=$$(( $(JOBS) / 2 )); echo $$(( n > 1 ? n : 1 )))
 
-.PHONY: all setup data onnxruntime build test demo conformance parity bench asan fresh setup-cuda cuda format format-check tidy clean install
+.PHONY: all setup data onnxruntime build test demo conformance parity bench asan fresh setup-cuda cuda gpu-bundle gpu-check format format-check tidy clean install
 
 all: build
 
@@ -70,6 +70,17 @@ cuda: data onnxruntime
 	  cmake --preset cuda -DCMAKE_CUDA_COMPILER=$$toolkit/bin/nvcc $(CONFIGURE) && \
 	  cmake --build --preset cuda --parallel $(JOBS) && \
 	  ctest --preset cuda --parallel $(TEST_JOBS)
+
+# What a GPU machine needs, in gpu-bundle/; and, over there, the tests and benchmarks: RESULTS=folder.
+gpu-bundle: data
+	@toolkit=$$(tools/setup_cuda.sh) && \
+	  cmake --preset cuda -DTARE_BENCH=ON -DCMAKE_CUDA_COMPILER=$$toolkit/bin/nvcc $(CONFIGURE) && \
+	  cmake --build --preset cuda --parallel $(JOBS) --target test_cuda test_conformance test_golden bench_cuda_kernels bench_cuda_models
+	@BUILD=build-cuda tools/gpu_bundle.sh
+
+RESULTS ?= gpu-results
+gpu-check:
+	@tools/gpu_check.sh $(RESULTS)
 
 SOURCES = git ls-files '*.cpp' '*.hpp' '*.cu' '*.cuh' '*.h'
 

@@ -183,7 +183,7 @@ int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
   const fs::path root = test::cache_folder() / "onnx-backend-tests/1.17.0";
   const std::vector<test::NamedBackend> devices = test::backends();
-  const auto skipped = read_skipped(fs::path(TARE_SOURCE_DIR) / "tests/conformance/skipped.txt");
+  const auto skipped = read_skipped(test::source_folder() / "tests/conformance/skipped.txt");
   for (const char* category : {"node", "simple", "pytorch-operator", "pytorch-converted", "light"}) {
     std::vector<std::string> names;
     std::error_code missing;

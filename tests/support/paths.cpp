@@ -4,7 +4,13 @@
 
 namespace tare::test {
 
-std::filesystem::path data_folder() { return std::filesystem::path(TARE_SOURCE_DIR) / "tests/data"; }
+/// Binaries that were carried to another machine (tools/gpu_bundle.sh) run in the root of its copy.
+std::filesystem::path source_folder() {
+  const std::filesystem::path built_from = TARE_SOURCE_DIR;
+  return std::filesystem::exists(built_from) ? built_from : std::filesystem::current_path();
+}
+
+std::filesystem::path data_folder() { return source_folder() / "tests/data"; }
 
 std::filesystem::path cache_folder() {
   if (const char* cache = std::getenv("TARE_CACHE")) return cache;

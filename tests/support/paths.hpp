@@ -5,7 +5,8 @@
 
 namespace tare::test {
 
-/// tests/data of the source tree.
+/// The source tree; its tests/data.
+std::filesystem::path source_folder();
 std::filesystem::path data_folder();
 /// $TARE_CACHE, or ~/.cache/tare.
 std::filesystem::path cache_folder();

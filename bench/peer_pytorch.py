@@ -1,0 +1,85 @@
+#!/usr/bin/env python3
+"""PyTorch's figures beside bench/cuda: bench/peer_pytorch.py OUT.json. Eager float32 with TF32 off, inputs on the device,
+the fastest of the repetitions in milliseconds. What is not installed is left out; exit status 77 without PyTorch or a GPU."""
+import json
+import sys
+import time
+
+try:
+    import torch
+except ImportError:
+    sys.exit(77)
+if not torch.cuda.is_available():
+    sys.exit(77)
+torch.backends.cuda.matmul.allow_tf32 = False
+torch.backends.cudnn.allow_tf32 = False
+torch.backends.cudnn.benchmark = True
+
+
+def events(body, repetitions=20):
+    best = 1e30
+    for i in range(-3, repetitions):
+        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        begin.record()
+        body()
+        end.record()
+        end.synchronize()
+        if i >= 0:
+            best = min(best, begin.elapsed_time(end))
+    return best
+
+
+def wall(body, repetitions=20):
+    """With the output on the host, as bench/cuda/models.cpp has it."""
+    best = 1e30
+    for i in range(-3, repetitions):
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        body()
+        torch.cuda.synchronize()
+        if i >= 0:
+            best = min(best, 1e3 * (time.perf_counter() - start))
+    return best
+
+
+def fake_quantize():
+    x = torch.randn(64 * 1024 * 1024, device="cuda")
+    rows = (x.numel() // (3136 * 64))
+    y = x[: rows * 64 * 3136].view(rows, 64, 3136)
+    scales = torch.full((64,), 0.03, device="cuda")
+    zeros = torch.zeros(64, dtype=torch.int32, device="cuda")
+    return {"per_tensor": events(lambda: torch.fake_quantize_per_tensor_affine(x, 0.03, 0, -128, 127)),
+            "per_channel": events(lambda: torch.fake_quantize_per_channel_affine(y, scales, zeros, 1, -128, 127))}
+
+
+def resnet50():
+    import torchvision
+    model = torchvision.models.resnet50(weights=None).eval().cuda()
+    rows = []
+    for batch in (1, 64):
+        x = torch.randn(batch, 3, 224, 224, device="cuda")
+        rows.append({"batch": batch, "ms": wall(lambda: model(x).cpu())})
+    return rows
+
+
+def minilm():
+    import transformers
+    config = transformers.BertConfig(hidden_size=384, num_hidden_layers=3, num_attention_heads=12, intermediate_size=1536)
+    model = transformers.BertModel(config, add_pooling_layer=False).eval().cuda()
+    rows = []
+    for batch in (1, 64):
+        ids = torch.ones(batch, 128, dtype=torch.long, device="cuda")
+        mask = torch.ones_like(ids)
+        rows.append({"batch": batch, "ms": wall(lambda: model(input_ids=ids, attention_mask=mask)[0].mean(1).cpu())})
+    return rows
+
+
+result = {"torch": torch.__version__}
+with torch.no_grad():
+    for measure in (fake_quantize, resnet50, minilm):
+        try:
+            result[measure.__name__] = measure()
+        except ImportError as missing:
+            print(f"{measure.__name__}: not measured: {missing}", file=sys.stderr)
+with open(sys.argv[1], "w") as file:
+    json.dump(result, file)
