@@ -42,6 +42,7 @@ struct Flags {
   bool qdq_int32_bias = false;
   std::vector<std::string> also;
   OverrideFlags overrides;
+  bool recalibrate = false;
 };
 
 CalibrationOptions calibration_options(const Flags& flags) {
@@ -59,6 +60,7 @@ CalibrationOptions calibration_options(const Flags& flags) {
   options.refine = flags.refine;
   options.nonfinite = nonfinite_policy(flags.run);
   set_overrides(flags.overrides, options);
+  options.recalibrate = flags.recalibrate;
   return options;
 }
 
@@ -181,16 +183,17 @@ int calibrate(const Flags& flags) {
   CalibrationOptions options = calibration_options(flags);
   if (!flags.data.data.empty() && !flags.from_stats.empty())
     throw Error(ErrorKind::usage, "calibrate takes either --data or --from-stats");
-  const bool needs_data = !options.given && options.types.activation.quantized;
-  if (flags.data.data.empty() && flags.from_stats.empty() && needs_data)
-    throw Error(ErrorKind::usage,
-                "calibrate needs either --data or --from-stats, or --encodings-in with all activations");
   if (flags.prefix.find('/') != std::string::npos)
     throw Error(ErrorKind::usage, fmt::format("--prefix: '{}' is a path; give the folder with --output", flags.prefix));
   const std::filesystem::path model = flags.model;
   const std::string prefix = flags.prefix.empty() ? model.stem().string() : flags.prefix;
 
-  Session session = open_session(model, flags.run);
+  Session session = open_session(model, flags.run, true);
+  const bool held = !session.held_encodings().tensors.empty() && !options.recalibrate;
+  if (flags.data.data.empty() && flags.from_stats.empty() && !options.given && !held &&
+      options.types.activation.quantized)
+    throw Error(ErrorKind::usage,
+                "calibrate needs either --data or --from-stats, or --encodings-in with all activations");
   std::error_code ignored;
   for (const char* ending : {".onnx", ".qdq.onnx"})
     if (std::filesystem::equivalent(model, std::filesystem::path(flags.output) / (prefix + ending), ignored))
@@ -283,6 +286,8 @@ void add_calibrate(CLI::App& root, Action& action) {
       ->allow_extra_args(false)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
       ->check(CLI::IsMember({"tensorrt", "ort-overrides"}).description(""));
+  command.add_flag("--recalibrate", flags->recalibrate,
+                   "Of a QDQ model, find new encodings instead of keeping its own");
   add_override_flags(command, flags->overrides);
   add_run_flags(command, flags->run);
   add_report_flags(command, flags->report);

@@ -101,8 +101,9 @@ SessionOptions session_options(const RunFlags& flags) {
   return options;
 }
 
-Session open_session(const std::filesystem::path& model, const RunFlags& flags) {
-  const SessionOptions options = session_options(flags);
+Session open_session(const std::filesystem::path& model, const RunFlags& flags, bool take_quantizers) {
+  SessionOptions options = session_options(flags);
+  options.take_quantizers = take_quantizers;
   if (!flags.device.starts_with("cuda")) return Session(model, options);
   Session session(model, make_cuda_device(flags, options), options);
   for (const std::string& line : session.fallbacks()) fmt::print(stderr, "tare: fallback: {}\n", line);

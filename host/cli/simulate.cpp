@@ -60,8 +60,10 @@ void report(const Flags& flags, const Graph& graph, const Pass& pass, const std:
 }
 
 int simulate(const Flags& flags) {
-  Session session = open_session(flags.model, flags.run);
-  session.set_encodings(load_encodings(flags.encodings));
+  Session session = open_session(flags.model, flags.run, true);
+  if (flags.encodings.empty() && session.held_encodings().tensors.empty())
+    throw Error(ErrorKind::usage, "--encodings is required: the model holds no quantizers of its own");
+  session.set_encodings(flags.encodings.empty() ? session.held_encodings() : load_encodings(flags.encodings));
   OutputFile file(flags.output);
   const std::unique_ptr<Dataset> data = open_data(flags.data, flags.run, session.graph());
   const Graph& graph = session.graph();
@@ -89,9 +91,9 @@ void add_simulate(CLI::App& root, Action& action) {
       *root.add_subcommand("simulate", "Run the quantized model; compare its outputs with the float ones");
   const auto flags = std::make_shared<Flags>();
   command.add_option("model", flags->model, "The model")->type_name("MODEL.onnx")->required();
-  command.add_option("--encodings", flags->encodings, "Encodings of tare or AIMET, any version")
-      ->type_name("F")
-      ->required();
+  command
+      .add_option("--encodings", flags->encodings, "Encodings of tare or AIMET, any version (a QDQ model has its own)")
+      ->type_name("F");
   add_data_flags(command, flags->data);
   command.add_option("--output,-o", flags->output, "Write the simulated outputs: keys NNN/<output name>")
       ->type_name("OUT.npz");

@@ -326,6 +326,8 @@ CalibrationResult Calibration::Implementation::finish() {
             [](const TensorEncodings& a, const TensorEncodings& b) { return a.tensor < b.tensor; });
   result.encodings.tensors.insert(result.encodings.tensors.end(), parameters.tensors.begin(), parameters.tensors.end());
   raise_weight_scales(graph, sites, load_config(options.config).supergroup_passes, result.encodings);
+  for (TensorEncodings& tensor : result.encodings.tensors)  // what was given stays as it is
+    if (const TensorEncodings* kept = given.set.find(tensor.tensor, tensor.role)) tensor = *kept;
   result.statistics.samples = samples;
   result.given = given.set.tensors.size();
   result.mismatches = std::move(given.mismatches);

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <optional>
 #include <thread>
 
@@ -11,6 +12,7 @@
 #include "run/calibration.hpp"
 #include "run/executor.hpp"
 #include "run/fingerprint.hpp"
+#include "tare/export.hpp"
 
 namespace tare {
 namespace {
@@ -47,6 +49,7 @@ struct Session::Implementation {
   SessionOptions options;
   std::unique_ptr<Backend> backend;
   Model model;
+  EncodingSet held;
   std::optional<Executor> float_executor;
   std::optional<Executor> simulated_executor;
   std::vector<TensorEncodings> simulated_sites;
@@ -55,6 +58,11 @@ struct Session::Implementation {
       : options(o), backend(std::move(device)), model(load_model(path)) {
     if (options.cpu.threads <= 0)
       options.cpu.threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+    if (options.take_quantizers) {
+      UnquantizedModel parts = take_quantizers(model);
+      model = std::move(parts.model);
+      held = std::move(parts.encodings);
+    }
     try {
       check_supported(model.graph, *backend);
     } catch (const Error& error) {
@@ -71,8 +79,24 @@ struct Session::Implementation {
   }
 
   std::unique_ptr<Calibration::Implementation> start(const CalibrationOptions& calibration) {
-    return std::make_unique<Calibration::Implementation>(model.graph, *backend, calibration, options.rounding,
+    CalibrationOptions complete = calibration;
+    if (!held.tensors.empty() && !calibration.recalibrate) add_held(complete);
+    return std::make_unique<Calibration::Implementation>(model.graph, *backend, std::move(complete), options.rounding,
                                                          options.cpu.threads);
+  }
+
+  /// The model's own quantizers, and no others; given encodings go before them.
+  void add_held(CalibrationOptions& calibration) const {
+    if (!calibration.given) calibration.given.emplace();
+    GivenEncodings& given = *calibration.given;
+    if (given.parameters_only)
+      std::erase_if(given.set.tensors, [](const TensorEncodings& t) { return t.role != SiteRole::parameter; });
+    given.parameters_only = false;
+    given.only_quantizers = true;
+    for (const TensorEncodings& tensor : held.tensors)
+      if (std::none_of(given.set.tensors.begin(), given.set.tensors.end(),
+                       [&](const TensorEncodings& t) { return t.tensor == tensor.tensor; }))
+        given.set.tensors.push_back(tensor);
   }
 
   Fingerprint fingerprint(const CalibrationOptions& calibration, const EncodingSet& parameters) const {
@@ -95,6 +119,7 @@ Session& Session::operator=(Session&&) noexcept = default;
 
 const Model& Session::model() const { return implementation_->model; }
 const Graph& Session::graph() const { return implementation_->model.graph; }
+const EncodingSet& Session::held_encodings() const { return implementation_->held; }
 Backend& Session::backend() { return *implementation_->backend; }
 
 std::vector<std::string> Session::fallbacks() const {

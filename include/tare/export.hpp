@@ -27,6 +27,17 @@ struct QdqOptions {
 void save_qdq_model(const Model& model, const EncodingSet& encodings, const std::filesystem::path& file,
                     const QdqOptions& options = {});
 
+/// A QDQ model, of tare or another tool, in its parts.
+struct UnquantizedModel {
+  Model model;
+  EncodingSet encodings;
+};
+/// Every QuantizeLinear / DequantizeLinear pair with constant grids, and every constant of integers behind a
+/// DequantizeLinear, becomes an encoding and leaves the graph; a clamp that only narrows a grid goes with it. Tensors
+/// have the names they had before they were quantized. What tare has no grid for stays. A model without quantizers
+/// comes back as it is, with no encodings.
+UnquantizedModel take_quantizers(const Model& model);
+
 enum class EncodingVersion : std::uint8_t { v0_6_1, v1_0_0, v2_0_0 };
 
 /// "0.6.1", "1.0.0" or "2.0.0". Throws Error(usage) for another text.

@@ -32,6 +32,9 @@ struct SessionOptions {
   std::string device = "auto";  ///< "auto", "cpu", "cuda:N"
   CpuOptions cpu;
   Rounding rounding = Rounding::half_even;
+  /// The quantizers of a QDQ model become sites with given encodings, and `model()` is the float model without them.
+  /// Otherwise they are operators like any other.
+  bool take_quantizers = false;
 };
 
 /// What to do about NaN and infinities in observed tensors.
@@ -49,6 +52,7 @@ struct CalibrationOptions {
   SiteSelection selection;
   std::vector<SiteOverride> overrides;
   std::optional<GivenEncodings> given;  ///< not searched; what is missing there is calibrated
+  bool recalibrate = false;             ///< forget the encodings that the model itself holds
   SearchOptions search;
   std::optional<Scheme> parameter_scheme;  ///< of the weights; none: the same as of the activations
   bool observe_quantized_weights = true;   ///< false: statistics do not depend on weight settings
@@ -102,6 +106,8 @@ class Session {
 
   const Model& model() const;
   const Graph& graph() const;
+  /// Encodings of the quantizers that the model held (see SessionOptions::take_quantizers).
+  const EncodingSet& held_encodings() const;
   Backend& backend();
   /// Operators that run elsewhere because the device has no kernel for them: "TopK (on cpu): name, name".
   std::vector<std::string> fallbacks() const;
