@@ -47,6 +47,7 @@ void add_run_flags(CLI::App& command, RunFlags& flags);
 void add_report_flags(CLI::App& command, ReportFlags& flags);
 
 /// The model on the device that the flags name. Operators that fall back to another one are listed on standard error.
+/// `take_quantizers`: as in SessionOptions.
 Session open_session(const std::filesystem::path& model, const RunFlags& flags, bool take_quantizers = false);
 /// A backend for "cuda:N", from device/cuda.cpp or, in a build without CUDA, device/none.cpp.
 std::unique_ptr<Backend> make_cuda_device(const RunFlags& flags, const SessionOptions& options);
