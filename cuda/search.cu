@@ -49,13 +49,14 @@ struct Searcher {
     positive = prepare(shared.sides[1], scale, task.fixed_zero ? task.positive_steps : task.steps, warp, lane);
   }
 
-  __device__ void evaluate(double negative_steps, int position, double fraction, Candidate& best) const {
+  __device__ __forceinline__ void evaluate(double negative_steps, int position, double fraction,
+                                           Candidate& best) const {
     const double cost = limit_noise(shared.sides[0], negative, negative_steps, task.gamma, warp, lane) +
                         limit_noise(shared.sides[1], positive, task.steps - negative_steps, task.gamma, warp, lane);
     if (!best.valid || cost < best.cost) best = {cost, negative.scale, negative_steps, fraction, position, true};
   }
 
-  __device__ void window(int position, double first, double step, int count, Candidate& best) {
+  __device__ __forceinline__ void window(int position, double first, double step, int count, Candidate& best) {
     const double scale = scale_at(position);
     set_scale(scale);
     if (task.fixed_zero) {
@@ -76,7 +77,7 @@ struct Searcher {
 
   /// Hands this warp's best to the block; thread 0 folds them in order while `goes_on(warp)`.
   template <class GoesOn>
-  __device__ void fold(const Candidate& result, GoesOn goes_on) {
+  __device__ __forceinline__ void fold(const Candidate& result, GoesOn goes_on) {
     if (lane == 0) shared.results[warp] = result;
     __syncthreads();
     if (threadIdx.x == 0) {
@@ -151,8 +152,9 @@ struct Searcher {
   }
 };
 
-__global__ void __launch_bounds__(search_warps * 32) search_kernel(const SearchTask* tasks, const std::uint32_t* bins,
-                                                                   const std::uint64_t* counts, SearchResult* results) {
+__global__ void __launch_bounds__(search_warps * 32, 2)
+    search_kernel(const SearchTask* tasks, const std::uint32_t* bins, const std::uint64_t* counts,
+                  SearchResult* results) {
   extern __shared__ double memory[];
   Shared& shared = *reinterpret_cast<Shared*>(memory);
   const SearchTask task = tasks[blockIdx.x];

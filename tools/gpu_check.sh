@@ -52,7 +52,7 @@ step() { # name, seconds, command…
 : > "$results/steps"
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader > "$results/gpu" 2> /dev/null || echo unknown > "$results/gpu"
 
-models=$([ -e "$work/cache/models/paraphrase-MiniLM-L3-v2.onnx" ] && echo '*cuda_*' || echo '*cuda_*:-*minilm*')
+models=$([ -e "$work/cache/models/paraphrase-MiniLM-L3-v2.onnx" ] && echo '*cuda_*:*/cuda' || echo '*cuda_*:*/cuda-*minilm*')
 step kernels 60 "$work/bin/test_cuda"
 step conformance 90 "$work/bin/test_conformance" --gtest_brief=1 --gtest_filter='cuda_*'
 step golden 60 "$work/bin/test_golden" --gtest_filter="$models"
