@@ -186,7 +186,8 @@ class CudaBackend final : public Backend {
   Tensor quantize_dequantize(Tensor tensor, const TensorEncodings& encodings, Rounding rounding) override {
     const CurrentDevice current(device_.index());
     tensor = device_.upload(tensor);
-    const Quantizer quantizer(tensor.shape(), tensor.layout(), encodings, rounding, device_.stream().get());
+    const Quantizer quantizer(tensor.shape(), tensor.layout(), encodings, rounding, device_.stream().get(),
+                              device_.allocator());
     Tensor result = tensor.unique() ? tensor : device_.allocate(tensor.type(), tensor.shape(), tensor.layout());
     quantizer.run(tensor.data(), result.mutable_data(), tensor.type(), device_.stream().get());
     return result;

@@ -27,6 +27,7 @@ class Memory {
   void give(void* pointer, std::size_t bytes) noexcept;
   StreamView stream() const { return StreamView(stream_); }
   int device() const { return device_; }
+  const Allocator& allocator() const { return allocator_; }
 
  private:
   int device_;
@@ -67,6 +68,7 @@ class Device final : public cpu::Device {
   StreamView stream() const { return memory_->stream(); }
   int index() const { return memory_->device(); }
   Math math() const { return math_; }
+  const Allocator& allocator() const { return memory_->allocator(); }
   Products& products() { return products_; }
   /// Host memory, for operators that compute there.
   cpu::Device& host() { return host_; }

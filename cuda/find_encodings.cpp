@@ -56,11 +56,11 @@ struct Batch {
     task.gamma = gamma;
   }
 
-  std::vector<Encoding> run(StreamView stream) const {
-    DeviceBuffer<SearchTask> device_tasks(tasks.size(), stream);
-    DeviceBuffer<std::uint32_t> device_bins(std::max<std::size_t>(bins.size(), 1), stream);
-    DeviceBuffer<std::uint64_t> device_counts(device_bins.size(), stream);
-    DeviceBuffer<SearchResult> device_results(tasks.size(), stream);
+  std::vector<Encoding> run(StreamView stream, const Allocator& allocator) const {
+    DeviceBuffer<SearchTask> device_tasks(tasks.size(), stream, allocator);
+    DeviceBuffer<std::uint32_t> device_bins(std::max<std::size_t>(bins.size(), 1), stream, allocator);
+    DeviceBuffer<std::uint64_t> device_counts(device_bins.size(), stream, allocator);
+    DeviceBuffer<SearchResult> device_results(tasks.size(), stream, allocator);
     device_tasks.upload(tasks, stream);
     device_bins.upload(bins, stream);
     device_counts.upload(counts, stream);
@@ -83,7 +83,7 @@ struct Batch {
 }  // namespace
 
 std::vector<Encoding> find_encodings(std::span<const SearchRequest> requests, const SearchOptions& options,
-                                     Stream stream) {
+                                     Stream stream, const Allocator& allocator) {
   std::vector<Encoding> encodings(requests.size());
   std::vector<std::size_t> searched;
   Batch batch;
@@ -102,7 +102,7 @@ std::vector<Encoding> find_encodings(std::span<const SearchRequest> requests, co
     searched.push_back(i);
   }
   if (searched.empty()) return encodings;
-  const std::vector<Encoding> found = batch.run(StreamView(stream));
+  const std::vector<Encoding> found = batch.run(StreamView(stream), allocator);
   for (std::size_t i = 0; i < searched.size(); ++i) {
     const QuantizerSpec& spec = requests[searched[i]].spec;
     const Encoding& encoding = found[i];

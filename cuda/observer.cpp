@@ -14,7 +14,7 @@ constexpr std::size_t most_waiting = 64;  // tensors of a launch
 class CudaObserver final : public Observer {
  public:
   CudaObserver(Device& device, ObserverKind kind, std::size_t sites)
-      : device_(device), kind_(kind), sites_(sites), statistics_(sites, device.stream().get()) {}
+      : device_(device), kind_(kind), sites_(sites), statistics_(sites, device.stream().get(), device.allocator()) {}
 
   void observe(std::size_t site, const Tensor& tensor) override {
     if (site >= sites_) throw Error(ErrorKind::internal, fmt::format("observer: site {} of {}", site, sites_));

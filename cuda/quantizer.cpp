@@ -119,7 +119,7 @@ struct Quantizer::Implementation {
 };
 
 Quantizer::Quantizer(const Shape& shape, Layout layout, const TensorEncodings& encodings, Rounding rounding,
-                     Stream stream)
+                     Stream stream, const Allocator& allocator)
     : implementation_(std::make_unique<Implementation>()) {
   const StreamView view(stream);
   implementation_->tensor = encodings.tensor;
@@ -131,7 +131,7 @@ Quantizer::Quantizer(const Shape& shape, Layout layout, const TensorEncodings& e
   const std::vector<Grid> grids = make_grids(geometry, encodings);
   map.uniform = grids.front();
   if (grids.size() == 1) return;
-  implementation_->grids = DeviceBuffer<Grid>(grids.size(), view);
+  implementation_->grids = DeviceBuffer<Grid>(grids.size(), view, allocator);
   implementation_->grids.upload(grids, view);
   view.synchronize();
   map.grids = implementation_->grids.data();

@@ -9,6 +9,7 @@
 #include <span>
 #include <utility>
 
+#include "tare/cuda.hpp"
 #include "tare/error.hpp"
 
 namespace tare::cuda {
@@ -42,27 +43,38 @@ class StreamView {
   cudaStream_t stream_;
 };
 
-/// `size` elements of device memory, given back on the stream they were taken on.
+/// `size` elements of device memory, given back on the stream they were taken on, to where they came from.
 template <class T>
 class DeviceBuffer {
  public:
   DeviceBuffer() = default;
-  DeviceBuffer(std::size_t size, StreamView stream) : size_(size), stream_(stream) {
+  DeviceBuffer(std::size_t size, StreamView stream, const Allocator& allocator = {})
+      : size_(size), stream_(stream), allocator_(allocator) {
     if (size == 0) return;
     void* data = nullptr;
-    const cudaError_t status = cudaMallocAsync(&data, size * sizeof(T), stream.get());
-    if (status != cudaSuccess) fail_allocation(status, size * sizeof(T), __FILE__, __LINE__);
+    cudaError_t status = cudaSuccess;
+    if (allocator.take != nullptr) {
+      data = allocator.take(allocator.context, bytes(), stream.get());
+      if (data == nullptr) status = cudaErrorMemoryAllocation;
+    } else {
+      status = cudaMallocAsync(&data, bytes(), stream.get());
+    }
+    if (status != cudaSuccess) fail_allocation(status, bytes(), __FILE__, __LINE__);
     data_ = static_cast<T*>(data);
   }
   ~DeviceBuffer() { release(); }
   DeviceBuffer(DeviceBuffer&& other) noexcept
-      : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)), stream_(other.stream_) {}
+      : data_(std::exchange(other.data_, nullptr)),
+        size_(std::exchange(other.size_, 0)),
+        stream_(other.stream_),
+        allocator_(other.allocator_) {}
   DeviceBuffer& operator=(DeviceBuffer&& other) noexcept {
     if (this != &other) {
       release();
       data_ = std::exchange(other.data_, nullptr);
       size_ = std::exchange(other.size_, 0);
       stream_ = other.stream_;
+      allocator_ = other.allocator_;
     }
     return *this;
   }
@@ -86,13 +98,17 @@ class DeviceBuffer {
 
  private:
   void release() noexcept {
-    if (data_) static_cast<void>(cudaFreeAsync(data_, stream_.get()));
+    if (data_ != nullptr && allocator_.take != nullptr)
+      allocator_.give(allocator_.context, data_, bytes(), stream_.get());
+    else if (data_ != nullptr)
+      static_cast<void>(cudaFreeAsync(data_, stream_.get()));
     data_ = nullptr;
   }
 
   T* data_ = nullptr;
   std::size_t size_ = 0;
   StreamView stream_{nullptr};
+  Allocator allocator_;
 };
 
 /// Multiprocessors of the current device.

@@ -9,8 +9,10 @@
 namespace tare::cuda {
 
 struct Statistics::Implementation {
-  Implementation(std::size_t count, StreamView stream)
-      : sites(count, stream), partials(most_observer_blocks() + most_tensors, stream), finished(1, stream) {
+  Implementation(std::size_t count, StreamView stream, const Allocator& allocator)
+      : sites(count, stream, allocator),
+        partials(most_observer_blocks() + most_tensors, stream, allocator),
+        finished(1, stream, allocator) {
     sites.clear(stream);
     finished.clear(stream);
   }
@@ -27,8 +29,8 @@ struct Statistics::Implementation {
   DeviceBuffer<unsigned> finished;
 };
 
-Statistics::Statistics(std::size_t sites, Stream stream)
-    : implementation_(std::make_unique<Implementation>(sites, StreamView(stream))) {}
+Statistics::Statistics(std::size_t sites, Stream stream, const Allocator& allocator)
+    : implementation_(std::make_unique<Implementation>(sites, StreamView(stream), allocator)) {}
 Statistics::~Statistics() = default;
 Statistics::Statistics(Statistics&&) noexcept = default;
 Statistics& Statistics::operator=(Statistics&&) noexcept = default;

@@ -51,7 +51,7 @@ class Quantizer {
   /// `encodings` fit `shape` as in Backend::quantize_dequantize. Uploads the grids and waits for that, when there are
   /// several. Throws Error(data) naming the tensor when axes, blocks or the number of encodings do not fit.
   Quantizer(const Shape& shape, Layout layout, const TensorEncodings& encodings, Rounding rounding,
-            Stream stream = nullptr);
+            Stream stream = nullptr, const Allocator& allocator = {});
   ~Quantizer();
   Quantizer(Quantizer&&) noexcept;
   Quantizer& operator=(Quantizer&&) noexcept;
@@ -76,7 +76,7 @@ struct ObservedTensor {
 /// Statistics of many sites in device memory: 54 KiB a site.
 class Statistics {
  public:
-  explicit Statistics(std::size_t sites, Stream stream = nullptr);
+  explicit Statistics(std::size_t sites, Stream stream = nullptr, const Allocator& allocator = {});
   ~Statistics();
   Statistics(Statistics&&) noexcept;
   Statistics& operator=(Statistics&&) noexcept;
@@ -104,6 +104,6 @@ struct SearchRequest {
 /// find_encoding() for every request: `sqnr` and `mse` of integer grids are searched on the device, all histograms in
 /// one launch; every other scheme is a formula and stays on the host. Waits for the stream. Throws as find_encoding().
 std::vector<Encoding> find_encodings(std::span<const SearchRequest> requests, const SearchOptions& options = {},
-                                     Stream stream = nullptr);
+                                     Stream stream = nullptr, const Allocator& allocator = {});
 
 }  // namespace tare::cuda
