@@ -6,6 +6,7 @@
 #include <exception>
 
 #include "calib/encoding.hpp"
+#include "calib/low_power_blocks.hpp"
 #include "tare/error.hpp"
 #include "tare/numerics.hpp"
 
@@ -124,6 +125,11 @@ TensorEncodings find_parameter_encodings(std::string_view name, const Tensor& we
     }
   }
   if (failure) std::rethrow_exception(failure);
+  if (spec.decompressed_bitwidth > 0)
+    calib::snap_to_low_power_blocks(
+        encodings, spec.channel_axis
+                       ? static_cast<std::size_t>(weights.shape()[axis_of(name, *spec.channel_axis, weights.rank())])
+                       : 1);
   return encodings;
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <set>
 
 #include "plan/ops.hpp"
 #include "plan/ties.hpp"
@@ -31,7 +32,7 @@ double element(const Tensor& tensor, std::int64_t i) {
 class ScaleRaiser {
  public:
   ScaleRaiser(const Graph& graph, const std::vector<QuantSite>& sites, const std::vector<std::string>& passes,
-              EncodingSet& encodings)
+              EncodingSet& encodings, const EncodingSet& frozen)
       : graph_(graph),
         ops_(collect_ops(graph, passes)),
         sites_(sites),
@@ -41,9 +42,12 @@ class ScaleRaiser {
       site_of_[static_cast<std::size_t>(sites[s].value)] = static_cast<std::int32_t>(s);
     for (TensorEncodings& tensor : encodings.tensors)
       if (tensor.spec.format == NumberFormat::integer && !tensor.spec.block_axis) by_name_[tensor.tensor] = &tensor;
+    for (const TensorEncodings& tensor : frozen.tensors) frozen_.insert(tensor.tensor);
   }
 
-  void run() {
+  /// Names of frozen weights that overflow.
+  std::vector<std::string> run() {
+    std::set<std::string> overflowing;
     for (const Op& op : ops_) {
       if (!is_product(op.type) || op.inputs.empty()) continue;
       const Tensor* bias = nullptr;
@@ -54,8 +58,15 @@ class ScaleRaiser {
       }
       const TensorEncodings* input = encodings_of(effective_.of(op.inputs[0]));
       if (weight == nullptr || input == nullptr) continue;
-      raise(*weight, input->encodings.at(0), bias, output_of(op));
+      if (!frozen_.contains(weight->tensor)) {
+        raise(*weight, input->encodings.at(0), bias, output_of(op));
+        continue;
+      }
+      TensorEncodings raised = *weight;
+      raise(raised, input->encodings.at(0), bias, output_of(op));
+      if (raised.encodings != weight->encodings) overflowing.insert(weight->tensor);
     }
+    return {overflowing.begin(), overflowing.end()};
   }
 
  private:
@@ -87,7 +98,7 @@ class ScaleRaiser {
     for (std::size_t c = 0; c < channels; ++c) {
       Encoding& encoding = weight.encodings[c];
       const double raised = std::max(factor_bound, largest[c] / input.scale / largest_sum);
-      if (raised <= encoding.scale) continue;
+      if (raised <= encoding.scale || !std::isfinite(raised)) continue;
       encoding.scale = raised;
       encoding.min = raised * encoding.offset;
       encoding.max = raised * (encoding.offset + static_cast<double>(weight.spec.steps()));
@@ -100,13 +111,15 @@ class ScaleRaiser {
   std::vector<std::int32_t> site_of_;
   EffectiveSites effective_;
   std::map<std::string_view, TensorEncodings*> by_name_;
+  std::set<std::string_view> frozen_;
 };
 
 }  // namespace
 
-void raise_weight_scales(const Graph& graph, const std::vector<QuantSite>& sites,
-                         const std::vector<std::string>& passes, EncodingSet& encodings) {
-  ScaleRaiser(graph, sites, passes, encodings).run();
+std::vector<std::string> raise_weight_scales(const Graph& graph, const std::vector<QuantSite>& sites,
+                                             const std::vector<std::string>& passes, EncodingSet& encodings,
+                                             const EncodingSet& frozen) {
+  return ScaleRaiser(graph, sites, passes, encodings, frozen).run();
 }
 
 }  // namespace tare

@@ -103,6 +103,19 @@ const std::map<std::string_view, Setter>& setters() {
          if (bits != std::floor(bits) || bits < 2 || bits > 16) refuse(t, fmt::format("'{}' is not 2 … 16 bits", v));
          o.bitwidth = static_cast<int>(bits);
        }},
+      {"block",
+       [](SiteOverride& o, std::string_view v, std::string_view t) {
+         const double size = parse_number(v, t);
+         if (size != std::floor(size) || size < 1 || size > 1 << 30)
+           refuse(t, fmt::format("'{}' is not a number of elements", v));
+         o.block_size = static_cast<int>(size);
+       }},
+      {"decompressed_bits",
+       [](SiteOverride& o, std::string_view v, std::string_view t) {
+         const double bits = parse_number(v, t);
+         if (bits != std::floor(bits) || bits < 3 || bits > 16) refuse(t, fmt::format("'{}' is not 3 … 16 bits", v));
+         o.decompressed_bitwidth = static_cast<int>(bits);
+       }},
       {"scheme",
        [](SiteOverride& o, std::string_view v, std::string_view t) {
          o.scheme = scheme_of(v);
@@ -138,10 +151,30 @@ void apply(QuantSite& site, const SiteOverride& given) {
   if (given.strict_symmetric) spec.strict_symmetric = *given.strict_symmetric;
   if (given.unsigned_symmetric) spec.unsigned_symmetric = *given.unsigned_symmetric;
   if (given.scheme) spec.scheme = given.scheme;
+  if (given.decompressed_bitwidth) spec.decompressed_bitwidth = *given.decompressed_bitwidth;
   if (given.min) spec.fixed_min = given.min;
   if (given.max) spec.fixed_max = given.max;
   if (given.enabled) site.enabled = *given.enabled;
   site.reason = fmt::format("override {}", given.pattern);
+}
+
+/// Axes of a weight: of its channels, and along which its blocks are cut.
+void cut_into_blocks(QuantSite& site, const Graph& graph, const std::vector<Op>& ops, const SiteOverride& given) {
+  const Tensor* constant = graph.constant(site.value);
+  for (const Op& op : ops)
+    for (const Parameter& parameter : op.parameters) {
+      if (parameter.value != site.value || !parameter.block_axis || constant == nullptr) continue;
+      if (constant->shape()[static_cast<std::size_t>(*parameter.block_axis)] % *given.block_size != 0)
+        throw Error(ErrorKind::usage,
+                    fmt::format("override '{}': '{}' of shape {} has no blocks of {} along axis {}", given.pattern,
+                                site.tensor, constant->shape().text(), *given.block_size, *parameter.block_axis));
+      site.spec.channel_axis = parameter.channel_axis;
+      site.spec.block_axis = parameter.block_axis;
+      site.spec.block_size = *given.block_size;
+      return;
+    }
+  throw Error(ErrorKind::usage, fmt::format("override '{}': '{}' is no weight of a product: it has no blocks",
+                                            given.pattern, site.tensor));
 }
 
 }  // namespace
@@ -203,7 +236,8 @@ SiteOverride parse_override(std::string_view text) {
   return result;
 }
 
-void apply_overrides(std::vector<QuantSite>& sites, const std::vector<SiteOverride>& overrides) {
+void apply_overrides(std::vector<QuantSite>& sites, const Graph& graph, const std::vector<SiteOverride>& overrides) {
+  const std::vector<Op> ops = overrides.empty() ? std::vector<Op>() : collect_ops(graph, {});
   for (const SiteOverride& given : overrides) {
     std::set<std::int32_t> groups;
     bool matched = false;
@@ -213,6 +247,7 @@ void apply_overrides(std::vector<QuantSite>& sites, const std::vector<SiteOverri
         if (!std::regex_match(site.tensor, pattern)) continue;
         matched = true;
         apply(site, given);
+        if (given.block_size) cut_into_blocks(site, graph, ops, given);
         if (site.group >= 0) groups.insert(site.group);
       }
     } catch (const std::regex_error& error) {

@@ -111,7 +111,7 @@ void Calibration::Implementation::find_derived() {
 void Calibration::Implementation::place_sites() {
   sites = place(graph, load_config(options.config), options.types);
   select_sites(sites, graph, options.selection);
-  apply_overrides(sites, options.overrides);
+  apply_overrides(sites, graph, options.overrides);
   if (options.given) given = adopt_encodings(sites, graph, *options.given);
 }
 
@@ -325,13 +325,15 @@ CalibrationResult Calibration::Implementation::finish() {
   std::sort(result.encodings.tensors.begin(), result.encodings.tensors.end(),
             [](const TensorEncodings& a, const TensorEncodings& b) { return a.tensor < b.tensor; });
   result.encodings.tensors.insert(result.encodings.tensors.end(), parameters.tensors.begin(), parameters.tensors.end());
-  raise_weight_scales(graph, sites, load_config(options.config).supergroup_passes, result.encodings);
-  for (TensorEncodings& tensor : result.encodings.tensors)  // what was given stays as it is
-    if (const TensorEncodings* kept = given.set.find(tensor.tensor, tensor.role)) tensor = *kept;
+  const std::vector<std::string> overflowing =
+      raise_weight_scales(graph, sites, load_config(options.config).supergroup_passes, result.encodings, given.set);
   result.statistics.samples = samples;
   result.given = given.set.tensors.size();
   result.mismatches = std::move(given.mismatches);
   result.warnings = warnings();
+  for (const std::string& tensor : overflowing)
+    result.warnings.push_back(
+        fmt::format("'{}': its given scale is so fine that 32-bit sums of hardware overflow; kept", tensor));
   result.sites = std::move(sites);
   result.samples = samples;
   result.batches = batches;

@@ -33,17 +33,20 @@ struct SiteOverride {
   std::optional<bool> strict_symmetric{};
   std::optional<bool> unsigned_symmetric{};
   std::optional<Scheme> scheme{};
-  std::optional<double> min{};  ///< a fixed range from here …
-  std::optional<double> max{};  ///< … to here, or to the largest value that the search finds
+  std::optional<double> min{};                 ///< a fixed range from here …
+  std::optional<double> max{};                 ///< … to here, or to the largest value that the search finds
+  std::optional<int> block_size{};             ///< of weights: a range for every so many inputs of a channel
+  std::optional<int> decompressed_bitwidth{};  ///< low-power blocks (quantizer.hpp)
 };
 
 /// "regex:bits=16,symmetric=true,scheme=mse,enabled=false"; keys: enabled, type, bits, symmetric, strict, unsigned,
-/// scheme, min, max. The last colon with a key behind it ends the expression. Throws Error(usage) with the text.
+/// scheme, min, max, block, decompressed_bits. The last colon with a key behind it ends the expression. Throws
+/// Error(usage) with the text.
 SiteOverride parse_override(std::string_view text);
 
 /// In their order: later ones win. Tensors that share a range take each other's. Throws Error(usage) naming a pattern
-/// that is no expression or matches no quantizer.
-void apply_overrides(std::vector<QuantSite>& sites, const std::vector<SiteOverride>& overrides);
+/// that is no expression or matches no quantizer, or a tensor that cannot be cut into blocks.
+void apply_overrides(std::vector<QuantSite>& sites, const Graph& graph, const std::vector<SiteOverride>& overrides);
 
 /// "min_max" ("tf"), "sqnr", "mse", "percentile", "entropy", "tf_enhanced"; '-' as '_'. None for another text.
 std::optional<Scheme> scheme_of(std::string_view name);

@@ -32,6 +32,9 @@ struct QuantizerSpec {
   std::optional<int> channel_axis{};  ///< per channel along this axis; none: per tensor
   std::optional<int> block_axis{};    ///< per block of `block_size` along this axis (within each channel)
   int block_size = 0;
+  /// Low-power blocks: scales of the blocks are whole multiples, up to 2^(this - bitwidth), of one scale a channel, so
+  /// that hardware can widen the codes to this many bits with integers alone. 0: no such tie.
+  int decompressed_bitwidth = 0;
   std::optional<Scheme> scheme{};     ///< this quantizer's own scheme; none: the run's
   std::optional<double> fixed_min{};  ///< range constraints applied after the search
   std::optional<double> fixed_max{};

@@ -88,6 +88,15 @@ TEST_F(WeightScales, OneScaleForAllChannelsFitsTheLargestBias) {
   EXPECT_DOUBLE_EQ(raised()[0] * 0.01 * (0x1p31 - 0x1p15), 200);
 }
 
+TEST_F(WeightScales, GivenWeightsKeepTheirScaleAndAreNamed) {
+  build({100, -200});
+  set("x", 8, false, {0.01}, -3);
+  set("w", 8, true, {floor_scale, floor_scale}, -128);
+  const EncodingSet given{{encodings.tensors[1]}};
+  EXPECT_EQ(raise_weight_scales(graph, sites, {}, encodings, given), std::vector<std::string>{"w"});
+  EXPECT_EQ(encodings.tensors[1].encodings[0].scale, floor_scale);
+}
+
 TEST_F(WeightScales, WeightsOfSeveralOperatorsFitAll) {
   build({0, 0}, [](onnx::GraphProto& proto) {
     test::add_input(proto, "x2", {1, 1, 1, 1});
