@@ -15,7 +15,7 @@ namespace {
 
 constexpr const char* description =
     "tare sets the zero and the scale: calibrates and simulates quantized ONNX models.\n"
-    "Exit codes: 0 done, 1 a comparison failed, 2 usage, 3 model, config or encodings file, 4 data,\n"
+    "Exit codes: 0 done, 1 diff or lint found something, 2 usage, 3 model, config or encodings file, 4 data,\n"
     "5 input and output, 6 not supported, 130 interrupted.";
 
 /// Lists of what is not supported keep their lines; everything else is one.
@@ -42,6 +42,7 @@ int run(int count, const char* const* arguments) {
   add_evaluate(app, action);
   add_inspect(app, action);
   add_diff(app, action);
+  add_lint(app, action);
   add_examples(
       app,
       {"tare calibrate model.onnx --data samples.npz --output out",

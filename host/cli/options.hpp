@@ -71,5 +71,6 @@ void add_run(CLI::App& root, Action& action);
 void add_evaluate(CLI::App& root, Action& action);
 void add_inspect(CLI::App& root, Action& action);
 void add_diff(CLI::App& root, Action& action);
+void add_lint(CLI::App& root, Action& action);
 
 }  // namespace tare::cli

@@ -1,6 +1,8 @@
 // Encodings that are known before the search. A file says more than a quantizer needs (32-bit biases, tensors on the
 // grid of another) and less (axes): both are settled here. Odd: version 2.0.0 writes symmetric activations as unsigned
 // ones with the zero point in the middle; on a symmetric quantizer they are what they were.
+#include "export/given_encodings.hpp"
+
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -16,23 +18,6 @@
 
 namespace tare {
 namespace {
-
-constexpr int widest_searched = 16;
-
-std::string kind_of(const QuantizerSpec& spec, std::size_t channels) {
-  switch (spec.format) {
-    case NumberFormat::float16: return "float16";
-    case NumberFormat::float8e4m3fn: return "float8e4m3fn";
-    case NumberFormat::float8e5m2: return "float8e5m2";
-    case NumberFormat::integer: break;
-  }
-  return fmt::format("{} bits {}symmetric{}{}{}", spec.bitwidth, spec.symmetric ? "" : "a",
-                     spec.symmetric && spec.strict_symmetric ? " strict" : "",
-                     spec.block_size > 0 ? " per block"
-                     : spec.channel_axis ? " per channel"
-                                         : "",
-                     channels > 1 ? fmt::format(" ({})", channels) : "");
-}
 
 bool same_grids(const std::vector<Encoding>& a, const std::vector<Encoding>& b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(),
@@ -59,7 +44,7 @@ class Adopter {
         unknown_.push_back(tensor.tensor);
         continue;
       }
-      if (tensor.spec.format == NumberFormat::integer && tensor.spec.bitwidth > widest_searched) continue;
+      if (is_wider_than_searched(tensor.spec)) continue;
       const bool parameter = graph_.constant(value->second) != nullptr && parameters_.contains(value->second);
       if (given_.parameters_only && !parameter) continue;
       const auto site = site_of_.find(value->second);
@@ -121,8 +106,8 @@ class Adopter {
   void adopt(std::size_t s, TensorEncodings tensor) {
     QuantSite& site = sites_[s];
     complete(tensor, site);
-    const std::string given = kind_of(tensor.spec, 1);
-    const std::string placed = kind_of(site.spec, 1);
+    const std::string given = kind_text(tensor.spec);
+    const std::string placed = kind_text(site.spec);
     if (!site.enabled)
       mismatches_.push_back(fmt::format("'{}': given {}, no quantizer here ({})", site.tensor, given,
                                         site.reason.empty() ? "disabled" : site.reason));
@@ -198,6 +183,20 @@ class Adopter {
 };
 
 }  // namespace
+
+std::string kind_text(const QuantizerSpec& spec) {
+  switch (spec.format) {
+    case NumberFormat::float16: return "float16";
+    case NumberFormat::float8e4m3fn: return "float8e4m3fn";
+    case NumberFormat::float8e5m2: return "float8e5m2";
+    case NumberFormat::integer: break;
+  }
+  return fmt::format("{} bits {}symmetric{}{}", spec.bitwidth, spec.symmetric ? "" : "a",
+                     spec.symmetric && spec.strict_symmetric ? " strict" : "",
+                     spec.block_size > 0 ? " per block"
+                     : spec.channel_axis ? " per channel"
+                                         : "");
+}
 
 AdoptedEncodings adopt_encodings(std::vector<QuantSite>& sites, const Graph& graph, const GivenEncodings& given) {
   return Adopter(sites, graph, given).run();

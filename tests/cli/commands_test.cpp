@@ -184,6 +184,33 @@ TEST_F(Commands, DiffListsTheWorstFirst) {
   EXPECT_THAT(tare({"diff", encodings(), at("moved.encodings")}).output, HasSubstr("1 only in A"));
 }
 
+TEST_F(Commands, LintListsWhatToDo) {
+  const CommandResult clean = tare({"lint", model(), encodings()});
+  EXPECT_EQ(clean.exit_code, 0) << clean.output;
+  EXPECT_THAT(clean.output, HasSubstr("ranges not checked against data"));
+  const CommandResult checked = tare({"lint", model(), encodings(), "--from-stats", at("cls.stats")});
+  EXPECT_EQ(checked.exit_code, 0) << checked.output;
+  EXPECT_THAT(checked.output, HasSubstr("ranges of 312 of 312 activations checked against data"));
+
+  EncodingSet changed = load_encodings(encodings());
+  const std::string lost = changed.tensors.back().tensor;
+  changed.tensors.pop_back();
+  changed.tensors.front().tensor = "nowhere";
+  save_encodings(changed, EncodingVersion::v1_0_0, at("changed.encodings"));
+  const CommandResult text = tare({"lint", model(), at("changed.encodings")});
+  EXPECT_EQ(text.exit_code, 1);
+  EXPECT_THAT(text.output, HasSubstr("missing     " + lost));
+  const nlohmann::json report = tare({"lint", model(), at("changed.encodings"), "--json"}).json();
+  ASSERT_EQ(report["findings"].size(), 3u);
+  EXPECT_EQ(report["findings"][2]["kind"], "unknown");
+  EXPECT_EQ(report["findings"][2]["tensor"], "nowhere");
+  // Another config wants other kinds.
+  const nlohmann::json other = tare({"lint", model(), encodings(), "--config", "default_per_tensor", "--json"}).json();
+  EXPECT_EQ(std::count_if(other["findings"].begin(), other["findings"].end(),
+                          [](const nlohmann::json& finding) { return finding["kind"] == "mismatch"; }),
+            54);
+}
+
 TEST_F(Commands, EveryVersionSimulatesTheSame) {
   std::vector<double> figures;
   for (const char* version : {"0.6.1", "1.0.0", "2.0.0"}) {
@@ -202,7 +229,7 @@ TEST_F(Commands, EveryVersionSimulatesTheSame) {
 }
 
 TEST(Help, NamesEveryFlagAndShowsExamples) {
-  for (const char* command : {"calibrate", "simulate", "run", "evaluate", "inspect", "diff"}) {
+  for (const char* command : {"calibrate", "simulate", "run", "evaluate", "inspect", "diff", "lint"}) {
     const CommandResult result = tare({command, "--help"});
     EXPECT_EQ(result.exit_code, 0);
     EXPECT_EQ(result.errors, "");
