@@ -288,6 +288,7 @@ void add_calibrate(CLI::App& root, Action& action) {
       ->check(CLI::IsMember({"tensorrt", "ort-overrides"}).description(""));
   command.add_flag("--recalibrate", flags->recalibrate,
                    "Of a QDQ model, find new encodings instead of keeping its own");
+  add_given_flags(command, flags->overrides);
   add_override_flags(command, flags->overrides);
   add_run_flags(command, flags->run);
   add_report_flags(command, flags->report);

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/options.hpp"
+#include "cli/overrides.hpp"
 #include "cli/terminal.hpp"
 #include "tare/export.hpp"
 
@@ -17,6 +18,9 @@ struct Flags {
   std::string encodings;
   std::string from_stats;
   std::string config = "default";
+  std::string parameter_type = "int8";
+  std::string activation_type = "int8";
+  OverrideFlags overrides;
   ReportFlags report;
 };
 
@@ -32,13 +36,25 @@ std::string text_of(const LintReport& result, std::size_t tensors, bool with_dat
   return text;
 }
 
+/// The quantizers that calibrate places with the same flags.
+std::vector<QuantSite> placed_sites(const Graph& graph, const Flags& flags) {
+  CalibrationOptions options;
+  set_overrides(flags.overrides, options);
+  options.types.parameter = parse_quantized_type(flags.parameter_type);
+  options.types.activation = parse_quantized_type(flags.activation_type);
+  std::vector<QuantSite> sites = place(graph, load_config(flags.config), options.types);
+  select_sites(sites, graph, options.selection);
+  apply_overrides(sites, graph, options.overrides);
+  return sites;
+}
+
 int lint(const Flags& flags) {
   const Model model = take_quantizers(load_model(flags.model)).model;
   const EncodingSet encodings = load_encodings(flags.encodings);
   const bool with_data = !flags.from_stats.empty();
   const StatisticsFile statistics = with_data ? load_statistics(flags.from_stats) : StatisticsFile{};
   const LintReport result =
-      lint_encodings(model.graph, place(model.graph, load_config(flags.config)), encodings, statistics.tensors);
+      lint_encodings(model.graph, placed_sites(model.graph, flags), encodings, statistics.tensors);
   if (flags.report.json) {
     nlohmann::ordered_json object = {{"model", flags.model},        {"encodings", flags.encodings},
                                      {"config", flags.config},      {"tensors", encodings.tensors.size()},
@@ -69,6 +85,13 @@ void add_lint(CLI::App& root, Action& action) {
   command.add_option("--config", flags->config, "Quantizer config: a shipped one's name, or a file (docs/config.md)")
       ->type_name("NAME|FILE")
       ->capture_default_str();
+  command.add_option("--param-type", flags->parameter_type, "Of weights, as the file was made with")
+      ->type_name("TYPE")
+      ->capture_default_str();
+  command.add_option("--activation-type", flags->activation_type, "Of activations, as the file was made with")
+      ->type_name("TYPE")
+      ->capture_default_str();
+  add_override_flags(command, flags->overrides);
   add_report_flags(command, flags->report);
   add_examples(command, {"tare lint model.onnx out/model.encodings",
                          "tare lint model.onnx aimet.encodings --config default_per_tensor --from-stats model.stats",

@@ -16,13 +16,16 @@ void add_list(CLI::App& command, const std::string& flag, std::vector<std::strin
 
 }  // namespace
 
-void add_override_flags(CLI::App& command, OverrideFlags& flags) {
+void add_given_flags(CLI::App& command, OverrideFlags& flags) {
   command
       .add_option("--encodings-in", flags.encodings_in,
                   "Keep these encodings (any version, also a part); find the rest")
       ->type_name("F");
   command.add_flag("--freeze-params", flags.freeze_parameters, "Of --encodings-in, keep those of parameters only");
   command.add_flag("--strict", flags.strict, "Stop when given encodings are of another kind than their quantizers");
+}
+
+void add_override_flags(CLI::App& command, OverrideFlags& flags) {
   command
       .add_option("--override", flags.overrides,
                   "Change quantizers by tensor name: 'regex:bits=16,symmetric=true,scheme=mse,enabled=false' "

@@ -18,6 +18,7 @@ struct OverrideFlags {
   std::vector<std::string> nodes_to_exclude;
 };
 
+void add_given_flags(CLI::App& command, OverrideFlags& flags);
 void add_override_flags(CLI::App& command, OverrideFlags& flags);
 void set_overrides(const OverrideFlags& flags, CalibrationOptions& options);
 

@@ -211,6 +211,20 @@ TEST_F(Commands, LintListsWhatToDo) {
             54);
 }
 
+TEST_F(Commands, LintTakesTheFlagsThatAFileWasMadeWith) {
+  const std::vector<std::string> made_with = {"--activation-type",     "int16",      "--override", ".*relu.*:bits=12",
+                                              "--op-types-to-exclude", "HardSigmoid"};
+  std::vector<std::string> calibrate = {"calibrate", model(),    "--data",  data(),     "--samples",
+                                        "2",         "--scheme", "min_max", "--output", at("third"),
+                                        "--prefix",  "other",    "--no-qdq"};
+  std::vector<std::string> lint = {"lint", model(), at("third/other.encodings"), "--json"};
+  calibrate.insert(calibrate.end(), made_with.begin(), made_with.end());
+  ASSERT_EQ(tare(calibrate).exit_code, 0);
+  EXPECT_GT(tare(lint).json()["findings"].size(), 100u);
+  lint.insert(lint.end(), made_with.begin(), made_with.end());
+  EXPECT_EQ(tare(lint).json()["findings"].size(), 0u);
+}
+
 TEST_F(Commands, EveryVersionSimulatesTheSame) {
   std::vector<double> figures;
   for (const char* version : {"0.6.1", "1.0.0", "2.0.0"}) {
