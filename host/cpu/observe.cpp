@@ -38,21 +38,21 @@ class Table {
       n -= part;
     }
   }
-  void add_to(const VectorKernels& vector, SiteCounts& site) {
-    drain(vector);
+  void add_to(SiteCounts& site) {
     if (extremes_.min <= extremes_.max) site.take(first_bin_of(extremes_.min), end_bin_of(extremes_.max), sums_.data());
     site.add(extremes_);
     extremes_ = {};
   }
-
- private:
+  /// Empties the counters into the sums; add_to wants them empty.
   void drain(const VectorKernels& vector) {
+    if (pending_ == 0) return;
     const bool finite = extremes_.min <= extremes_.max;
     extremes_.zero_count += vector.drain_histogram(counters_.data(), finite ? first_bin_of(extremes_.min) : 0,
                                                    finite ? end_bin_of(extremes_.max) : 0, sums_.data());
     pending_ = 0;
   }
 
+ private:
   std::vector<std::uint16_t> counters_ =
       std::vector<std::uint16_t>(histogram_bin_count * histogram_columns + histogram_zero_counters);
   std::vector<std::uint32_t> sums_ = std::vector<std::uint32_t>(SiteCounts::sums_size);
@@ -175,9 +175,10 @@ class CpuObserver final : public Observer {
       if (!tables_[slot]) tables_[slot] = std::make_unique<Table>();
       for_floats(vector, tensor, first, last,
                  [&](const float* in, std::int64_t n) { tables_[slot]->count(vector, in, n); });
+      tables_[slot]->drain(vector);
     });
     for (const auto& table : tables_)
-      if (table) table->add_to(vector, counts);
+      if (table) table->add_to(counts);
   }
 
   Device& device_;
