@@ -6,26 +6,12 @@
 
 #include "cpu/indexing.hpp"
 #include "launch.hpp"
+#include "moved_element.hpp"
 #include "operators.hpp"
 #include "tare/elementary.hpp"
 
 namespace tare::cuda {
 namespace {
-
-struct alignas(16) Sixteen {
-  std::uint64_t halves[2];
-};
-
-template <class Function>
-void by_size(std::size_t size, Function&& function) {
-  switch (size) {
-    case 1: return function(std::uint8_t{});
-    case 2: return function(std::uint16_t{});
-    case 4: return function(std::uint32_t{});
-    case 8: return function(std::uint64_t{});
-    default: return function(Sixteen{});
-  }
-}
 
 /// Run i, of `run` elements, from offset in[i] to offset out[i]; a null list counts runs in order.
 template <class T>
@@ -131,18 +117,6 @@ void gather_nd(Call& call) {
   move_runs(call, in.data(), out.mutable_data(), size_of(in.type()), list, Tensor(), tuples.count(), tuples.slice());
 }
 
-enum class Reduction : std::uint8_t { none, add, multiply, minimum, maximum };
-
-Reduction reduction_of(const Call& call) {
-  const std::string text = call.node.text("reduction", "none");
-  if (text == "none") return Reduction::none;
-  if (text == "add") return Reduction::add;
-  if (text == "mul") return Reduction::multiply;
-  if (text == "min") return Reduction::minimum;
-  if (text == "max") return Reduction::maximum;
-  call.fail(joined("unknown reduction '", text, "'"));
-}
-
 /// Target t takes the updates order[begins[t]] … order[begins[t + 1] - 1].
 struct ApplyUpdates {
   float* data;
@@ -151,7 +125,7 @@ struct ApplyUpdates {
   const std::int64_t* begins;
   const std::int64_t* order;
   std::int64_t run;
-  Reduction reduction;
+  cpu::ScatterReduction reduction;
   TARE_DEVICE void operator()(std::int64_t i) const {
     const std::int64_t target = i / run;
     const std::int64_t within = i % run;
@@ -159,11 +133,11 @@ struct ApplyUpdates {
     for (std::int64_t k = begins[target]; k < begins[target + 1]; ++k) {
       const float update = updates[order[k] * run + within];
       switch (reduction) {
-        case Reduction::add: value = value + update; break;
-        case Reduction::multiply: value = value * update; break;
-        case Reduction::minimum: value = value < update || value != value ? value : update; break;
-        case Reduction::maximum: value = value > update || value != value ? value : update; break;
-        case Reduction::none: value = update; break;
+        case cpu::ScatterReduction::add: value = value + update; break;
+        case cpu::ScatterReduction::multiply: value = value * update; break;
+        case cpu::ScatterReduction::minimum: value = value < update || value != value ? value : update; break;
+        case cpu::ScatterReduction::maximum: value = value > update || value != value ? value : update; break;
+        case cpu::ScatterReduction::none: value = update; break;
       }
     }
     data[targets[target] + within] = value;
@@ -176,7 +150,7 @@ void scatter(Call& call, const std::vector<std::int64_t>& offsets, std::int64_t 
   const Tensor updates = call.input(2);
   if (updates.type() != data.type())
     call.fail(joined("updates are ", name_of(updates.type()), ", data ", name_of(data.type())));
-  const Reduction reduction = reduction_of(call);
+  const cpu::ScatterReduction reduction = cpu::reduction_of(call);
   Tensor& out = call.output(0, data.type(), data.shape());
   if (out.bytes() == 0) return;
   TARE_CUDA_CHECK(
@@ -199,7 +173,7 @@ void scatter(Call& call, const std::vector<std::int64_t>& offsets, std::int64_t 
   Device& device = device_of(call);
   const auto count = static_cast<std::int64_t>(targets.size());
   const Tensor target_list = device.upload_to<std::int64_t>(targets);
-  if (reduction == Reduction::none) {  // the last update of a target stays: any type may be moved
+  if (reduction == cpu::ScatterReduction::none) {  // the last update of a target stays: any type may be moved
     std::vector<std::int64_t> sources;
     for (std::size_t t = 0; t < targets.size(); ++t)
       sources.push_back(order[static_cast<std::size_t>(begins[t + 1] - 1)] * run);

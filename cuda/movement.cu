@@ -3,16 +3,13 @@
 // Odd: a copy is ordered by its destination, so writes are whole lines and it is the reads that may be scattered.
 #include "device.hpp"
 #include "launch.hpp"
+#include "moved_element.hpp"
 
 #include <cstring>
 #include <type_traits>
 
 namespace tare::cuda {
 namespace {
-
-struct alignas(16) Sixteen {
-  std::uint64_t halves[2];
-};
 
 /// The loops in a nest; false when there are too many.
 bool nest_of(std::span<const cpu::CopyLoop> loops, Nest<2>& nest) {
@@ -54,17 +51,6 @@ void widen_elements(Nest<2>& nest, std::size_t& size, const void* from, const vo
     }
     nest.sizes[last] /= 2;
     size = wide;
-  }
-}
-
-template <class Function>
-void by_size(std::size_t size, Function&& function) {
-  switch (size) {
-    case 1: return function(std::uint8_t{});
-    case 2: return function(std::uint16_t{});
-    case 4: return function(std::uint32_t{});
-    case 8: return function(std::uint64_t{});
-    default: return function(Sixteen{});
   }
 }
 

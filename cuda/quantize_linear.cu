@@ -8,52 +8,13 @@
 namespace tare::cuda {
 namespace {
 
-/// Which scale an element has: x is seen as [outer, axis, inner].
-struct Granularity {
-  std::int64_t axis = 1, inner = 1, block = 1, scales = 1;
-  bool whole = true, blocked = false;
-  TARE_HD std::int64_t scale_of(std::int64_t element) const {
-    if (whole) return 0;
-    const std::int64_t place = element / inner % axis / block;
-    if (!blocked) return place;
-    return (element / (inner * axis) * scales + place) * inner + element % inner;
-  }
-};
-
-Granularity granularity(const Call& call) {
-  const Shape& shape = call.input(0).shape();
-  const Tensor& scale = call.input(1);
-  if (call.has(2) && !(call.input(2).shape() == scale.shape()) &&
-      !(call.input(2).elements() == 1 && scale.elements() == 1))
-    call.fail("scale of shape " + scale.shape().text() + " and zero point of shape " + call.input(2).shape().text());
-  Granularity g;
-  const std::int64_t block = call.node.integer("block_size", 0);
-  if (block < 0) call.fail("block_size must not be negative");
-  if (scale.elements() == 1 && block == 0 && scale.rank() <= 1) return g;
-  const std::size_t axis = cpu::axis_of(call, call.node.integer("axis", 1), shape.rank());
-  g.whole = false;
-  g.axis = shape[axis];
-  g.inner = shape.elements(axis + 1, shape.rank());
-  Shape expected{g.axis};
-  if (block > 0) {
-    g.blocked = true;
-    g.block = block;
-    g.scales = (g.axis + block - 1) / block;
-    expected = shape;
-    expected[axis] = g.scales;
-  }
-  if (!(scale.shape() == expected))
-    call.fail("scale of shape " + scale.shape().text() + " where " + expected.text() + " is needed");
-  return g;
-}
-
 template <class Code>
 struct ToCodes {
   const float* in;
   const float* scales;
   const Code* zero_points;  ///< may be null
   Code* out;
-  Granularity g;
+  cpu::Granularity g;
   float low, high;
   TARE_DEVICE void operator()(std::int64_t i) const {
     const std::int64_t s = g.scale_of(i);
@@ -68,7 +29,7 @@ struct FromCodes {
   const float* scales;
   const Code* zero_points;  ///< may be null
   float* out;
-  Granularity g;
+  cpu::Granularity g;
   TARE_DEVICE void operator()(std::int64_t i) const {
     const std::int64_t s = g.scale_of(i);
     const auto zero_point = static_cast<std::int64_t>(zero_points != nullptr ? zero_points[s] : Code{0});
@@ -77,7 +38,7 @@ struct FromCodes {
 };
 
 template <class Code>
-void run_quantize(const Call& call, const Granularity& g, const cpu::CodeRange& range, Tensor& y) {
+void run_quantize(const Call& call, const cpu::Granularity& g, const cpu::CodeRange& range, Tensor& y) {
   for_each(y.elements(), stream_of(call),
            ToCodes<Code>{call.input(0).data<float>(), call.input(1).data<float>(),
                          call.has(2) ? call.input(2).data<Code>() : nullptr, y.mutable_data<Code>(), g, range.low,
@@ -94,7 +55,7 @@ void quantize_linear(Call& call) {
   cpu::require_inputs(call, 2);
   const DataType type = code_type(call);
   if (cpu::small_float(type) != nullptr) return run_on_host(call);
-  const Granularity g = granularity(call);
+  const cpu::Granularity g = cpu::granularity(call);
   for (const std::size_t i : {0, 1})
     if (call.input(i).type() != DataType::float32) cpu::fail_type(call, call.input(i).type());
   cpu::dispatch_codes(call, type, [&]<class Code>(const cpu::CodeRange& range) {
@@ -104,7 +65,7 @@ void quantize_linear(Call& call) {
 }
 
 template <class Code>
-void run_dequantize(const Call& call, const Granularity& g, Tensor& y) {
+void run_dequantize(const Call& call, const cpu::Granularity& g, Tensor& y) {
   for_each(y.elements(), stream_of(call),
            FromCodes<Code>{call.input(0).data<Code>(), call.input(1).data<float>(),
                            call.has(2) ? call.input(2).data<Code>() : nullptr, y.mutable_data<float>(), g});
@@ -113,7 +74,7 @@ void run_dequantize(const Call& call, const Granularity& g, Tensor& y) {
 void dequantize_linear(Call& call) {
   cpu::require_inputs(call, 2);
   if (cpu::small_float(call.input(0).type()) != nullptr) return run_on_host(call);
-  const Granularity g = granularity(call);
+  const cpu::Granularity g = cpu::granularity(call);
   const DataType type = call.input(0).type();
   if (call.has(2) && call.input(2).type() != type) call.fail("the zero point must have the input's type");
   if (call.input(1).type() != DataType::float32) cpu::fail_type(call, call.input(1).type());

@@ -2,33 +2,13 @@
 // tare/elementary.hpp, sums are float64. Odd: before opset 13 everything from `axis` on is one row.
 #include <cmath>
 
+#include "cpu/softmax.hpp"
 #include "launch.hpp"
 #include "operators.hpp"
 #include "tare/elementary.hpp"
 
 namespace tare::cuda {
 namespace {
-
-struct View {
-  std::int64_t outer, length, inner;
-};
-
-View view_of(const Call& call) {
-  const Shape& shape = call.input(0).shape();
-  const std::size_t rank = shape.rank();
-  const bool flattens = call.node.opset != 0 && call.node.opset < 13;
-  const std::int64_t given = call.node.integer("axis", flattens ? 1 : -1);
-  if (flattens) {
-    const std::size_t axis = given == static_cast<std::int64_t>(rank) ? rank : cpu::axis_of(call, given, rank);
-    return {shape.elements(0, axis), shape.elements(axis, rank), 1};
-  }
-  if (rank == 0) {
-    if (given != 0 && given != -1) cpu::axis_of(call, given, rank);
-    return {1, 1, 1};
-  }
-  const std::size_t axis = cpu::axis_of(call, given, rank);
-  return {shape.elements(0, axis), shape[axis], shape.elements(axis + 1, rank)};
-}
 
 /// `in` and `out` may be the same memory: a thread reads an element before it writes it, and nobody else's.
 struct SoftmaxRow {
@@ -65,7 +45,7 @@ struct SoftmaxRow {
 template <bool logarithm>
 void softmax(Call& call) {
   const Tensor in = call.input(0);
-  const View view = view_of(call);
+  const cpu::SoftmaxView view = cpu::softmax_view(call);
   if (in.type() != DataType::float32) call.fail("takes floating-point tensors, not " + std::string(name_of(in.type())));
   Tensor& out = call.output(0, DataType::float32, in.shape());
   if (in.elements() == 0) return;
@@ -88,7 +68,7 @@ struct HardmaxRow {
 
 void hardmax(Call& call) {
   const Tensor in = call.input(0);
-  const View view = view_of(call);
+  const cpu::SoftmaxView view = cpu::softmax_view(call);
   if (in.type() != DataType::float32) cpu::fail_type(call, in.type());
   Tensor& out = call.output(0, DataType::float32, in.shape());
   if (in.elements() == 0) return;

@@ -35,6 +35,10 @@ void for_each_element(const Call& call, const std::vector<std::int64_t>& indices
   }
 }
 
+/// What ScatterElements and ScatterND do with an update and the element that is there.
+enum class ScatterReduction : std::uint8_t { none, add, multiply, minimum, maximum };
+ScatterReduction reduction_of(const Call& call);
+
 /// Index tuples of GatherND and ScatterND: the last dimension of an input addresses slices of `data` after `batch`
 /// dims.
 class IndexTuples {

@@ -7,33 +7,6 @@
 #include "cpu/small_float.hpp"
 
 namespace tare::cpu {
-namespace {
-
-constexpr std::int64_t grain = 16384;
-
-/// Which scale an element has: x is seen as [outer, axis, inner].
-struct Granularity {
-  std::int64_t axis = 1;
-  std::int64_t inner = 1;
-  std::int64_t block = 1;   ///< elements along the axis that share a scale
-  std::int64_t scales = 1;  ///< along the axis
-  bool whole = true;        ///< one scale for all
-  bool blocked = false;     ///< scales differ along outer and inner, too
-
-  std::int64_t scale_of(std::int64_t element) const {
-    if (whole) return 0;
-    const std::int64_t place = element / inner % axis / block;
-    if (!blocked) return place;
-    return (element / (inner * axis) * scales + place) * inner + element % inner;
-  }
-  /// Elements from `element` on that share its scale.
-  std::int64_t run(std::int64_t element, std::int64_t end) const {
-    if (whole) return end - element;
-    if (blocked) return 1;
-    return std::min(end - element, inner - element % inner);
-  }
-};
-
 Granularity granularity(const Call& call) {
   const Shape& shape = call.input(0).shape();
   const Tensor& scale = call.input(1);
@@ -63,6 +36,10 @@ Granularity granularity(const Call& call) {
               expected.text());
   return g;
 }
+
+namespace {
+
+constexpr std::int64_t grain = 16384;
 
 /// Calls body(scale index, begin, end) for runs of elements that share a scale.
 template <class Body>

@@ -33,4 +33,30 @@ void dispatch_codes(const Call& call, DataType type, Function&& function) {
 
 void register_quantize_linear(OperatorTable& table);
 
+/// Which scale an element has: x is seen as [outer, axis, inner].
+struct Granularity {
+  std::int64_t axis = 1;
+  std::int64_t inner = 1;
+  std::int64_t block = 1;   ///< elements along the axis that share a scale
+  std::int64_t scales = 1;  ///< along the axis
+  bool whole = true;        ///< one scale for all
+  bool blocked = false;     ///< scales differ along outer and inner, too
+
+  TARE_HD std::int64_t scale_of(std::int64_t element) const {
+    if (whole) return 0;
+    const std::int64_t place = element / inner % axis / block;
+    if (!blocked) return place;
+    return (element / (inner * axis) * scales + place) * inner + element % inner;
+  }
+  /// Elements from `element` on that share its scale.
+  std::int64_t run(std::int64_t element, std::int64_t end) const {
+    if (whole) return end - element;
+    if (blocked) return 1;
+    return std::min(end - element, inner - element % inner);
+  }
+};
+
+/// From `axis`, `block_size` and the shape of the scale; fails when they do not fit.
+Granularity granularity(const Call& call);
+
 }  // namespace tare::cpu

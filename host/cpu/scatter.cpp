@@ -10,44 +10,42 @@
 #include "tare/numerics.hpp"
 
 namespace tare::cpu {
-namespace {
-
-enum class Reduction : std::uint8_t { none, add, multiply, minimum, maximum };
-
-Reduction reduction_of(const Call& call) {
+ScatterReduction reduction_of(const Call& call) {
   const std::string text = call.node.text("reduction", "none");
-  if (text == "none") return Reduction::none;
-  if (text == "add") return Reduction::add;
-  if (text == "mul") return Reduction::multiply;
-  if (text == "min") return Reduction::minimum;
-  if (text == "max") return Reduction::maximum;
+  if (text == "none") return ScatterReduction::none;
+  if (text == "add") return ScatterReduction::add;
+  if (text == "mul") return ScatterReduction::multiply;
+  if (text == "min") return ScatterReduction::minimum;
+  if (text == "max") return ScatterReduction::maximum;
   call.fail(fmt::format("unknown reduction '{}'", text));
 }
 
+namespace {
+
 template <class T>
-T reduced(Reduction reduction, T old, T update) {
+T reduced(ScatterReduction reduction, T old, T update) {
   if constexpr (std::is_same_v<T, bool>) {
     // Of booleans, the sum is "or" and the product "and".
-    return reduction == Reduction::add || reduction == Reduction::maximum ? old || update : old && update;
+    return reduction == ScatterReduction::add || reduction == ScatterReduction::maximum ? old || update : old && update;
   } else if constexpr (std::is_integral_v<T>) {
     // Unsigned, so that an overflow wraps.
     using Wide = std::uint64_t;
     switch (reduction) {
-      case Reduction::add: return static_cast<T>(static_cast<Wide>(old) + static_cast<Wide>(update));
-      case Reduction::multiply: return static_cast<T>(static_cast<Wide>(old) * static_cast<Wide>(update));
-      case Reduction::minimum: return std::min(old, update);
-      case Reduction::maximum: return std::max(old, update);
-      case Reduction::none: break;
+      case ScatterReduction::add: return static_cast<T>(static_cast<Wide>(old) + static_cast<Wide>(update));
+      case ScatterReduction::multiply: return static_cast<T>(static_cast<Wide>(old) * static_cast<Wide>(update));
+      case ScatterReduction::minimum: return std::min(old, update);
+      case ScatterReduction::maximum: return std::max(old, update);
+      case ScatterReduction::none: break;
     }
     return update;
   } else {
     switch (reduction) {
-      case Reduction::add: return old + update;
-      case Reduction::multiply: return old * update;
+      case ScatterReduction::add: return old + update;
+      case ScatterReduction::multiply: return old * update;
       // A NaN on either side stays.
-      case Reduction::minimum: return old < update || old != old ? old : update;
-      case Reduction::maximum: return old > update || old != old ? old : update;
-      case Reduction::none: break;
+      case ScatterReduction::minimum: return old < update || old != old ? old : update;
+      case ScatterReduction::maximum: return old > update || old != old ? old : update;
+      case ScatterReduction::none: break;
     }
     return update;
   }
@@ -59,10 +57,10 @@ struct Float16 {
 struct Bfloat16 {
   std::uint16_t bits;
 };
-Float16 reduced(Reduction reduction, Float16 old, Float16 update) {
+Float16 reduced(ScatterReduction reduction, Float16 old, Float16 update) {
   return {float_to_half(reduced(reduction, half_to_float(old.bits), half_to_float(update.bits)))};
 }
-Bfloat16 reduced(Reduction reduction, Bfloat16 old, Bfloat16 update) {
+Bfloat16 reduced(ScatterReduction reduction, Bfloat16 old, Bfloat16 update) {
   return {float_to_bfloat(reduced(reduction, bfloat_to_float(old.bits), bfloat_to_float(update.bits)))};
 }
 
@@ -100,10 +98,10 @@ void scatter_elements(Call& call) {
   check_within(call, shape, data, axis);
   if (updates.shape() != shape)
     call.fail(fmt::format("indices of shape {} and updates of shape {}", shape.text(), updates.shape().text()));
-  const Reduction reduction = reduction_of(call);
+  const ScatterReduction reduction = reduction_of(call);
   const std::vector<std::int64_t> indices = indices_of(call, 1);
   Tensor& out = copied(call);
-  if (reduction == Reduction::none)
+  if (reduction == ScatterReduction::none)
     return dispatch_moved(out.type(), [&]<class T>() {
       T* to = out.mutable_data<T>();
       for_each_element(call, indices, shape, data, axis,
@@ -127,9 +125,9 @@ void scatter_nd(Call& call) {
   for (std::size_t d = tuples.length(); d < data.rank(); ++d) expected.push_back(data[d]);
   if (updates.shape() != expected)
     call.fail(fmt::format("updates have the shape {}, not {}", updates.shape().text(), expected.text()));
-  const Reduction reduction = reduction_of(call);
+  const ScatterReduction reduction = reduction_of(call);
   Tensor& out = copied(call);
-  if (reduction == Reduction::none) {
+  if (reduction == ScatterReduction::none) {
     const std::size_t size = size_of(out.type());
     const std::size_t run = static_cast<std::size_t>(tuples.slice()) * size;
     for (std::int64_t i = 0; i < tuples.count(); ++i)

@@ -7,18 +7,11 @@
 #include <vector>
 
 #include "cpu/operators.hpp"
+#include "cpu/softmax.hpp"
 #include "cpu/vector.hpp"
 
 namespace tare::cpu {
-namespace {
-
-constexpr std::int64_t column_block = 256;
-
-struct View {
-  std::int64_t outer, length, inner;
-};
-
-View view_of(const Call& call) {
+SoftmaxView softmax_view(const Call& call) {
   const Shape& shape = call.input(0).shape();
   const std::size_t rank = shape.rank();
   const bool flattens = call.node.opset != 0 && call.node.opset < 13;
@@ -36,6 +29,10 @@ View view_of(const Call& call) {
   return {shape.elements(0, axis), shape[axis], shape.elements(axis + 1, rank)};
 }
 
+namespace {
+
+constexpr std::int64_t column_block = 256;
+
 float row_maximum(const VectorKernels& v, const float* in, std::int64_t n) {
   std::array<float, 16> lanes;
   lanes.fill(-std::numeric_limits<float>::infinity());
@@ -47,7 +44,7 @@ float row_maximum(const VectorKernels& v, const float* in, std::int64_t n) {
 
 /// Calls body(offset, width) for blocks of columns, one outer index at a time.
 template <class Body>
-void for_column_blocks(const Device& device, const View& view, Body&& body) {
+void for_column_blocks(const Device& device, const SoftmaxView& view, Body&& body) {
   const std::int64_t blocks = (view.inner + column_block - 1) / column_block;
   const std::int64_t grain = std::max<std::int64_t>(1, 8192 / (view.length * std::min(view.inner, column_block) + 1));
   device.parallel(view.outer * blocks, grain, [&](std::int64_t begin, std::int64_t end) {
@@ -59,7 +56,7 @@ void for_column_blocks(const Device& device, const View& view, Body&& body) {
 }
 
 template <bool logarithm>
-void softmax_rows(const Device& device, const View& view, const float* in, float* out) {
+void softmax_rows(const Device& device, const SoftmaxView& view, const float* in, float* out) {
   const VectorKernels& v = device.vector();
   const auto n = static_cast<std::size_t>(view.length);
   device.parallel(view.outer, std::max<std::int64_t>(1, 8192 / view.length), [&](std::int64_t begin, std::int64_t end) {
@@ -77,7 +74,7 @@ void softmax_rows(const Device& device, const View& view, const float* in, float
 }
 
 template <bool logarithm>
-void softmax_columns(const Device& device, const View& view, const float* in, float* out) {
+void softmax_columns(const Device& device, const SoftmaxView& view, const float* in, float* out) {
   const VectorKernels& v = device.vector();
   for_column_blocks(device, view, [&](std::int64_t offset, std::int64_t width) {
     std::array<float, column_block> best, factors;
@@ -102,7 +99,7 @@ void softmax_columns(const Device& device, const View& view, const float* in, fl
 }
 
 template <bool logarithm>
-void softmax_double(const View& view, const double* in, double* out) {
+void softmax_double(const SoftmaxView& view, const double* in, double* out) {
   for (std::int64_t o = 0; o < view.outer; ++o)
     for (std::int64_t i = 0; i < view.inner; ++i) {
       const std::int64_t base = o * view.length * view.inner + i;
@@ -119,7 +116,7 @@ void softmax_double(const View& view, const double* in, double* out) {
 
 template <bool logarithm>
 void softmax(Call& call) {
-  const View view = view_of(call);
+  const SoftmaxView view = softmax_view(call);
   const Tensor& in = call.input(0);
   const DataType type = in.type();
   if (type != DataType::float32 && type != DataType::float64)
@@ -136,7 +133,7 @@ void softmax(Call& call) {
 }
 
 void hardmax(Call& call) {
-  const View view = view_of(call);
+  const SoftmaxView view = softmax_view(call);
   const Tensor& in = call.input(0);
   Tensor& out = call.output(0, in.type(), in.shape());
   if (in.elements() == 0) return;
