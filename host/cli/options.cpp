@@ -68,7 +68,8 @@ void add_data_flags(CLI::App& command, DataFlags& flags, bool data_required) {
 
 void add_run_flags(CLI::App& command, RunFlags& flags) {
   command.add_option("--device", flags.device, "auto, cpu or cuda:N")->type_name("DEVICE")->capture_default_str();
-  add_choice(command, "--math", flags.math, {"fp32", "tf32", "bf16"}, "Products and convolutions on cuda:N");
+  add_choice(command, "--math", flags.math, {"fp32", "tf32", "bf16", "fp64"},
+             "Sums of products and convolutions: tf32 and bf16 on cuda:N, fp64 (exact but slow) on cpu");
   add_choice(command, "--fallback", flags.fallback, {"none", "cpu"},
              "Operators that cuda:N has no kernel for: refuse the model, or run them on the CPU and say so");
   command.add_option("--threads", flags.threads, "CPU threads (0: one a core)")
@@ -90,10 +91,14 @@ void add_report_flags(CLI::App& command, ReportFlags& flags) {
 }
 
 SessionOptions session_options(const RunFlags& flags) {
+  const bool cuda = flags.device.starts_with("cuda");
+  if (cuda ? flags.math == "fp64" : flags.math == "tf32" || flags.math == "bf16")
+    throw Error(ErrorKind::usage, fmt::format("--math {} is for --device {}", flags.math, cuda ? "cpu" : "cuda:N"));
   SessionOptions options;
   options.device = flags.device;
   options.cpu.threads = flags.threads;
   options.cpu.reproducible = flags.reproducible;
+  options.cpu.wide_sums = flags.math == "fp64";
   if (flags.isa == "baseline") options.cpu.isa = Isa::baseline;
   if (flags.isa == "avx2") options.cpu.isa = Isa::avx2;
   if (flags.isa == "avx512") options.cpu.isa = Isa::avx512;

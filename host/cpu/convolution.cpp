@@ -20,6 +20,35 @@ struct Problem {
   Shape output;  ///< all dimensions
 };
 
+/// sums[s] += weight * image[what the tap of output s meets], for all outputs whose tap lies inside of the input.
+template <class T>
+void add_tap(const Problem& p, const Shape& tap, double weight, const T* image, double* sums) {
+  const Window& window = p.window;
+  const std::size_t last = p.input.rank() - 1;
+  const std::int64_t width = window.output[last];
+  const std::int64_t stride = window.strides[last];
+  // Of a row of outputs, those from `begin` to `end` meet an element.
+  const std::int64_t start = tap[last] * window.dilations[last] - window.pads_begin[last];
+  const std::int64_t begin = start >= 0 ? 0 : (-start + stride - 1) / stride;
+  const std::int64_t end = std::min(width, (p.input[last] - start + stride - 1) / stride);
+  for (std::int64_t row = 0; row < window.output.elements() / width; ++row) {
+    std::int64_t element = 0;
+    std::int64_t rest = row;
+    std::int64_t size = p.input[last];
+    bool inside = true;
+    for (std::size_t d = last; d-- > 0; rest /= window.output[d], size *= p.input[d]) {
+      const std::int64_t x =
+          rest % window.output[d] * window.strides[d] + tap[d] * window.dilations[d] - window.pads_begin[d];
+      inside = inside && x >= 0 && x < p.input[d];
+      element += x * size;
+    }
+    if (!inside) continue;
+    const T* in = image + element + start;
+    double* out = sums + row * width;
+    for (std::int64_t i = begin; i < end; ++i) out[i] += weight * static_cast<double>(in[i * stride]);
+  }
+}
+
 /// The plain loops, accumulating in double.
 template <class T>
 void direct(const Call& call, const Problem& p, const Tensor& x, const Tensor& w, const T* bias, Tensor& y) {
@@ -28,21 +57,24 @@ void direct(const Call& call, const Problem& p, const Tensor& x, const Tensor& w
   const std::int64_t in_size = p.input.elements();
   const std::int64_t out_size = p.window.output.elements();
   const std::int64_t taps = p.window.kernel.elements();
+  if (out_size == 0) return;
   call.device.parallel(p.output[0] * p.out_channels, 1, [&](std::int64_t begin, std::int64_t end) {
+    std::vector<double> sums(static_cast<std::size_t>(out_size));
+    Shape tap = p.window.kernel;
     for (std::int64_t i = begin; i < end; ++i) {
       const std::int64_t n = i / p.out_channels;
       const std::int64_t o = i % p.out_channels;
       const T* image = x.data<T>() + (n * p.in_channels + o / group_out * group_in) * in_size;
       const T* weights = w.data<T>() + o * group_in * taps;
-      T* out = y.mutable_data<T>() + i * out_size;
-      for (std::int64_t s = 0; s < out_size; ++s) {
-        double sum = bias != nullptr ? static_cast<double>(bias[o]) : 0.0;
-        for_each_tap(p.window, p.input, s, [&](std::int64_t tap, std::int64_t element) {
-          for (std::int64_t c = 0; c < group_in; ++c)
-            sum += static_cast<double>(image[c * in_size + element]) * static_cast<double>(weights[c * taps + tap]);
-        });
-        out[s] = static_cast<T>(sum);
-      }
+      std::fill(sums.begin(), sums.end(), bias != nullptr ? static_cast<double>(bias[o]) : 0.0);
+      for (std::int64_t c = 0; c < group_in; ++c)
+        for (std::int64_t t = 0; t < taps; ++t) {
+          std::int64_t rest = t;
+          for (std::size_t d = tap.rank(); d-- > 0; rest /= p.window.kernel[d]) tap[d] = rest % p.window.kernel[d];
+          add_tap(p, tap, static_cast<double>(weights[c * taps + t]), image + c * in_size, sums.data());
+        }
+      std::transform(sums.begin(), sums.end(), y.mutable_data<T>() + i * out_size,
+                     [](double sum) { return static_cast<T>(sum); });
     }
   });
 }
@@ -126,8 +158,8 @@ class ConvolutionKernel final : public Kernel {
     Prepared* prepared = x.type() == DataType::float32 ? cache_.find() : nullptr;
     if (prepared == nullptr) {
       const Problem problem = describe_problem(call, x, w, bias);
-      if (x.type() != DataType::float32 || x.rank() > 5 || x.elements() == 0 || w.elements() == 0 ||
-          problem.output.elements() == 0)
+      if (device_.wide_sums() || x.type() != DataType::float32 || x.rank() > 5 || x.elements() == 0 ||
+          w.elements() == 0 || problem.output.elements() == 0)
         return run_direct(call, problem, x, w, bias, extra);
       auto made = prepare(problem, x, bias.present());
       if (!made) return run_direct(call, problem, x, w, bias, extra);

@@ -55,6 +55,7 @@ struct Device::Pool {
 Device::Device(const CpuOptions& options)
     : threads_(options.threads),
       reproducible_(options.reproducible),
+      wide_sums_(options.wide_sums),
       isa_(supported_isa(options.isa)),
       vector_(&vector_kernels(isa_)),
       pool_(std::make_shared<Pool>()) {

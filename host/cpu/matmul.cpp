@@ -34,27 +34,33 @@ std::int64_t broadcast_index(std::int64_t index, const Shape& batch, const Shape
   return result;
 }
 
+/// float32 sums in float64, all others in their own type.
 template <class T>
 void direct(const Call& call, const Product& p, const Tensor& a, const Tensor& b, Tensor& y) {
-  call.device.parallel(p.batch.elements() * p.rows, std::max<std::int64_t>(1, 8192 / (p.inner * p.columns + 1)),
-                       [&](std::int64_t begin, std::int64_t end) {
-                         for (std::int64_t i = begin; i < end; ++i) {
-                           const std::int64_t image = i / p.rows;
-                           const std::int64_t row = i % p.rows;
-                           const T* left = a.data<T>() + broadcast_index(image, p.batch, p.batch_a) * p.rows * p.inner;
-                           const T* right =
-                               b.data<T>() + broadcast_index(image, p.batch, p.batch_b) * p.inner * p.columns;
-                           T* out = y.mutable_data<T>() + i * p.columns;
-                           std::fill(out, out + p.columns, T(0));
-                           for (std::int64_t k = 0; k < p.inner; ++k) {
-                             const T factor = p.transpose_a ? left[k * p.rows + row] : left[row * p.inner + k];
-                             const T* line = p.transpose_b ? right + k : right + k * p.columns;
-                             const std::int64_t step = p.transpose_b ? p.inner : 1;
-                             for (std::int64_t j = 0; j < p.columns; ++j)
-                               out[j] = static_cast<T>(out[j] + static_cast<T>(factor * line[j * step]));
-                           }
-                         }
-                       });
+  call.device.parallel(
+      p.batch.elements() * p.rows, std::max<std::int64_t>(1, 8192 / (p.inner * p.columns + 1)),
+      [&](std::int64_t begin, std::int64_t end) {
+        using Sum = std::conditional_t<std::is_same_v<T, float>, double, T>;
+        const auto sums = std::make_unique<Sum[]>(static_cast<std::size_t>(p.columns));
+        for (std::int64_t i = begin; i < end; ++i) {
+          const std::int64_t image = i / p.rows;
+          const std::int64_t row = i % p.rows;
+          const T* left = a.data<T>() + broadcast_index(image, p.batch, p.batch_a) * p.rows * p.inner;
+          const T* right = b.data<T>() + broadcast_index(image, p.batch, p.batch_b) * p.inner * p.columns;
+          std::fill_n(sums.get(), p.columns, Sum(0));
+          for (std::int64_t k = 0; k < p.inner; ++k) {
+            const Sum factor = p.transpose_a ? left[k * p.rows + row] : left[row * p.inner + k];
+            const T* line = p.transpose_b ? right + k : right + k * p.columns;
+            const std::int64_t step = p.transpose_b ? p.inner : 1;
+            for (std::int64_t j = 0; j < p.columns; ++j) {
+              Sum& sum = sums[static_cast<std::size_t>(j)];
+              sum = static_cast<Sum>(sum + static_cast<Sum>(factor * static_cast<Sum>(line[j * step])));
+            }
+          }
+          T* out = y.mutable_data<T>() + i * p.columns;
+          std::transform(sums.get(), sums.get() + p.columns, out, [](Sum sum) { return static_cast<T>(sum); });
+        }
+      });
 }
 
 /// y = alpha y + beta c, c broadcast to y (two dimensions). Without `scale` y is overwritten by beta c.
@@ -123,7 +129,7 @@ class MatmulKernel final : public Kernel {
     if (prepared == nullptr) {
       const Product product = describe(call, a.shape(), b.shape());
       if (gemm_) check_broadcast(call, c, product.output);
-      if (a.type() != DataType::float32 || product.output.elements() == 0 || product.inner == 0)
+      if (device_.wide_sums() || a.type() != DataType::float32 || product.output.elements() == 0 || product.inner == 0)
         return run_direct(call, product, a, b, c, extra);
       auto made = prepare(product, c);
       if (!made) return run_direct(call, product, a, b, c, extra);

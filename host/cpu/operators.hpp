@@ -63,6 +63,7 @@ class Device {
 
   int threads() const { return threads_; }
   bool reproducible() const { return reproducible_; }
+  bool wide_sums() const { return wide_sums_; }
   Isa isa() const { return isa_; }
   /// Loops compiled for this instruction set.
   const VectorKernels& vector() const { return *vector_; }
@@ -85,6 +86,7 @@ class Device {
 
   int threads_;
   bool reproducible_;
+  bool wide_sums_;
   Isa isa_;
   const VectorKernels* vector_;
   struct Pool;

@@ -73,6 +73,7 @@ struct CpuOptions {
   int threads = 0;            ///< 0: all cores this process may use
   Isa isa = Isa::automatic;   ///< highest instruction set to use
   bool reproducible = false;  ///< the same bits for any thread count: library kernels run with a fixed partitioning
+  bool wide_sums = false;     ///< Conv, ConvTranspose, MatMul and Gemm sum in float64, in plain loops: for comparisons
 };
 
 std::unique_ptr<Backend> make_cpu_backend(const CpuOptions& options = {});

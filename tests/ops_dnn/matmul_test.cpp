@@ -68,6 +68,7 @@ TEST_P(MatMul, MatchesTheDefinition) {
       expect_close(y, c.expected, expected, 1e-5);
       expect_same_bits(node.again({a, b})[0], y);
     }
+  expect_rounded(NodeRunner("MatMul", 2).options({.threads = 2, .wide_sums = true}).run({a, b})[0], expected);
   const Tensor wide = NodeRunner("MatMul", 2).run({as_double(a), as_double(b)})[0];
   ASSERT_EQ(wide.shape().text(), c.expected.text());
   for (std::size_t i = 0; i < expected.size(); ++i) ASSERT_NEAR(wide.data<double>()[i], expected[i], 1e-12);

@@ -116,6 +116,15 @@ inline void expect_close(const Tensor& actual, const Shape& shape, std::span<con
   }
 }
 
+/// Float32 results that were rounded once: half a unit in the last place, and what float64 sums of values around 1
+/// lose.
+inline void expect_rounded(const Tensor& actual, std::span<const double> exact) {
+  ASSERT_EQ(static_cast<std::size_t>(actual.elements()), exact.size());
+  for (std::size_t i = 0; i < exact.size(); ++i)
+    ASSERT_LE(std::abs(static_cast<double>(actual.data<float>()[i]) - exact[i]), 0x1p-24 * std::abs(exact[i]) + 1e-13)
+        << "at " << i;
+}
+
 inline void expect_same_bits(const Tensor& a, const Tensor& b) {
   ASSERT_EQ(a.shape().text(), b.shape().text());
   ASSERT_EQ(a.type(), b.type());
