@@ -43,6 +43,7 @@ int run(int count, const char* const* arguments) {
   add_inspect(app, action);
   add_diff(app, action);
   add_lint(app, action);
+  add_bench(app, action);
   add_examples(
       app,
       {"tare calibrate model.onnx --data samples.npz --output out",

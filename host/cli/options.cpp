@@ -106,11 +106,17 @@ SessionOptions session_options(const RunFlags& flags) {
   return options;
 }
 
-Session open_session(const std::filesystem::path& model, const RunFlags& flags, bool take_quantizers) {
+Session open_session(const std::filesystem::path& model, const RunFlags& flags, bool take_quantizers,
+                     const std::function<std::unique_ptr<Backend>(std::unique_ptr<Backend>)>& wrap) {
   SessionOptions options = session_options(flags);
   options.take_quantizers = take_quantizers;
-  if (!flags.device.starts_with("cuda")) return Session(model, options);
-  Session session(model, make_cuda_device(flags, options), options);
+  const bool known = flags.device == "auto" || flags.device == "cpu";
+  if (!flags.device.starts_with("cuda")) {
+    if (!wrap || !known) return Session(model, options);
+    return Session(model, wrap(make_cpu_backend(options.cpu)), options);
+  }
+  std::unique_ptr<Backend> backend = make_cuda_device(flags, options);
+  Session session(model, wrap ? wrap(std::move(backend)) : std::move(backend), options);
   for (const std::string& line : session.fallbacks()) fmt::print(stderr, "tare: fallback: {}\n", line);
   return session;
 }

@@ -48,7 +48,9 @@ void add_report_flags(CLI::App& command, ReportFlags& flags);
 
 /// The model on the device that the flags name. Operators that fall back to another one are listed on standard error.
 /// `take_quantizers`: as in SessionOptions.
-Session open_session(const std::filesystem::path& model, const RunFlags& flags, bool take_quantizers = false);
+/// `wrap`: what the session gets instead of the device's backend.
+Session open_session(const std::filesystem::path& model, const RunFlags& flags, bool take_quantizers = false,
+                     const std::function<std::unique_ptr<Backend>(std::unique_ptr<Backend>)>& wrap = {});
 /// A backend for "cuda:N", from device/cuda.cpp or, in a build without CUDA, device/none.cpp.
 std::unique_ptr<Backend> make_cuda_device(const RunFlags& flags, const SessionOptions& options);
 SessionOptions session_options(const RunFlags& flags);
@@ -72,5 +74,6 @@ void add_evaluate(CLI::App& root, Action& action);
 void add_inspect(CLI::App& root, Action& action);
 void add_diff(CLI::App& root, Action& action);
 void add_lint(CLI::App& root, Action& action);
+void add_bench(CLI::App& root, Action& action);
 
 }  // namespace tare::cli

@@ -42,6 +42,7 @@ void print_message(std::string_view kind, std::string_view text);
 /// Text to standard output. Throws Error(io) when it cannot be written (a full disk behind a redirection).
 void print(std::string_view text);
 
+/// The most memory that this process has held so far.
 std::size_t peak_memory_bytes();
 /// "312.4 MiB"
 std::string bytes_text(std::size_t bytes);

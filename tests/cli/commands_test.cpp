@@ -242,8 +242,47 @@ TEST_F(Commands, EveryVersionSimulatesTheSame) {
   EXPECT_EQ(figures[0], figures[2]);
 }
 
+TEST_F(Commands, BenchTimesThreeRunsAndSaysWhatMemoryGives) {
+  const std::vector<std::string> line = {"bench",  model(),         "--data", data(),      "--samples", "3",
+                                         "--json", "--repetitions", "2",      "--threads", "1"};
+  const CommandResult result = tare(line);
+  ASSERT_EQ(result.exit_code, 0) << result.errors;
+  const nlohmann::json report = result.json();
+  EXPECT_EQ(report["samples"], 3);
+  EXPECT_EQ(report["batches"], 3);
+  EXPECT_EQ(report["threads"], 1);
+  EXPECT_EQ(report["quantizers"], 401);
+  for (const char* key : {"plain_ms", "observe_ms", "simulate_ms", "plain_best_ms", "observe_ratio", "simulate_ratio",
+                          "search_ms", "observer_ms", "observer_gbs", "read_gbs", "copy_gbs", "peak_memory_bytes"})
+    EXPECT_GT(report[key].get<double>(), 0) << key;
+  EXPECT_LE(report["plain_best_ms"], report["plain_ms"]);
+  // Whole ranges follow from no other value's: every activation is read, and none of what a histogram spares.
+  std::vector<std::string> extremes = line;
+  extremes.insert(extremes.end(), {"--scheme", "min_max"});
+  const nlohmann::json of_extremes = tare(extremes).json();
+  EXPECT_GT(of_extremes["observed_elements"], report["observed_elements"]);
+  const CommandResult text = tare({"bench", model(), "--data", data(), "--samples", "1", "--repetitions", "1"});
+  for (const char* part : {"plain ", "observe ", "simulate ", "for 401 quantizers (sqnr)", "bandwidth ", "memory "})
+    EXPECT_THAT(text.output, HasSubstr(part));
+}
+
+TEST_F(Commands, BenchListsWhereTheTimeGoes) {
+  const std::vector<std::string> line = {"bench", model(),     "--data",  data(),          "--samples",
+                                         "1",     "--profile", "observe", "--repetitions", "1"};
+  std::vector<std::string> as_json = line;
+  as_json.emplace_back("--json");
+  const nlohmann::json nodes = tare(as_json).json()["nodes"];
+  const auto convolutions =
+      std::count_if(nodes.begin(), nodes.end(), [](const nlohmann::json& node) { return node["operator"] == "Conv"; });
+  EXPECT_EQ(convolutions, 53);
+  double observing = 0;
+  for (const nlohmann::json& node : nodes) observing += node["observe_ms"].get<double>();
+  EXPECT_GT(observing, 0);
+  EXPECT_THAT(tare(line).output, testing::AllOf(HasSubstr("Conv "), HasSubstr("slowest nodes")));
+}
+
 TEST(Help, NamesEveryFlagAndShowsExamples) {
-  for (const char* command : {"calibrate", "simulate", "run", "evaluate", "inspect", "diff", "lint"}) {
+  for (const char* command : {"calibrate", "simulate", "run", "evaluate", "inspect", "diff", "lint", "bench"}) {
     const CommandResult result = tare({command, "--help"});
     EXPECT_EQ(result.exit_code, 0);
     EXPECT_EQ(result.errors, "");

@@ -69,6 +69,11 @@ TEST_F(Errors, UsageErrorsAreTwo) {
   expect_error(tare({"evaluate", model(), "--data", data()}), 2, "--labels");
   expect_error(tare({"evaluate", model(), "--data", data(), "--metric", "cosine"}), 2, "--encodings");
   expect_error(tare({"evaluate", model(), "--data", data(), "--metric", "taste"}), 2, "taste");
+  expect_error(tare({"bench", model()}), 2, "--data is required; see 'tare bench --help'");
+  expect_error(tare({"bench", model(), "--data", data(), "--repetitions", "0"}), 2, "--repetitions");
+  expect_error(tare({"bench", model(), "--data", data(), "--profile", "all"}), 2, "--profile");
+  expect_error(tare({"bench", model(), "--data", data(), "--scheme", "best"}), 2, "'best'");
+  expect_error(tare({"bench", model(), "--data", data(), "--device", "tpu"}), 2, "tpu");
   EXPECT_FALSE(std::filesystem::exists(at("out")));
 }
 

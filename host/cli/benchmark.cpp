@@ -1,0 +1,161 @@
+#include "cli/benchmark.hpp"
+
+#include <algorithm>
+#include <chrono>
+
+namespace tare::cli {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double milliseconds_since(Clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+}
+
+class TimedObserver final : public Observer {
+ public:
+  TimedObserver(std::unique_ptr<Observer> inner, Backend& backend, ObserverClock& clock)
+      : inner_(std::move(inner)), backend_(backend), clock_(clock) {}
+  void observe(std::size_t site, const Tensor& tensor) override {
+    if (!clock_.running) return inner_->observe(site, tensor);
+    backend_.synchronize();
+    const auto start = Clock::now();
+    inner_->observe(site, tensor);
+    backend_.synchronize();
+    clock_.seconds += milliseconds_since(start) / 1e3;
+    clock_.elements += static_cast<std::uint64_t>(tensor.elements());
+    clock_.bytes += tensor.bytes();
+  }
+  std::uint64_t nonfinite_count() const override { return inner_->nonfinite_count(); }
+  std::vector<TensorStatistics> collect() const override { return inner_->collect(); }
+
+ private:
+  std::unique_ptr<Observer> inner_;
+  Backend& backend_;
+  ObserverClock& clock_;
+};
+
+/// A backend as it is, but for the clock on its observers.
+class TimedBackend final : public Backend {
+ public:
+  TimedBackend(std::unique_ptr<Backend> inner, ObserverClock& clock) : inner_(std::move(inner)), clock_(clock) {}
+  std::string name() const override { return inner_->name(); }
+  Tensor allocate(DataType type, const Shape& shape, Layout layout) override {
+    return inner_->allocate(type, shape, layout);
+  }
+  Tensor upload(const Tensor& host) override { return inner_->upload(host); }
+  Tensor download(const Tensor& tensor) override { return inner_->download(tensor); }
+  Tensor to_plain(const Tensor& tensor) override { return inner_->to_plain(tensor); }
+  std::string unsupported(const Graph& graph, const Node& node) const override {
+    return inner_->unsupported(graph, node);
+  }
+  std::string fallback(const Graph& graph, const Node& node) const override { return inner_->fallback(graph, node); }
+  std::unique_ptr<Kernel> compile(const Graph& graph, const Node& node,
+                                  std::span<const Tensor* const> constants) override {
+    return inner_->compile(graph, node, constants);
+  }
+  Tensor quantize_dequantize(Tensor tensor, const TensorEncodings& encodings, Rounding rounding) override {
+    return inner_->quantize_dequantize(std::move(tensor), encodings, rounding);
+  }
+  std::unique_ptr<Observer> make_observer(ObserverKind kind, std::size_t sites) override {
+    return std::make_unique<TimedObserver>(inner_->make_observer(kind, sites), *inner_, clock_);
+  }
+  void synchronize() override { inner_->synchronize(); }
+
+ private:
+  std::unique_ptr<Backend> inner_;
+  ObserverClock& clock_;
+};
+
+/// The repetitions of every batch.
+class Times {
+ public:
+  explicit Times(std::size_t batches) : all_(batches) {}
+  void add(std::size_t batch, double milliseconds) { all_[batch].push_back(milliseconds); }
+  BatchTime summary() {
+    BatchTime result;
+    const auto batches = static_cast<double>(all_.size());
+    for (std::vector<double>& times : all_) {
+      std::sort(times.begin(), times.end());
+      const std::size_t middle = times.size() / 2;
+      const double median = times.size() % 2 == 1 ? times[middle] : (times[middle - 1] + times[middle]) / 2;
+      result.median_ms += median / batches;
+      result.best_ms += times.front() / batches;
+    }
+    return result;
+  }
+
+ private:
+  std::vector<std::vector<double>> all_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> ObserverClock::wrap(std::unique_ptr<Backend> backend) {
+  return std::make_unique<TimedBackend>(std::move(backend), *this);
+}
+
+void ObserverClock::start() {
+  running = true;
+  elements = bytes = 0;
+  seconds = 0;
+}
+
+BenchmarkResult run_benchmark(Session& session, ObserverClock& clock, std::span<const Batch> batches,
+                              const BenchmarkOptions& options) {
+  if (batches.empty()) throw Error(ErrorKind::data, "the data holds no samples");
+  BenchmarkResult result;
+  for (const Batch& batch : batches) result.samples += batch.samples;
+  std::size_t done = 0;
+  const std::size_t total = result.samples * static_cast<std::size_t>(options.repetitions + 3);
+  const auto advance = [&](const Batch& batch) {
+    done += batch.samples;
+    if (options.calibration.progress && !options.calibration.progress(done, total))
+      throw Error(ErrorKind::interrupted, "interrupted: nothing was written");
+  };
+  {
+    Calibration first = session.start_calibration(options.calibration);
+    for (const Batch& batch : batches) {
+      first.add(batch.inputs, batch.samples);
+      advance(batch);
+    }
+    const auto start = Clock::now();
+    const CalibrationResult calibrated = first.finish();
+    result.search_ms = milliseconds_since(start);
+    result.quantizers = calibrated.encodings.tensors.size();
+    session.set_encodings(calibrated.encodings);
+  }
+
+  Calibration calibration = session.start_calibration(options.calibration);
+  Times plain(batches.size()), observe(batches.size()), simulate(batches.size());
+  for (int repetition = -1; repetition < options.repetitions; ++repetition)
+    for (std::size_t b = 0; b < batches.size(); ++b) {
+      const std::vector<Tensor>& inputs = batches[b].inputs;
+      const auto measure = [&](Times& times, const auto& body) {
+        const auto start = Clock::now();
+        body();
+        if (repetition >= 0) times.add(b, milliseconds_since(start));
+      };
+      measure(plain, [&] { session.run(inputs); });
+      measure(observe, [&] { calibration.add(inputs, batches[b].samples); });
+      measure(simulate, [&] { session.simulate(inputs); });
+      advance(batches[b]);
+    }
+  result.plain = plain.summary();
+  result.observe = observe.summary();
+  result.simulate = simulate.summary();
+
+  clock.start();
+  for (const Batch& batch : batches) {
+    calibration.add(batch.inputs, batch.samples);
+    advance(batch);
+  }
+  clock.stop();
+  const auto count = static_cast<double>(batches.size());
+  result.observed_elements = static_cast<double>(clock.elements) / count;
+  result.observer_ms = clock.seconds * 1e3 / count;
+  if (clock.bytes > 0) result.observer_gbs = static_cast<double>(clock.bytes) / clock.seconds / 1e9;
+  return result;
+}
+
+}  // namespace tare::cli
