@@ -49,7 +49,7 @@ for model in ("resnet50", "minilm"):
 if report["pytorch"] and report["kernels"]:
     own = {row["figure"]: row["ms"] for row in report["kernels"]["rows"]}
     lines += ["", "| fake quantize, 256 MB fp32 | PyTorch | own | PyTorch / own |", "|---|---|---|---|"]
-    for key, figure in (("per_tensor", "qdq per tensor fp32"), ("per_channel", "qdq per channel, rows of 3136, fp32")):
+    for key, figure in (("per_tensor", "qdq tensor fp32"), ("per_channel", "qdq channel_rows/64x3136 fp32")):
         peer = report["pytorch"].get("fake_quantize", {}).get(key)
         if peer and figure in own:
             lines.append(f"| {key} | {peer:.4f} | {own[figure]:.4f} | {peer / own[figure]:.2f} |")

@@ -7,10 +7,10 @@
 #include <cstdio>
 #include <cub/cub.cuh>
 #include <functional>
-#include <random>
 #include <string>
 #include <vector>
 
+#include "bench/support/kernel_cases.hpp"
 #include "runtime.hpp"
 #include "tare/cuda.hpp"
 #include "tare/numerics.hpp"
@@ -81,20 +81,19 @@ class Bench {
   Bench() : in_(bytes_of_tensor, stream()), out_(bytes_of_tensor, stream()), word_(1, stream()) {}
 
   void run() {
-    fill(normal(1));
+    fill(values_of(Distribution::normal));
     copy_ = timer_([&] {
       TARE_CUDA_CHECK(cudaMemcpyAsync(out_.data(), in_.data(), bytes_of_tensor, cudaMemcpyDeviceToDevice, nullptr));
     });
     for (const auto& [type, name] : {std::pair{DataType::float32, "fp32"}, {DataType::bfloat16, "bf16"}}) {
-      const auto elements = bytes_of_tensor / static_cast<std::int64_t>(size_of(type));
-      fill(normal(1), type);
-      quantize(std::string("qdq per tensor ") + name, type, {elements}, {}, 0.95);
-      quantize(std::string("qdq per channel, rows of 3136, ") + name, type, {elements / (3136 * 64), 64, 3136}, 1,
-               0.88);
-      quantize(std::string("qdq per channel, odd rows of 3135, ") + name, type, {elements / (3135 * 61), 61, 3135}, 1,
-               0.88);
-      quantize(std::string("qdq per channel, columns, ") + name, type, {elements / 256, 256}, 1, 0.88);
-      quantize_blocks(std::string("qdq per block of 128, ") + name, type, elements);
+      fill(values_of(Distribution::normal), type);
+      for (const QdqCase& c : qdq_cases(bytes_of_tensor / static_cast<std::int64_t>(size_of(type)), 8)) {
+        const cuda::Quantizer quantizer(c.shape, Layout::plain, c.encodings, Rounding::half_even);
+        const double time = timer_([&] { quantizer.run(in_.data(), out_.data(), type); });
+        const double copy = copy_of(c.shape.elements(), type);
+        rows_.push_back({"qdq " + c.name + " " + name, time, "copy time / time", copy, copy / time,
+                         c.name == "tensor" ? 0.95 : 0.88});
+      }
     }
     observers();
     search();
@@ -121,14 +120,6 @@ class Bench {
  private:
   static cuda::StreamView stream() { return cuda::StreamView(nullptr); }
 
-  static std::vector<float> normal(unsigned seed) {
-    std::vector<float> values(std::size_t{1} << 20);
-    std::mt19937 engine(seed);
-    std::normal_distribution<float> distribution;
-    for (float& value : values) value = distribution(engine);
-    return values;
-  }
-
   /// The values over and over.
   void fill(const std::vector<float>& values, DataType type = DataType::float32) {
     std::vector<std::uint8_t> bytes(values.size() * size_of(type));
@@ -147,64 +138,25 @@ class Bench {
     return copy_ * static_cast<double>(elements * static_cast<std::int64_t>(size_of(type))) / bytes_of_tensor;
   }
 
-  void time_quantizer(const std::string& name, DataType type, const Shape& shape, const TensorEncodings& encodings,
-                      double goal) {
-    const cuda::Quantizer quantizer(shape, Layout::plain, encodings, Rounding::half_even);
-    const double time = timer_([&] { quantizer.run(in_.data(), out_.data(), type); });
-    const double copy = copy_of(shape.elements(), type);
-    rows_.push_back({name, time, "copy time / time", copy, copy / time, goal});
-  }
-
-  void quantize(const std::string& name, DataType type, const Shape& shape, std::optional<int> axis, double goal) {
-    TensorEncodings encodings{"x", SiteRole::activation, QuantizerSpec{}, {}};
-    encodings.spec.channel_axis = axis;
-    const std::int64_t count = axis ? shape[static_cast<std::size_t>(*axis)] : 1;
-    for (std::int64_t i = 0; i < count; ++i) {
-      const double scale = 0.03 + 0.0001 * static_cast<double>(i);
-      encodings.encodings.push_back({-128 * scale, 127 * scale, scale, -128});
-    }
-    time_quantizer(name, type, shape, encodings, goal);
-  }
-
-  void quantize_blocks(const std::string& name, DataType type, std::int64_t elements) {
-    constexpr std::int64_t block = 128;
-    const std::int64_t columns = 4096;
-    const Shape shape{elements / columns, columns};
-    TensorEncodings encodings{"x", SiteRole::parameter, QuantizerSpec{}, {}};
-    encodings.spec.channel_axis = 0;
-    encodings.spec.block_axis = 1;
-    encodings.spec.block_size = block;
-    for (std::int64_t i = 0; i < shape[0] * (columns / block); ++i) {
-      const double scale = 0.03 + 0.0001 * static_cast<double>(i % 97);
-      encodings.encodings.push_back({-128 * scale, 127 * scale, scale, -128});
-    }
-    time_quantizer(name, type, shape, encodings, 0.88);
-  }
-
   void observers() {
     const std::int64_t elements = bytes_of_tensor / 4;
     const double read = timer_([&] {
       read_only<<<1056, 256>>>(reinterpret_cast<const uint4*>(in_.data()), bytes_of_tensor / 16, word_.data());
     });
-    std::vector<float> relu = normal(2);
-    for (float& value : relu) value = value > 0 ? value : 0.0f;
-    std::vector<float> powers(relu.size());
-    for (std::size_t i = 0; i < powers.size(); ++i)
-      powers[i] = std::ldexp(i % 2 == 0 ? 1.0f : -1.0f, static_cast<int>(i % 16) * 2 - 16);
     cuda::Statistics statistics(1);
-    const auto observe = [&](const char* name, const std::vector<float>& values, DataType type, double goal) {
-      fill(values, type);
+    double time = 0;
+    const auto observe = [&](Distribution distribution, DataType type, const char* type_name, double goal) {
+      fill(values_of(distribution), type);
       const std::uint64_t count = static_cast<std::uint64_t>(bytes_of_tensor) / size_of(type);
       const cuda::ObservedTensor tensor{in_.data(), count, type, 0};
-      const double time = timer_([&] { statistics.observe({&tensor, 1}); });
-      rows_.push_back({std::string("observe ") + name, time, "read-only time / time", read, read / time, goal});
-      return time;
+      time = timer_([&] { statistics.observe({&tensor, 1}); });
+      rows_.push_back({std::string("observe ") + type_name + " " + name_of(distribution), time, "read-only time / time",
+                       read, read / time, goal});
     };
-    observe("fp32 ReLU", relu, DataType::float32, 0.85);
-    observe("fp32 constant", std::vector<float>(1 << 20, 3.25f), DataType::float32, 0.85);
-    observe("fp32 powers of four", powers, DataType::float32, 0.85);
-    observe("bf16 normal", normal(3), DataType::bfloat16, 0.0);
-    const double time = observe("fp32 normal", normal(3), DataType::float32, 0.85);
+    observe(Distribution::normal, DataType::bfloat16, "bf16", 0.0);
+    for (const Distribution distribution : {Distribution::relu, Distribution::constant, Distribution::uniform,
+                                            Distribution::powers_of_four, Distribution::normal})
+      observe(distribution, DataType::float32, "fp32", 0.85);  // normal last: CUB counts the same
 
     const auto* samples = reinterpret_cast<const float*>(in_.data());
     cuda::DeviceBuffer<int> counts(2048, stream());
@@ -220,18 +172,10 @@ class Bench {
   }
 
   void search() {
-    constexpr std::size_t histograms = 10000;
-    std::vector<TensorStatistics> statistics;
-    for (unsigned seed = 0; seed < 50; ++seed) {
-      std::vector<float> values(20000);
-      std::mt19937 engine(seed);
-      std::normal_distribution<float> distribution(0.0f, 0.01f * static_cast<float>(seed + 1));
-      for (float& value : values) value = seed % 3 == 0 ? std::abs(distribution(engine)) : distribution(engine);
-      statistics.push_back(observe_values(values));
-    }
+    const std::vector<TensorStatistics> statistics = searched_statistics();
     for (const bool symmetric : {true, false}) {
       std::vector<cuda::SearchRequest> requests;
-      for (std::size_t i = 0; i < histograms; ++i)
+      for (std::size_t i = 0; i < searched_histograms; ++i)
         requests.push_back({&statistics[i % statistics.size()], QuantizerSpec{.bitwidth = 8, .symmetric = symmetric}});
       const double time = timer_([&] { static_cast<void>(cuda::find_encodings(requests)); });
       const double goal = symmetric ? 10 : 30;
