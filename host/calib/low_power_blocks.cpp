@@ -35,4 +35,37 @@ void snap_to_low_power_blocks(TensorEncodings& tensor, std::size_t channels) {
   }
 }
 
+LowPowerScales low_power_scales(const TensorEncodings& tensor, std::size_t channels) {
+  constexpr double tolerance = 1e-5;  // of one multiple: scales may have gone through float32
+  const std::int64_t largest_multiple = std::int64_t{1} << (tensor.spec.decompressed_bitwidth - tensor.spec.bitwidth);
+  const std::size_t blocks = channels == 0 ? 0 : tensor.encodings.size() / channels;
+  LowPowerScales result;
+  for (std::size_t channel = 0; channel < channels; ++channel) {
+    const auto* first = tensor.encodings.data() + channel * blocks;
+    double largest = 0;
+    for (std::size_t b = 0; b < blocks; ++b) largest = std::max(largest, first[b].scale);
+    const auto divides = [&](std::int64_t multiple) {
+      const double unit = largest / static_cast<double>(multiple);
+      return std::all_of(first, first + blocks, [&](const Encoding& encoding) {
+        const double ratio = encoding.scale / unit;
+        return ratio > 0.5 && std::fabs(ratio - std::nearbyint(ratio)) <= tolerance;
+      });
+    };
+    // The search gives the largest scale of a channel the largest multiple; other tools' files need not.
+    std::int64_t multiple = largest_multiple;
+    while (multiple > 0 && !divides(multiple)) --multiple;
+    if (multiple == 0)
+      throw Error(
+          ErrorKind::usage,
+          fmt::format("'{}': the scales of channel {} are no whole multiples, up to {}, of one scale: they are no "
+                      "low-power blocks",
+                      tensor.tensor, channel, largest_multiple));
+    const double unit = largest / static_cast<double>(multiple);
+    result.units.push_back(unit);
+    for (std::size_t b = 0; b < blocks; ++b)
+      result.multiples.push_back(static_cast<std::int64_t>(std::nearbyint(first[b].scale / unit)));
+  }
+  return result;
+}
+
 }  // namespace tare::calib

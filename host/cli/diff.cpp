@@ -57,13 +57,18 @@ Difference compare(const TensorEncodings& a, const TensorEncodings& b) {
     differ(fmt::format("{} and {} bits", a.spec.bitwidth, b.spec.bitwidth));
   else if (a.encodings.size() != b.encodings.size())
     differ(fmt::format("{} and {} encodings", a.encodings.size(), b.encodings.size()));
+  else if (a.spec.decompressed_bitwidth != b.spec.decompressed_bitwidth)
+    differ(fmt::format("low-power blocks widened to {} and {} bits (0: none)", a.spec.decompressed_bitwidth,
+                       b.spec.decompressed_bitwidth));
   if (result.size == incomparable) return result;
   for (std::size_t i = 0; i < a.encodings.size(); ++i) {
     const double size = distance(a.encodings[i], b.encodings[i]);
     if (size <= result.size && i > 0) continue;
     result.size = size;
-    result.detail = fmt::format("{}{} and {}", a.encodings.size() > 1 ? fmt::format("channel {}: ", i) : "",
-                                grid_text(a.encodings[i]), grid_text(b.encodings[i]));
+    result.detail = fmt::format(
+        "{}{} and {}",
+        a.encodings.size() > 1 ? fmt::format("{} {}: ", a.spec.block_size > 0 ? "block" : "channel", i) : "",
+        grid_text(a.encodings[i]), grid_text(b.encodings[i]));
   }
   return result;
 }

@@ -40,8 +40,13 @@ std::string format_text(const QuantizerSpec& spec) {
     case NumberFormat::float8e5m2: return "float8e5m2";
     case NumberFormat::integer: break;
   }
-  return fmt::format("{} bit{}", spec.bitwidth,
-                     spec.symmetric ? (spec.strict_symmetric ? ", strict" : ", symmetric") : "");
+  std::string blocks;
+  if (spec.decompressed_bitwidth > 0)
+    blocks = fmt::format(", low-power blocks of {} widened to {} bits", spec.block_size, spec.decompressed_bitwidth);
+  else if (spec.block_size > 0)
+    blocks = fmt::format(", blocks of {}", spec.block_size);
+  return fmt::format("{} bit{}{}", spec.bitwidth,
+                     spec.symmetric ? (spec.strict_symmetric ? ", strict" : ", symmetric") : "", blocks);
 }
 
 std::string number_text(double value) { return fmt::format("{:.6g}", value); }
@@ -105,6 +110,8 @@ Inspection inspect_encodings(const InspectFlags& flags) {
                                     {"bitwidth", tensor.spec.bitwidth},
                                     {"symmetric", tensor.spec.symmetric},
                                     {"encodings", tensor.encodings.size()}};
+    if (tensor.spec.block_size > 0) entry["block_size"] = tensor.spec.block_size;
+    if (tensor.spec.decompressed_bitwidth > 0) entry["decompressed_bitwidth"] = tensor.spec.decompressed_bitwidth;
     if (!none) {
       entry["min"] = minimum;
       entry["max"] = maximum;

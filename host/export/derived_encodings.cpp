@@ -6,6 +6,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "calib/low_power_blocks.hpp"
 #include "plan/ops.hpp"
 #include "tare/error.hpp"
 #include "tare/export.hpp"
@@ -143,6 +144,22 @@ class Deriver {
     set_.tensors.push_back(std::move(added));
   }
 
+  /// Of a weight: a channel of blocks has the largest of its scales, or the one that all are multiples of.
+  std::vector<double> channel_scales(const TensorEncodings& weight) const {
+    std::vector<double> scales;
+    for (const Encoding& encoding : weight.encodings) scales.push_back(encoding.scale);
+    if (weight.spec.block_size == 0 || !weight.spec.channel_axis) return scales;
+    const Tensor* values = graph_.constant(graph_.find(weight.tensor));
+    if (values == nullptr) return scales;
+    const auto channels =
+        static_cast<std::size_t>(values->shape()[static_cast<std::size_t>(*weight.spec.channel_axis)]);
+    if (weight.spec.decompressed_bitwidth > 0) return calib::low_power_scales(weight, channels).units;
+    std::vector<double> largest(channels, 0.0);
+    const std::size_t blocks = channels == 0 ? 0 : scales.size() / channels;
+    for (std::size_t i = 0; i < scales.size(); ++i) largest[i / blocks] = std::max(largest[i / blocks], scales[i]);
+    return largest;
+  }
+
   struct BiasScales {
     std::vector<double> scales;
     bool per_channel = false;  ///< as the weight's, also where there is one channel
@@ -157,10 +174,10 @@ class Deriver {
     const auto usable = [](const TensorEncodings* tensor) {
       return tensor != nullptr && tensor->spec.format == NumberFormat::integer && !tensor->encodings.empty();
     };
-    if (accumulates && usable(input) && usable(weight) && input->encodings.size() == 1 && !weight->spec.block_axis) {
+    if (accumulates && usable(input) && usable(weight) && input->encodings.size() == 1) {
       std::vector<double> scales;
-      for (const Encoding& encoding : weight->encodings)
-        scales.push_back(std::max(encoding.scale * input->encodings[0].scale, smallest_bias_scale));
+      for (const double scale : channel_scales(*weight))
+        scales.push_back(std::max(scale * input->encodings[0].scale, smallest_bias_scale));
       if (scales.size() == 1 || static_cast<std::int64_t>(scales.size()) == values.elements())
         return {std::move(scales), weight->spec.channel_axis.has_value()};
     }

@@ -7,6 +7,8 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "calib/low_power_blocks.hpp"
+#include "export/json_fields.hpp"
 #include "model/atomic_file.hpp"
 #include "run/fingerprint.hpp"
 #include "tare/error.hpp"
@@ -39,6 +41,7 @@ void check(const TensorEncodings& tensor) {
 double plain_zero(double value) { return value == 0 ? 0.0 : value; }
 
 std::string enc_type(const TensorEncodings& tensor) {
+  if (tensor.spec.decompressed_bitwidth > 0) return "LPBQ";
   if (tensor.spec.block_axis || tensor.spec.block_size > 0) return "PER_BLOCK";
   return tensor.spec.channel_axis || tensor.encodings.size() > 1 ? "PER_CHANNEL" : "PER_TENSOR";
 }
@@ -47,7 +50,7 @@ json entry_of_0_6_1(const TensorEncodings& tensor) {
   const QuantizerSpec& spec = tensor.spec;
   if (is_float8(spec.format)) refuse(tensor, ErrorKind::unsupported, "version 0.6.1 has no float8; use 2.0.0");
   if (spec.format == NumberFormat::float16) return json::array({{{"bitwidth", 16}, {"dtype", "float"}}});
-  if (enc_type(tensor) == "PER_BLOCK")
+  if (tensor.spec.block_size > 0)
     refuse(tensor, ErrorKind::unsupported, "version 0.6.1 has no blocks; use 1.0.0 or 2.0.0");
   json list = json::array();
   for (const Encoding& encoding : tensor.encodings)
@@ -61,7 +64,21 @@ json entry_of_0_6_1(const TensorEncodings& tensor) {
   return list;
 }
 
-json entry_of_1_0_0(const TensorEncodings& tensor) {
+/// How many rows of blocks there are: needs the shape of the tensor where it has channels.
+std::size_t channels_of(const TensorEncodings& tensor, const Graph* graph) {
+  const QuantizerSpec& spec = tensor.spec;
+  if (!spec.channel_axis && tensor.encodings.size() == 1) return 1;
+  const ValueId value = graph == nullptr ? absent : graph->find(tensor.tensor);
+  const Tensor* constant = value == absent ? nullptr : graph->constant(value);
+  if (constant == nullptr || !spec.channel_axis)
+    refuse(tensor, ErrorKind::usage, "blocks cannot be written without the shape of their tensor and its axes");
+  const auto channels = static_cast<std::size_t>(constant->shape()[static_cast<std::size_t>(*spec.channel_axis)]);
+  if (channels == 0 || tensor.encodings.size() % channels != 0)
+    refuse(tensor, ErrorKind::internal, "their number does not fit the shape");
+  return channels;
+}
+
+json entry_of_1_0_0(const TensorEncodings& tensor, const Graph* graph) {
   const QuantizerSpec& spec = tensor.spec;
   if (is_float8(spec.format)) refuse(tensor, ErrorKind::unsupported, "version 1.0.0 has no float8; use 2.0.0");
   if (spec.format == NumberFormat::float16)
@@ -71,7 +88,16 @@ json entry_of_1_0_0(const TensorEncodings& tensor) {
                 {"dtype", "INT"},
                 {"is_sym", spec.symmetric},
                 {"enc_type", enc_type(tensor)}};
-  if (entry["enc_type"] == "PER_BLOCK") entry["block_size"] = spec.block_size;
+  if (spec.block_size > 0) entry["block_size"] = spec.block_size;
+  if (spec.decompressed_bitwidth > 0) {  // a scale a channel on the widened grid, and its multiples
+    calib::LowPowerScales parts = calib::low_power_scales(tensor, channels_of(tensor, graph));
+    entry["bw"] = spec.decompressed_bitwidth;
+    entry["compressed_bw"] = spec.bitwidth;
+    entry["offset"] = std::vector<double>(parts.units.size(), -std::ldexp(1.0, spec.decompressed_bitwidth - 1));
+    entry["scale"] = std::move(parts.units);
+    entry["per_block_int_scale"] = std::move(parts.multiples);
+    return entry;
+  }
   json& offsets = entry["offset"] = json::array();
   json& scales = entry["scale"] = json::array();
   for (const Encoding& encoding : tensor.encodings) {
@@ -81,33 +107,34 @@ json entry_of_1_0_0(const TensorEncodings& tensor) {
   return entry;
 }
 
-/// Values in the order [channel, block] as rows of a matrix, in the order of its axes.
-json nested_blocks(const TensorEncodings& tensor, const Graph* graph, const std::vector<json>& values) {
+/// Values in the order [channel, block] as nested lists in the order of the tensor's axes, one element along those that
+/// the grids do not depend on.
+json nested_blocks(const TensorEncodings& tensor, const Graph* graph, std::size_t blocks,
+                   const std::vector<json>& values) {
   const QuantizerSpec& spec = tensor.spec;
-  const ValueId value = graph == nullptr ? absent : graph->find(tensor.tensor);
-  const Tensor* constant = value == absent ? nullptr : graph->constant(value);
+  const Tensor* constant = graph == nullptr ? nullptr : graph->constant(graph->find(tensor.tensor));
   if (constant == nullptr) refuse(tensor, ErrorKind::usage, "version 2.0.0 needs the shape of a tensor with blocks");
-  const Shape& shape = constant->shape();
-  if (shape.rank() != 2)
-    refuse(tensor, ErrorKind::unsupported, "version 2.0.0 holds blocks of matrices only; use 1.0.0");
-  const bool channels_first = *spec.block_axis == 1;
-  const auto channels = spec.channel_axis ? static_cast<std::size_t>(shape[channels_first ? 0 : 1]) : std::size_t{1};
-  const std::size_t blocks = channels == 0 ? 0 : values.size() / channels;
-  if (blocks * channels != values.size()) refuse(tensor, ErrorKind::internal, "their number does not fit the shape");
-  json rows = json::array();
-  for (std::size_t i = 0; i < (channels_first ? channels : blocks); ++i) {
-    json row = json::array();
-    for (std::size_t k = 0; k < (channels_first ? blocks : channels); ++k)
-      row.push_back(values[channels_first ? i * blocks + k : k * blocks + i]);
-    rows.push_back(std::move(row));
-  }
-  return rows;
+  const std::size_t channels = values.size() / blocks;
+  std::vector<std::size_t> dims(constant->rank(), 1);
+  dims[static_cast<std::size_t>(*spec.block_axis)] = blocks;
+  const bool blocks_first = spec.channel_axis && *spec.block_axis < *spec.channel_axis;
+  if (spec.channel_axis) dims[static_cast<std::size_t>(*spec.channel_axis)] = channels;
+  std::vector<json> in_order;
+  for (std::size_t i = 0; i < values.size(); ++i)
+    in_order.push_back(values[blocks_first ? i % channels * blocks + i / channels : i]);
+  return json_fields::nest(in_order, dims);
 }
 
 json entry_of_2_0_0(const TensorEncodings& tensor, const Graph* graph) {
   const QuantizerSpec& spec = tensor.spec;
   json entry = {{"name", tensor.tensor}};
   const std::string type = enc_type(tensor);
+  std::size_t blocks = 0;  // of a channel
+  if (spec.block_size > 0) {
+    if (!spec.block_axis)
+      refuse(tensor, ErrorKind::usage, "version 2.0.0 names the axis of the blocks, and it is not known");
+    blocks = tensor.encodings.size() / channels_of(tensor, graph);
+  }
   std::vector<json> scales;
   std::vector<json> zero_points;
   for (const Encoding& encoding : tensor.encodings) scales.push_back(encoding.scale);
@@ -133,17 +160,28 @@ json entry_of_2_0_0(const TensorEncodings& tensor, const Graph* graph) {
     else if (type == "PER_CHANNEL")
       entry[key] = values;
     else
-      entry[key] = nested_blocks(tensor, graph, values);
+      entry[key] = nested_blocks(tensor, graph, blocks, values);
   };
   if (type == "PER_CHANNEL") {
     if (!spec.channel_axis)
       refuse(tensor, ErrorKind::usage, "version 2.0.0 names the axis of the channels, and it is not known");
     entry["axis"] = *spec.channel_axis;
-  } else if (type == "PER_BLOCK") {
-    if (!spec.block_axis || spec.block_size < 1)
-      refuse(tensor, ErrorKind::usage, "version 2.0.0 names the axis of the blocks, and it is not known");
+  } else if (blocks > 0) {
     entry["axis"] = *spec.block_axis;
     entry["block_size"] = spec.block_size;
+  }
+  if (spec.decompressed_bitwidth > 0) {
+    if (spec.decompressed_bitwidth != 2 * spec.bitwidth)
+      refuse(
+          tensor, ErrorKind::unsupported,
+          fmt::format("version 2.0.0 widens the codes of low-power blocks to twice their {} bits, not to {}; use 1.0.0",
+                      spec.bitwidth, spec.decompressed_bitwidth));
+    const calib::LowPowerScales parts = calib::low_power_scales(tensor, tensor.encodings.size() / blocks);
+    const std::vector<json> multiples(parts.multiples.begin(), parts.multiples.end());
+    const std::vector<json> units(parts.units.begin(), parts.units.end());
+    entry["per_block_int_scale"] = nested_blocks(tensor, graph, blocks, multiples);
+    entry["per_channel_float_scale"] = nested_blocks(tensor, graph, 1, units);
+    return entry;
   }
   put("y_scale", scales);
   if (any_zero_point) put("y_zero_point", zero_points);
@@ -200,7 +238,7 @@ std::string encodings_to_json(const EncodingSet& encodings, EncodingVersion vers
       if (old)
         section[tensor.tensor] = entry_of_0_6_1(tensor);
       else
-        section.push_back(entry_of_1_0_0(tensor));
+        section.push_back(entry_of_1_0_0(tensor, info.graph));
     }
     file["quantizer_args"] = quantizer_args(encodings, info);
   }

@@ -6,9 +6,11 @@
 #include <algorithm>
 #include <cmath>
 #include <fstream>
-#include <nlohmann/json.hpp>
+#include <numeric>
 #include <unordered_set>
 
+#include "calib/low_power_blocks.hpp"
+#include "export/json_fields.hpp"
 #include "tare/error.hpp"
 #include "tare/export.hpp"
 
@@ -16,73 +18,9 @@ namespace tare {
 namespace {
 
 using nlohmann::json;
+using namespace json_fields;
 
 constexpr std::uintmax_t largest_file = std::uintmax_t{4} << 30;
-constexpr std::size_t largest_name = 1 << 16;
-
-/// A place in the file: what messages begin with.
-struct Place {
-  const std::string& source;
-  std::string path;
-
-  [[noreturn]] void fail(std::string_view why, ErrorKind kind = ErrorKind::model) const {
-    throw Error(kind, fmt::format("{}: {}: {}", source, path.empty() ? "top level" : path, why));
-  }
-  Place at(std::string_view key) const {
-    return {source, path.empty() ? std::string(key) : fmt::format("{}.{}", path, key)};
-  }
-  Place at(std::size_t index) const { return {source, fmt::format("{}[{}]", path, index)}; }
-};
-
-/// The part of a value that fits into a message.
-std::string shown(const json& value) {
-  if (value.is_array()) return "a list";
-  if (value.is_object()) return "an object";
-  std::string text = value.dump(-1, ' ', true, json::error_handler_t::replace);
-  return text.size() > 40 ? text.substr(0, 40) + "…" : text;
-}
-
-const json& member(const json& object, const char* key, const Place& place) {
-  if (!object.is_object()) place.fail(fmt::format("an object is needed here, not {}", shown(object)));
-  const auto it = object.find(key);
-  if (it == object.end()) place.fail(fmt::format("key '{}' is missing", key));
-  return *it;
-}
-
-double number(const json& value, const Place& place) {
-  if (!value.is_number()) place.fail(fmt::format("a number is needed here, not {}", shown(value)));
-  const auto result = value.get<double>();
-  if (!std::isfinite(result)) place.fail("the number is not finite");
-  return result;
-}
-
-std::int64_t integer(const json& value, std::int64_t lowest, std::int64_t highest, const Place& place) {
-  const double wide = number(value, place);
-  if (wide != std::floor(wide) || wide < static_cast<double>(lowest) || wide > static_cast<double>(highest))
-    place.fail(fmt::format("{} is not an integer from {} to {}", shown(value), lowest, highest));
-  return static_cast<std::int64_t>(wide);
-}
-
-std::string text(const json& value, const Place& place) {
-  if (!value.is_string()) place.fail(fmt::format("a string is needed here, not {}", shown(value)));
-  return value.get<std::string>();
-}
-
-bool boolean(const json& value, const Place& place) {
-  if (value.is_boolean()) return value.get<bool>();
-  if (value == "True") return true;
-  if (value == "False") return false;
-  place.fail(fmt::format("a boolean is needed here, not {}", shown(value)));
-}
-
-std::string name(const json& value, const Place& place) {
-  std::string result = text(value, place);
-  if (result.empty() || result.size() > largest_name)
-    place.fail("the name of a tensor is empty or longer than 65536 bytes");
-  return result;
-}
-
-int bitwidth(const json& value, const Place& place) { return static_cast<int>(integer(value, 2, 32, place)); }
 
 /// A grid from its scale and offset; checks both.
 Encoding grid(const json& scale, const json& offset, const QuantizerSpec& spec, const Place& scale_at,
@@ -152,6 +90,48 @@ TensorEncodings read_0_6_1(const std::string& tensor, const json& list, SiteRole
   return result;
 }
 
+/// Blocks of a channel have whole multiples of its scale.
+void add_low_power_blocks(TensorEncodings& result, std::int64_t multiple, const json& unit, const Place& unit_at) {
+  const json scale = number(unit, unit_at) * static_cast<double>(multiple);
+  const json offset = -std::ldexp(1.0, result.spec.bitwidth - 1);
+  result.encodings.push_back(grid(scale, offset, result.spec, unit_at, unit_at));
+}
+
+/// The bits of the codes, and those that they are widened to.
+void set_low_power_bits(QuantizerSpec& spec, int bits, int decompressed, const Place& place) {
+  if (bits >= decompressed || decompressed > bits + 16)
+    place.fail(fmt::format("codes of {} bits cannot be widened to {}", bits, decompressed));
+  spec.bitwidth = bits;
+  spec.decompressed_bitwidth = decompressed;
+}
+
+/// One scale a channel on the widened grid; blocks are whole multiples, channel by channel.
+void read_low_power_1_0_0(const json& entry, TensorEncodings& result, const Place& here) {
+  QuantizerSpec& spec = result.spec;
+  if (!spec.symmetric) here.at("is_sym").fail("LPBQ grids are symmetric");
+  const int bits = bitwidth(member(entry, "compressed_bw", here), here.at("compressed_bw"));
+  set_low_power_bits(spec, bits, spec.bitwidth, here.at("compressed_bw"));
+  const json& scales = list(member(entry, "scale", here), here.at("scale"));
+  const json& offsets = list(member(entry, "offset", here), here.at("offset"));
+  const json& multiples = list(member(entry, "per_block_int_scale", here), here.at("per_block_int_scale"));
+  if (offsets.size() != scales.size())
+    here.at("offset").fail(fmt::format("{} scales need a list of as many offsets", scales.size()));
+  if (multiples.size() % scales.size() != 0)
+    here.at("per_block_int_scale")
+        .fail(fmt::format("{} blocks do not share {} channels evenly", multiples.size(), scales.size()));
+  const double middle = std::ldexp(1.0, spec.decompressed_bitwidth - 1);
+  for (std::size_t i = 0; i < multiples.size(); ++i) {
+    const std::size_t channel = i / (multiples.size() / scales.size());
+    if (offsets[channel] != -middle)
+      here.at("offset").at(channel).fail(
+          fmt::format("offset {} is not -{}, the one of low-power blocks", shown(offsets[channel]), middle));
+    const std::int64_t multiple =
+        integer(multiples[i], 1, std::int64_t{1} << (spec.decompressed_bitwidth - spec.bitwidth),
+                here.at("per_block_int_scale").at(i));
+    add_low_power_blocks(result, multiple, scales[channel], here.at("scale").at(channel));
+  }
+}
+
 TensorEncodings read_1_0_0(const json& entry, SiteRole role, const Place& place) {
   TensorEncodings result{name(member(entry, "name", place), place.at("name")), role, {}, {}};
   const Place here{place.source, fmt::format("{} '{}'", place.path, result.tensor)};
@@ -166,15 +146,19 @@ TensorEncodings read_1_0_0(const json& entry, SiteRole role, const Place& place)
   }
   if (dtype != "INT") here.at("dtype").fail(fmt::format("'{}' is neither 'INT' nor 'FLOAT'", dtype));
   const std::string type = text(member(entry, "enc_type", here), here.at("enc_type"));
-  if (type == "PER_BLOCK") {
+  if (type == "PER_BLOCK" || type == "LPBQ") {
     spec.block_size = static_cast<int>(integer(member(entry, "block_size", here), 1, 1 << 30, here.at("block_size")));
   } else if (type != "PER_TENSOR" && type != "PER_CHANNEL") {
     here.at("enc_type").fail(fmt::format("'{}' is not supported", type), ErrorKind::unsupported);
   }
   spec.symmetric = boolean(member(entry, "is_sym", here), here.at("is_sym"));
-  const json& scales = member(entry, "scale", here);
+  if (type == "LPBQ") {
+    read_low_power_1_0_0(entry, result, here);
+    finish(result);
+    return result;
+  }
+  const json& scales = list(member(entry, "scale", here), here.at("scale"));
   const json& offsets = member(entry, "offset", here);
-  if (!scales.is_array() || scales.empty()) here.at("scale").fail("a list of numbers is needed here");
   if (!offsets.is_array() || offsets.size() != scales.size())
     here.at("offset").fail(fmt::format("{} scales need a list of as many offsets", scales.size()));
   if (type == "PER_TENSOR" && scales.size() != 1)
@@ -188,36 +172,52 @@ TensorEncodings read_1_0_0(const json& entry, SiteRole role, const Place& place)
   return result;
 }
 
-/// The numbers of a scalar, a list or a matrix in row-major order, and the dimensions.
-struct Nested {
-  std::vector<const json*> values;
-  std::vector<std::size_t> dims;
-};
+/// Where the scale of every block stands in the file, in the order [channel, block]; sets the axes. Scales have the
+/// rank of their tensor, and one element along all other axes.
+std::vector<std::size_t> block_order(const std::vector<std::size_t>& dims, int axis, QuantizerSpec& spec,
+                                     const Place& place) {
+  const auto block_axis = static_cast<std::size_t>(axis);
+  if (dims.size() < 2 || block_axis >= dims.size())
+    place.fail("blocks need scales in nested lists, as deep as the tensor has axes");
+  std::size_t channel_axis = block_axis == 0 ? 1 : 0;
+  std::size_t wide = 0;
+  for (std::size_t d = 0; d < dims.size(); ++d) {
+    if (d == block_axis || dims[d] == 1) continue;
+    channel_axis = d;
+    if (++wide > 1)
+      place.fail("scales that differ along more than one axis beside that of the blocks are not supported",
+                 ErrorKind::unsupported);
+  }
+  spec.block_axis = axis;
+  spec.channel_axis = static_cast<int>(channel_axis);
+  const std::size_t blocks = dims[block_axis];
+  const std::size_t channels = dims[channel_axis];
+  std::vector<std::size_t> order;
+  for (std::size_t c = 0; c < channels; ++c)
+    for (std::size_t b = 0; b < blocks; ++b)
+      order.push_back(channel_axis < block_axis ? c * blocks + b : b * channels + c);
+  return order;
+}
 
-Nested flatten(const json& value, const Place& place) {
-  Nested result;
-  if (!value.is_array()) {
-    result.values.push_back(&value);
-    return result;
+/// Two tensors of nested lists: whole multiples a block, and a scale a channel, which has one element along the axis of
+/// the blocks. The widened grid has twice the bits.
+void read_low_power_2_0_0(const json& entry, int axis, TensorEncodings& result, const Place& here) {
+  QuantizerSpec& spec = result.spec;
+  set_low_power_bits(spec, spec.bitwidth, 2 * spec.bitwidth, here.at("output_dtype"));
+  const Place units_at = here.at("per_channel_float_scale");
+  const Place multiples_at = here.at("per_block_int_scale");
+  const Nested multiples = flatten(member(entry, "per_block_int_scale", here), multiples_at);
+  const Nested units = flatten(member(entry, "per_channel_float_scale", here), units_at);
+  const std::vector<std::size_t> order = block_order(multiples.dims, axis, spec, multiples_at);
+  std::vector<std::size_t> expected = multiples.dims;
+  expected[static_cast<std::size_t>(axis)] = 1;
+  if (units.dims != expected)
+    units_at.fail("a scale a channel is needed here, in the shape of the blocks with one along their axis");
+  for (std::size_t k = 0; k < order.size(); ++k) {
+    const std::int64_t multiple =
+        integer(*multiples.values[order[k]], 1, std::int64_t{1} << spec.bitwidth, multiples_at);
+    add_low_power_blocks(result, multiple, *units.values[k / (order.size() / units.values.size())], units_at);
   }
-  if (value.empty()) place.fail("the list is empty");
-  result.dims.push_back(value.size());
-  for (std::size_t i = 0; i < value.size(); ++i) {
-    if (!value[i].is_array()) {
-      if (result.dims.size() > 1) place.at(i).fail("all rows must have the same length");
-      result.values.push_back(&value[i]);
-      continue;
-    }
-    if (i == 0) result.dims.push_back(value[i].size());
-    if (result.dims.size() < 2 || value[i].size() != result.dims[1] || value[i].empty())
-      place.at(i).fail("all rows must have the same length");
-    for (const json& element : value[i]) {
-      if (element.is_array())
-        place.at(i).fail("blocks of tensors of more than two dimensions are not supported", ErrorKind::unsupported);
-      result.values.push_back(&element);
-    }
-  }
-  return result;
 }
 
 TensorEncodings read_2_0_0(const json& entry, const Place& place) {
@@ -240,8 +240,19 @@ TensorEncodings read_2_0_0(const json& entry, const Place& place) {
   } else {
     dtype_at.fail(fmt::format("'{}' is not supported", dtype), ErrorKind::unsupported);
   }
-  if (entry.contains("per_block_int_scale"))
-    here.fail("low-power blockwise encodings are not supported", ErrorKind::unsupported);
+  std::optional<int> axis;
+  if (entry.contains("axis") && !entry["axis"].is_null())
+    axis = static_cast<int>(integer(entry["axis"], 0, static_cast<std::int64_t>(Shape::max_rank) - 1, here.at("axis")));
+  const bool blocks = entry.contains("block_size") && !entry["block_size"].is_null() && entry["block_size"] != 0;
+  if (blocks) spec.block_size = static_cast<int>(integer(entry["block_size"], 1, 1 << 30, here.at("block_size")));
+  if (entry.contains("per_block_int_scale")) {
+    if (!is_signed || !blocks || !axis) here.fail("low-power blocks need a signed type, an 'axis' and a 'block_size'");
+    spec.symmetric = true;
+    result.role = SiteRole::parameter;
+    read_low_power_2_0_0(entry, *axis, result, here);
+    finish(result);
+    return result;
+  }
 
   const Nested scales = flatten(member(entry, "y_scale", here), here.at("y_scale"));
   Nested zero_points;
@@ -250,16 +261,11 @@ TensorEncodings read_2_0_0(const json& entry, const Place& place) {
     if (zero_points.dims != scales.dims)
       here.at("y_zero_point").fail("zero points must come in the shape of the scales");
   }
-  std::optional<int> axis;
-  if (entry.contains("axis") && !entry["axis"].is_null())
-    axis = static_cast<int>(integer(entry["axis"], 0, static_cast<std::int64_t>(Shape::max_rank) - 1, here.at("axis")));
-  const bool blocks = entry.contains("block_size") && !entry["block_size"].is_null() && entry["block_size"] != 0;
   if (!scales.dims.empty() && !axis) here.fail("a list of scales needs an 'axis'");
+  std::vector<std::size_t> order(scales.values.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
   if (blocks) {
-    spec.block_size = static_cast<int>(integer(entry["block_size"], 1, 1 << 30, here.at("block_size")));
-    if (scales.dims.size() != 2 || *axis > 1) here.at("y_scale").fail("blocks need a matrix of scales");
-    spec.block_axis = axis;
-    spec.channel_axis = 1 - *axis;
+    order = block_order(scales.dims, *axis, spec, here.at("y_scale"));
   } else if (scales.dims.size() > 1) {
     here.at("y_scale").fail("a matrix of scales needs a 'block_size'");
   } else if (scales.dims.size() == 1) {
@@ -269,10 +275,7 @@ TensorEncodings read_2_0_0(const json& entry, const Place& place) {
   const bool integers = spec.format == NumberFormat::integer;
   const double shift = is_signed ? std::ldexp(1.0, spec.bitwidth - 1) : 0;
   bool any_zero_point = false;
-  const bool by_column = blocks && *axis == 0;  // [block, channel] in the file, [channel, block] here
-  const std::size_t rows = by_column ? scales.dims[1] : 1;
-  for (std::size_t k = 0; k < scales.values.size(); ++k) {
-    const std::size_t i = by_column ? k % scales.dims[0] * rows + k / scales.dims[0] : k;
+  for (const std::size_t i : order) {
     const Place zero_at = here.at("y_zero_point");
     const double zero_point = zero_points.values.empty() ? 0 : number(*zero_points.values[i], zero_at);
     any_zero_point = any_zero_point || zero_point != 0;

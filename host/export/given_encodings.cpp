@@ -83,12 +83,13 @@ class Adopter {
     if (!spec.channel_axis && constant != nullptr) {
       std::optional<int> axis = site.spec.channel_axis;
       std::optional<int> block_axis = site.spec.block_axis;
-      if (const auto it = parameters_.find(site.value); it != parameters_.end() && tensor.encodings.size() > 1) {
+      if (const auto it = parameters_.find(site.value);
+          it != parameters_.end() && (tensor.encodings.size() > 1 || spec.block_size > 0)) {
         axis = it->second.channel_axis;
         block_axis = it->second.block_axis;
       }
       const bool one = axis && constant->shape()[static_cast<std::size_t>(*axis)] == 1;
-      if (tensor.encodings.size() > 1 || one) spec.channel_axis = axis;
+      if (tensor.encodings.size() > 1 || one || spec.block_size > 0) spec.channel_axis = axis;
       if (spec.block_size > 0) spec.block_axis = block_axis;
     }
     const double middle = std::ldexp(1.0, spec.bitwidth - 1);
@@ -191,11 +192,12 @@ std::string kind_text(const QuantizerSpec& spec) {
     case NumberFormat::float8e5m2: return "float8e5m2";
     case NumberFormat::integer: break;
   }
+  std::string scope = spec.channel_axis ? " per channel" : "";
+  if (spec.block_size > 0) scope = fmt::format(" per block of {}", spec.block_size);
+  if (spec.decompressed_bitwidth > 0)
+    scope = fmt::format(" per low-power block of {}, widened to {} bits", spec.block_size, spec.decompressed_bitwidth);
   return fmt::format("{} bits {}symmetric{}{}", spec.bitwidth, spec.symmetric ? "" : "a",
-                     spec.symmetric && spec.strict_symmetric ? " strict" : "",
-                     spec.block_size > 0 ? " per block"
-                     : spec.channel_axis ? " per channel"
-                                         : "");
+                     spec.symmetric && spec.strict_symmetric ? " strict" : "", scope);
 }
 
 AdoptedEncodings adopt_encodings(std::vector<QuantSite>& sites, const Graph& graph, const GivenEncodings& given) {

@@ -357,6 +357,35 @@ TEST_F(Commands, OverridesAndGivenEncodings) {
   }
 }
 
+TEST_F(Commands, LowPowerBlocksGoThroughEveryCommand) {
+  const std::string override = "conv[345]_expand_weights:bits=4,block=4,decompressed_bits=8";
+  const auto calibrate = [&](const std::string& out, const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = {"calibrate", model(), "--output", at(out), "--prefix", "cls", "--json"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const CommandResult result = tare(arguments);
+    ASSERT_EQ(result.exit_code, 0) << result.errors;
+  };
+  calibrate("lp", {"--data", data(), "--samples", "2", "--override", override});
+  calibrate("lp2", {"--encodings-in", at("lp/cls.encodings"), "--encoding-version", "2.0.0"});
+  const CommandResult differ = tare({"diff", at("lp/cls.encodings"), at("lp2/cls.encodings"), "--ignore-missing"});
+  EXPECT_EQ(differ.exit_code, 0) << differ.output;
+  const CommandResult plain = tare({"diff", at("lp/cls.encodings"), encodings(), "--json"});
+  EXPECT_EQ(plain.exit_code, 1);
+  EXPECT_THAT(plain.json()["differences"].dump(), HasSubstr("conv3_expand_weights"));
+  const auto outputs = [&](const std::string& file) {
+    const CommandResult result =
+        tare({"simulate", model(), "--encodings", at(file), "--data", data(), "--samples", "2", "--json"});
+    EXPECT_EQ(result.exit_code, 0) << result.errors;
+    return result.json()["outputs"];
+  };
+  EXPECT_EQ(outputs("lp/cls.encodings"), outputs("lp2/cls.encodings"));
+  EXPECT_EQ(tare({"lint", model(), at("lp/cls.encodings"), "--override", override}).exit_code, 0);
+  const CommandResult lint = tare({"lint", model(), at("lp2/cls.encodings")});
+  EXPECT_EQ(lint.exit_code, 1);
+  EXPECT_THAT(lint.output, HasSubstr("per low-power block of 4, widened to 8 bits"));
+  EXPECT_THAT(tare({"inspect", at("lp/cls.encodings")}).output, HasSubstr("low-power blocks of 4 widened to 8 bits"));
+}
+
 TEST_F(Commands, CalibrateWritesForOtherReaders) {
   const CommandResult result =
       tare({"calibrate", model(), "--encodings-in", encodings(), "--qdq-weights", "integer", "--qdq-int32-bias",
