@@ -1,15 +1,16 @@
-// The eight real models: plain inference, observing (what calibration adds) and simulating, milliseconds a batch. What
-// is measured, and how, is what `tare bench` does with a model; ONNX Runtime's figures on the same data:
-// bench/peer_onnxruntime.py.
+// Plain inference, observing (what calibration adds) and simulating of 17 models, milliseconds a batch. What is
+// measured, and how, is what `tare bench` does with a model. Peers on the same models and data: bench/peers.py.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "bench/support/models.hpp"
 #include "cli/benchmark.hpp"
-#include "support/golden.hpp"
 
 namespace tare::bench {
 namespace {
@@ -17,7 +18,9 @@ namespace {
 struct Options {
   int threads = 2;
   int repetitions = 7;
-  std::string only;
+  std::vector<std::string> only;
+  std::filesystem::path folder;
+  bool list = false;
   std::string scheme = "sqnr";
   std::string output;
   bool json = false;
@@ -28,17 +31,17 @@ struct Row {
   cli::BenchmarkResult result;
 };
 
-Row run_model(const test::GoldenModel& model, const Options& options) {
+Row run_model(const BenchModel& model, const Options& options) {
   CpuOptions cpu;
   cpu.threads = options.threads;
   cli::ObserverClock clock;
   SessionOptions session_options;
   session_options.cpu = cpu;
-  Session session(model.model(), clock.wrap(make_cpu_backend(cpu)), session_options);
+  Session session(model.model, clock.wrap(make_cpu_backend(cpu)), session_options);
   cli::BenchmarkOptions benchmark;
   benchmark.calibration.search.scheme = *scheme_of(options.scheme);
   benchmark.repetitions = options.repetitions;
-  return {model.name, run_benchmark(session, clock, test::golden_batches(model, session.graph()), benchmark)};
+  return {model.name, run_benchmark(session, clock, model.batches(session.graph()), benchmark)};
 }
 
 void print_table(const std::vector<Row>& rows) {
@@ -68,18 +71,34 @@ std::string json_text(const std::vector<Row>& rows, const Options& options) {
 
 int run(int argc, char** argv) {
   Options options;
-  CLI::App app("Plain, observing and simulating runs of the golden models");
+  options.folder = std::filesystem::read_symlink("/proc/self/exe").parent_path() / "bench-models";
+  CLI::App app("Plain, observing and simulating runs of real models and of well-known architectures");
   app.add_option("--threads", options.threads, "Threads")->check(CLI::Range(1, 1024));
   app.add_option("--repetitions", options.repetitions, "Repetitions of every batch")->check(CLI::Range(1, 1000000));
-  app.add_option("--model", options.only, "Only this model");
+  app.add_option("--model", options.only, "Only these models")->delimiter(',');
+  app.add_option("--folder", options.folder, "Where models with random weights are kept");
+  app.add_flag("--list", options.list, "Only write what is missing there, and list the models as JSON");
   app.add_option("--scheme", options.scheme, "What is observed")
       ->check(CLI::IsMember({"sqnr", "min_max", "tf_enhanced"}));
   app.add_option("--output", options.output, "Also write JSON to this file");
   app.add_flag("--json", options.json, "Print JSON");
   CLI11_PARSE(app, argc, argv);
   std::vector<Row> rows;
-  for (const test::GoldenModel& model : test::golden_models)
-    if (options.only.empty() || options.only == model.name) rows.push_back(run_model(model, options));
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  for (const BenchModel& model : bench_models(options.folder)) {
+    if (!options.only.empty() && std::find(options.only.begin(), options.only.end(), model.name) == options.only.end())
+      continue;
+    if (options.list) {
+      list.push_back({{"name", model.name}, {"model", model.model.string()}, {"data", model.data.string()}});
+      continue;
+    }
+    fmt::print(stderr, "bench_models: {}\n", model.name);
+    rows.push_back(run_model(model, options));
+  }
+  if (options.list) {
+    std::cout << list.dump(2) << '\n';
+    return 0;
+  }
   if (options.json)
     std::cout << json_text(rows, options);
   else
