@@ -25,6 +25,15 @@ GridShape grid_shape(const QuantizerSpec& spec, double low) {
   return {steps, std::ceil(steps / 2), std::floor(steps / 2), true};
 }
 
+Encoding encoding_of_zeros(std::int64_t steps) {
+  Encoding encoding;
+  encoding.scale = 2 / static_cast<double>(steps);
+  encoding.offset = std::floor(-1 / encoding.scale);
+  encoding.min = encoding.offset * encoding.scale;
+  encoding.max = encoding.min + static_cast<double>(steps) * encoding.scale;
+  return encoding;
+}
+
 Range observed_range(const TensorStatistics& statistics, bool keep_infinities) {
   constexpr double infinity_stand_in = 0.99 * FLT_MAX;
   Range range;
@@ -81,6 +90,8 @@ std::vector<Encoding> find(const TensorStatistics& statistics, const QuantizerSp
   }
   if (statistics.bins.empty() && (statistics.min < 0 || statistics.max > 0) && statistics.min <= statistics.max)
     throw Error(ErrorKind::usage, "only minimum and maximum were observed: this scheme needs a histogram");
+  const Range finite = observed_range(statistics, false);
+  if (finite.low == 0 && finite.high == 0 && scheme != Scheme::sqnr) return {encoding_of_zeros(spec.steps())};
   const auto sentinels = options.keep_sentinels ? std::nullopt : find_sentinels(statistics);
   const TensorStatistics clamped = sentinels ? clamp_sentinels(statistics, *sentinels) : TensorStatistics{};
   const TensorStatistics& searched = sentinels ? clamped : statistics;

@@ -20,6 +20,9 @@ struct GridShape {
 };
 GridShape grid_shape(const QuantizerSpec& spec, double low);
 
+/// AIMET's grid of `steps` for data that is all zero: [-1, 1], whatever the symmetry. Its min_max does without.
+Encoding encoding_of_zeros(std::int64_t steps);
+
 /// Observed range with zero, and AIMET's stand-ins for infinities when they are `kept`.
 struct Range {
   double low = 0;

@@ -191,14 +191,7 @@ double tf_enhanced_cost(const TfEnhancedHistogram& histogram, const QuantizerSpe
 Encoding tf_enhanced_encoding(const TfEnhancedHistogram& histogram, const QuantizerSpec& spec) {
   const double steps = static_cast<double>(spec.steps());
   Encoding encoding;
-  if (histogram.step == 0) {  // all zero: [-1, 1], whatever the symmetry
-    const double all_steps = static_cast<double>((std::int64_t{1} << spec.bitwidth) - 1);
-    encoding.scale = 2 / all_steps;
-    encoding.offset = std::floor(-1 / encoding.scale);
-    encoding.min = encoding.offset * encoding.scale;
-    encoding.max = encoding.min + all_steps * encoding.scale;
-    return encoding;
-  }
+  if (histogram.step == 0) return calib::encoding_of_zeros((std::int64_t{1} << spec.bitwidth) - 1);  // strict or not
   const Grid grid = TfEnhancedSearch(histogram, spec).run(spec);
   encoding.scale = static_cast<double>(grid.scale);
   encoding.offset = static_cast<double>(grid.offset);

@@ -77,10 +77,11 @@ class Linter {
   }
 
   LintReport run(std::span<const NamedStatistics> statistics) {
+    for (const NamedStatistics& entry : statistics) seen_.emplace(entry.tensor, &entry.statistics);
     compare_sites();
     compare_others();
     find_dead();
-    find_clipped(statistics);
+    find_clipped();
     std::stable_sort(report_.findings.begin(), report_.findings.end(),
                      [](const Finding& a, const Finding& b) { return a.kind < b.kind; });
     return std::move(report_);
@@ -170,12 +171,14 @@ class Linter {
       if (tensor.spec.format != NumberFormat::integer || !listed_.contains(tensor.tensor) ||
           (constant != nullptr && tensor.role == SiteRole::activation))  // a constant zero is meant
         continue;
-      const std::vector<bool> dead = dead_grids(tensor, constant);
+      std::vector<bool> dead = dead_grids(tensor, constant);
+      if (const auto seen = seen_.find(tensor.tensor); seen != seen_.end() && dead.size() == 1 && constant == nullptr)
+        dead[0] = seen->second->count > 0 && seen->second->zero_count == seen->second->count;
       const auto first = std::find(dead.begin(), dead.end(), true);
       if (first == dead.end()) continue;
       if (dead.size() == 1)
         add(FindingKind::dead, tensor.tensor,
-            "the scale is at its floor: nothing but zeros; check the data, or remove what makes the tensor");
+            "nothing but zeros here; check the data, or remove what makes the tensor");
       else
         add(FindingKind::dead, tensor.tensor,
             fmt::format("{} of {} {} hold nothing but zeros, first {}; prune them", std::count(first, dead.end(), true),
@@ -183,16 +186,14 @@ class Linter {
     }
   }
 
-  void find_clipped(std::span<const NamedStatistics> statistics) {
-    std::unordered_map<std::string_view, const TensorStatistics*> seen;
-    for (const NamedStatistics& entry : statistics) seen.emplace(entry.tensor, &entry.statistics);
+  void find_clipped() {
     for (const TensorEncodings& tensor : placed_.tensors) {
       if (tensor.role != SiteRole::activation || tensor.spec.format != NumberFormat::integer ||
           tensor.encodings.size() != 1 || !listed_.contains(tensor.tensor))
         continue;
       ++report_.ranges;
-      const auto found = seen.find(tensor.tensor);
-      if (found == seen.end()) continue;
+      const auto found = seen_.find(tensor.tensor);
+      if (found == seen_.end()) continue;
       ++report_.checked;
       const auto sentinels = find_sentinels(*found->second);
       const TensorStatistics data = sentinels ? calib::clamp_sentinels(*found->second, *sentinels) : *found->second;
@@ -210,6 +211,7 @@ class Linter {
   const std::vector<QuantSite>& sites_;
   ByName listed_;
   std::unordered_map<std::string_view, const QuantSite*> site_of_;
+  std::unordered_map<std::string_view, const TensorStatistics*> seen_;
   GivenEncodings given_;  ///< what the model has of the file
   EncodingSet placed_;    ///< as their quantizers take them, axes filled in
   LintReport report_;

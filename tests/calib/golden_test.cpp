@@ -285,10 +285,39 @@ TEST(AimetVectors, PerBlock) {
   }
 }
 
-TEST(AimetVectors, ZerosAndTwoConstantBatches) {
+TEST(AimetVectors, Zeros) {
+  const Encoding expected = {-1.003921568627451, 0.996078431372549, 0.00784313725490196, -128};
+  const Batches zeros = {std::vector<float>(6000, 0.0f)};
+  const Batches nothing_but_nan = {std::vector<float>(100, std::numeric_limits<float>::quiet_NaN())};
+  for (const char* mode : {"asym", "sym", "strict", "unsigned-sym"}) {
+    SCOPED_TRACE(mode);
+    const QuantizerSpec spec = spec_of(8, mode);
+    expect_encoding(encode(zeros, spec, Scheme::tf_enhanced), expected, 1e-9);
+    // AIMET finds an encoding without a grid here: min 1, max -254, scale -1, offset -1.
+    expect_encoding(encode(nothing_but_nan, spec, Scheme::tf_enhanced), expected, 1e-9);
+    for (const Scheme scheme : {Scheme::percentile, Scheme::mse, Scheme::entropy}) {
+      const Encoding strict = {-1, 1, 0.007874015748031496, -127};
+      for (const Batches& data : {zeros, nothing_but_nan})
+        expect_encoding(encode(data, spec, scheme), spec.strict_symmetric ? strict : expected, 1e-9);
+    }
+    EXPECT_LT(encode(nothing_but_nan, spec, Scheme::min_max).scale, 1.2e-7) << "min_max counts NaN as zeros";
+  }
+}
+
+TEST(AimetVectors, ConstantData) {
   const QuantizerSpec spec;
-  expect_encoding(encode({std::vector<float>(6000, 0.0f)}, spec, Scheme::tf_enhanced),
-                  {-1.003921568627451, 0.996078431372549, 0.00784313725490196, -128}, 1e-9);
+  for (const double percentile : {100.0, 99.99, 90.0}) {
+    SearchOptions options;
+    options.scheme = Scheme::percentile;
+    options.percentile = percentile;
+    const auto limits = [&](float value) {
+      return find_encoding(observe_values(std::vector<float>(6000, value)), spec, options);
+    };
+    EXPECT_GE(limits(4).max, 3.99006);
+    EXPECT_EQ(limits(4).min, 0);
+    EXPECT_LE(limits(-5).min, -4.99992);
+    EXPECT_EQ(limits(-5).max, 0);
+  }
   const Encoding up = encode({std::vector<float>(6000, 4.0f)}, spec, Scheme::tf_enhanced);
   EXPECT_LE(up.min, 0);
   EXPECT_GE(up.max, 3.5);

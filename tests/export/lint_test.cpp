@@ -142,6 +142,14 @@ TEST_F(Lint, DeadTensorsAndChannels) {
   EXPECT_THROW(report(), Error);
 }
 
+TEST_F(Lint, DataOfZerosIsDeadWhateverItsGrid) {
+  EXPECT_THAT(lines(report(true)), IsEmpty());
+  for (NamedStatistics& entry : statistics_)
+    if (entry.tensor == "y") entry.statistics = observe_values(std::vector<float>(100));
+  EXPECT_THAT(lines(report(true)), ElementsAre("dead y"));
+  EXPECT_THAT(lines(report()), IsEmpty());
+}
+
 TEST_F(Lint, RangesThatClipTheData) {
   scale("x", 0.8);
   EXPECT_THAT(lines(report()), IsEmpty()) << "not checked";
