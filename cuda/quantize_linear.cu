@@ -1,9 +1,9 @@
 // QuantizeLinear and DequantizeLinear for integer codes up to 16 bits (and int32 to dequantize), per tensor, per axis
 // and in blocks, with the formulas of numerics.hpp. Odd: codes of 8-bit floats are the host's types and stay there.
 #include "cpu/quantized.hpp"
-#include "cpu/small_float.hpp"
 #include "launch.hpp"
 #include "operators.hpp"
+#include "tare/small_float.hpp"
 
 namespace tare::cuda {
 namespace {
@@ -54,7 +54,7 @@ DataType code_type(const Call& call) {
 void quantize_linear(Call& call) {
   cpu::require_inputs(call, 2);
   const DataType type = code_type(call);
-  if (cpu::small_float(type) != nullptr) return run_on_host(call);
+  if (small_float(type) != nullptr) return run_on_host(call);
   const cpu::Granularity g = cpu::granularity(call);
   for (const std::size_t i : {0, 1})
     if (call.input(i).type() != DataType::float32) cpu::fail_type(call, call.input(i).type());
@@ -73,7 +73,7 @@ void run_dequantize(const Call& call, const cpu::Granularity& g, Tensor& y) {
 
 void dequantize_linear(Call& call) {
   cpu::require_inputs(call, 2);
-  if (cpu::small_float(call.input(0).type()) != nullptr) return run_on_host(call);
+  if (small_float(call.input(0).type()) != nullptr) return run_on_host(call);
   const cpu::Granularity g = cpu::granularity(call);
   const DataType type = call.input(0).type();
   if (call.has(2) && call.input(2).type() != type) call.fail("the zero point must have the input's type");

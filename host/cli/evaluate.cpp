@@ -36,7 +36,8 @@ std::vector<Tensor> timed(double& seconds, const Function& function) {
 
 class Evaluation {
  public:
-  Evaluation(const Flags& flags, const Graph& graph) : flags_(flags), simulated_(!flags.encodings.empty()) {
+  /// `simulated`: there is a quantized model beside the float one.
+  Evaluation(const Flags& flags, const Graph& graph, bool simulated) : flags_(flags), simulated_(simulated) {
     classes_ = flags.metric == "top1" || flags.metric == "top5";
     if (classes_ && flags.labels.empty())
       throw Error(ErrorKind::usage, fmt::format("--metric {} needs --labels", flags.metric));
@@ -158,7 +159,7 @@ void report(const Flags& flags, const Evaluation& evaluation, const Pass& pass, 
                                      {"peak_memory_bytes", peak_memory_bytes()}};
     if (evaluation.classes()) object["float"] = evaluation.float_figure();
     if (evaluation.simulated()) {
-      object["encodings"] = flags.encodings;
+      object["encodings"] = flags.encodings;  // empty: the model's own
       object["simulated_samples_per_second"] = rate(simulated_seconds);
       object[evaluation.classes() ? "simulated" : "value"] = evaluation.simulated_figure();
       if (evaluation.classes()) object["difference"] = evaluation.simulated_figure() - evaluation.float_figure();
@@ -183,10 +184,11 @@ void report(const Flags& flags, const Evaluation& evaluation, const Pass& pass, 
 }
 
 int evaluate(const Flags& flags) {
-  Session session = open_session(flags.model, flags.run);
+  Session session = open_session(flags.model, flags.run, true);
   const Graph& graph = session.graph();
-  Evaluation evaluation(flags, graph);
-  if (evaluation.simulated()) session.set_encodings(load_encodings(flags.encodings));
+  const bool own = flags.encodings.empty() && !session.held_encodings().tensors.empty();
+  Evaluation evaluation(flags, graph, own || !flags.encodings.empty());
+  if (evaluation.simulated()) session.set_encodings(own ? session.held_encodings() : load_encodings(flags.encodings));
   const std::unique_ptr<Dataset> data = open_data(flags.data, flags.run, graph);
   evaluation.check_labels(*data);
   double float_seconds = 0;
@@ -213,7 +215,8 @@ void add_evaluate(CLI::App& root, Action& action) {
   const auto flags = std::make_shared<Flags>();
   command.add_option("model", flags->model, "The model")->type_name("MODEL.onnx")->required();
   command
-      .add_option("--encodings", flags->encodings, "Encodings of the quantized model; without, the float model alone")
+      .add_option("--encodings", flags->encodings,
+                  "Encodings of the quantized model (a QDQ model has its own); without, the float model alone")
       ->type_name("F");
   add_data_flags(command, flags->data);
   command.add_option("--labels", flags->labels, "Class of every sample, in order: .npy of integers, text or .csv")

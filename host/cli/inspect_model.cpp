@@ -1,4 +1,5 @@
 // What is in a model: operators, inputs and outputs, sizes, where quantizers go and why, what the backend cannot run.
+// Of a QDQ model the quantizers are its own, and their tensors those of the float model inside of it.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -7,7 +8,9 @@
 #include "cli/inspect.hpp"
 #include "cli/terminal.hpp"
 #include "plan/simplify.hpp"
+#include "tare/export.hpp"
 #include "tare/model.hpp"
+#include "tare/overrides.hpp"
 #include "tare/placement.hpp"
 
 namespace tare::cli {
@@ -54,8 +57,11 @@ void add_values(Inspection& result, const Graph& graph, const std::vector<ValueI
   }
 }
 
-void add_sites(Inspection& result, const Graph& graph, const InspectFlags& flags) {
-  const std::vector<QuantSite> sites = place(graph, load_config(flags.config));
+/// `held`: the quantizers that a QDQ model has itself; others are placed by the config.
+void add_sites(Inspection& result, const Graph& graph, const EncodingSet& held, const InspectFlags& flags) {
+  std::vector<QuantSite> sites = place(graph, load_config(flags.config));
+  const bool own = !held.tensors.empty();
+  if (own) adopt_encodings(sites, graph, {.set = held, .only_quantizers = true});
   std::size_t activations = 0;
   std::size_t parameters = 0;
   std::map<std::string, std::size_t> reasons;
@@ -67,10 +73,12 @@ void add_sites(Inspection& result, const Graph& graph, const InspectFlags& flags
     else
       ++activations;
   }
-  result.text += fmt::format("\nquantizers  config {}: {} of activations, {} of parameters, {} disabled\n",
-                             flags.config, activations, parameters, sites.size() - activations - parameters);
+  result.text += fmt::format("\nquantizers  {}: {} of activations, {} of parameters, {} disabled\n",
+                             own ? "the model's own" : "config " + flags.config, activations, parameters,
+                             sites.size() - activations - parameters);
   for (const auto& [reason, count] : reasons) result.text += fmt::format("{:>10}  disabled: {}\n", count, reason);
-  result.json["quantizers"] = {{"config", flags.config},
+  result.json["quantizers"] = {{"config", own ? nlohmann::ordered_json() : nlohmann::ordered_json(flags.config)},
+                               {"own", own},
                                {"activations", activations},
                                {"parameters", parameters},
                                {"disabled", sites.size() - activations - parameters}};
@@ -119,7 +127,8 @@ Inspection inspect_model(const InspectFlags& flags) {
     result.text += fmt::format("{:>10}  {}\n", count, op);
     result.json["operators"][op] = count;
   }
-  add_sites(result, graph, flags);
+  const UnquantizedModel parts = take_quantizers(model);
+  add_sites(result, parts.model.graph, parts.encodings, flags);
 
   const auto backend = make_cpu_backend();
   try {

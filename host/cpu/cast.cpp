@@ -4,9 +4,9 @@
 #include <cmath>
 
 #include "cpu/elementwise.hpp"
-#include "cpu/small_float.hpp"
 #include "cpu/text.hpp"
 #include "cpu/vector.hpp"
+#include "tare/small_float.hpp"
 
 namespace tare::cpu {
 namespace {

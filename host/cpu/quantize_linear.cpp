@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "cpu/quantized.hpp"
-#include "cpu/small_float.hpp"
+#include "tare/small_float.hpp"
 
 namespace tare::cpu {
 Granularity granularity(const Call& call) {

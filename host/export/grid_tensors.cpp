@@ -25,11 +25,29 @@ int bits_of_type(int bitwidth) { return bitwidth == 4 ? 4 : bitwidth <= 8 ? 8 : 
   throw Error(kind, fmt::format("tensor '{}': {}", encodings.tensor, why));
 }
 
+float positive_scale(const TensorEncodings& encodings, const Encoding& encoding) {
+  const auto scale = static_cast<float>(encoding.scale);
+  if (!(scale > 0) || !std::isfinite(scale) || !(std::fabs(encoding.offset) <= 0x1p32))
+    refuse(encodings, ErrorKind::data,
+           fmt::format("scale {} and offset {} make no grid", encoding.scale, encoding.offset));
+  return scale;
+}
+
 }  // namespace
 
 OnnxGrid onnx_grid(const TensorEncodings& encodings) {
   const QuantizerSpec& spec = encodings.spec;
   if (encodings.encodings.empty()) refuse(encodings, ErrorKind::data, "it has no encoding");
+  OnnxGrid grid;
+  if (spec.format != NumberFormat::integer) {
+    grid.type = spec.format == NumberFormat::float8e5m2 ? DataType::float8e5m2 : DataType::float8e4m3fn;
+    grid.opset = 19;
+    for (const Encoding& encoding : encodings.encodings) {
+      grid.scales.push_back(positive_scale(encodings, encoding));
+      grid.zero_points.push_back(0);
+    }
+    return grid;
+  }
   if (spec.bitwidth < 2 || spec.bitwidth > 32)
     refuse(encodings, ErrorKind::unsupported, fmt::format("no ONNX type has {} bits", spec.bitwidth));
   const double first = encodings.encodings[0].offset;
@@ -39,7 +57,6 @@ OnnxGrid onnx_grid(const TensorEncodings& encodings) {
   if (spec.bitwidth > 16 && !is_signed)
     refuse(encodings, ErrorKind::unsupported,
            fmt::format("{} bits can only be exported with a symmetric grid", spec.bitwidth));
-  OnnxGrid grid;
   grid.type = integer_type(spec.bitwidth, is_signed);
   const int bits = bits_of_type(spec.bitwidth);
   const bool wide = bits == 4 || bits == 16 || spec.block_axis;
@@ -47,10 +64,7 @@ OnnxGrid onnx_grid(const TensorEncodings& encodings) {
   const std::int64_t type_lowest = is_signed ? -(std::int64_t{1} << (bits - 1)) : 0;
   const std::int64_t type_highest = type_lowest + (std::int64_t{1} << bits) - 1;
   for (const Encoding& encoding : encodings.encodings) {
-    const auto scale = static_cast<float>(encoding.scale);
-    if (!(scale > 0) || !std::isfinite(scale) || !(std::fabs(encoding.offset) <= 0x1p32))
-      refuse(encodings, ErrorKind::data,
-             fmt::format("scale {} and offset {} make no grid", encoding.scale, encoding.offset));
+    const float scale = positive_scale(encodings, encoding);
     const std::int64_t offset = std::llround(encoding.offset);
     const std::int64_t lowest = is_signed ? offset : 0;
     const std::int64_t highest = lowest + spec.steps();

@@ -67,9 +67,6 @@ class Writer {
 
   std::int64_t needed_opset(const TensorEncodings& encodings) const {
     if (encodings.spec.format == NumberFormat::float16) return 13;
-    if (encodings.spec.format != NumberFormat::integer)
-      throw Error(ErrorKind::unsupported,
-                  fmt::format("tensor '{}': float8 grids cannot be written as QDQ", encodings.tensor));
     return std::max<std::int64_t>(onnx_grid(encodings).opset, type_of(encodings) == DataType::float32 ? 13 : 19);
   }
 

@@ -5,74 +5,23 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
-#include <cmath>
 #include <unordered_map>
 #include <unordered_set>
 
+#include "export/qdq_grid_read.hpp"
 #include "model/gradient.hpp"
 #include "model/graph_builder.hpp"
 #include "model/source.hpp"
 #include "tare/export.hpp"
-#include "tare/numerics.hpp"
 
 namespace tare {
 namespace {
 
+using qdq::Bounds;
+
 bool is_operator(const onnx::NodeProto& node, std::string_view type) {
   return node.op_type() == type && (node.domain().empty() || node.domain() == "ai.onnx");
 }
-
-std::int64_t attribute(const onnx::NodeProto& node, std::string_view name, std::int64_t otherwise) {
-  for (const onnx::AttributeProto& a : node.attribute())
-    if (a.name() == name) return a.i();
-  return otherwise;
-}
-bool has_attribute(const onnx::NodeProto& node, std::string_view name) {
-  return std::any_of(node.attribute().begin(), node.attribute().end(), [&](const auto& a) { return a.name() == name; });
-}
-
-std::int64_t code_at(const Tensor& tensor, std::int64_t i) {
-  switch (tensor.type()) {
-    case DataType::int16: return tensor.data<std::int16_t>()[i];
-    case DataType::uint16: return tensor.data<std::uint16_t>()[i];
-    case DataType::int32: return tensor.data<std::int32_t>()[i];
-    case DataType::uint8:
-    case DataType::uint4: return tensor.data<std::uint8_t>()[i];
-    default: return tensor.data<std::int8_t>()[i];
-  }
-}
-
-double real_at(const Tensor& tensor, std::int64_t i) {
-  switch (tensor.type()) {
-    case DataType::float16: return static_cast<double>(half_to_float(tensor.data<std::uint16_t>()[i]));
-    case DataType::bfloat16: return static_cast<double>(bfloat_to_float(tensor.data<std::uint16_t>()[i]));
-    default: return static_cast<double>(tensor.data<float>()[i]);
-  }
-}
-
-struct CodeType {
-  int bits = 0;
-  bool is_signed = false;
-};
-CodeType code_type(DataType type) {
-  switch (type) {
-    case DataType::int4: return {4, true};
-    case DataType::uint4: return {4, false};
-    case DataType::int8: return {8, true};
-    case DataType::uint8: return {8, false};
-    case DataType::int16: return {16, true};
-    case DataType::uint16: return {16, false};
-    case DataType::int32: return {32, true};
-    default: return {};
-  }
-}
-
-/// The lowest and highest value that a clamp lets through, a channel each.
-struct Bounds {
-  std::vector<double> low;
-  std::vector<double> high;
-};
 
 class Taker {
  public:
@@ -125,17 +74,17 @@ class Taker {
   void take_pair(const onnx::NodeProto& dequantize, int index) {
     if (dequantize.input_size() < 2 || dequantize.output_size() != 1) return;
     const std::string& codes = dequantize.input(0);
-    if (const Tensor* integers = constant(codes)) return take_integers(dequantize, index, *integers);
+    if (const Tensor* known = constant(codes)) return take_codes(dequantize, index, *known);
     const onnx::NodeProto* quantize = producer(codes);
     if (quantize == nullptr || !is_operator(*quantize, "QuantizeLinear") || !same_grid(*quantize, dequantize)) return;
     std::string before = quantize->input(0);
     std::vector<int> clamps;
     const std::optional<Bounds> bounds = read_bounds(before, clamps);
-    std::optional<TensorEncodings> encodings = read_encodings(dequantize, whole_.value(ids_.at(codes)).type, bounds);
+    std::optional<TensorEncodings> encodings = read_encodings(dequantize, bounds);
     if (!encodings && bounds) {  // the clamp is the model's own
       before = quantize->input(0);
       clamps.clear();
-      encodings = read_encodings(dequantize, whole_.value(ids_.at(codes)).type, std::nullopt);
+      encodings = read_encodings(dequantize, std::nullopt);
     }
     if (!encodings) return;
     before = final_name(before);
@@ -143,8 +92,9 @@ class Taker {
     const std::string name = common_name(before, after);
     if (name.empty()) return;
     encodings->tensor = name;
-    encodings->role = constant(quantize->input(0)) != nullptr && encodings->spec.symmetric ? SiteRole::parameter
-                                                                                           : SiteRole::activation;
+    const bool kind_of_parameters = encodings->spec.symmetric || encodings->spec.format != NumberFormat::integer;
+    encodings->role =
+        constant(quantize->input(0)) != nullptr && kind_of_parameters ? SiteRole::parameter : SiteRole::activation;
     if (const auto known = known_.find(before); known != known_.end()) {
       if (taken_[known->second].encodings != encodings->encodings) return;  // quantized again, differently
       taken_[known->second].tensor = name;
@@ -162,9 +112,21 @@ class Taker {
     }
   }
 
-  /// A constant of integers: the float values take its place.
-  void take_integers(const onnx::NodeProto& dequantize, int index, const Tensor& integers) {
-    std::optional<TensorEncodings> encodings = read_encodings(dequantize, integers.type(), std::nullopt);
+  /// None: not a grid that tare has.
+  std::optional<TensorEncodings> read_encodings(const onnx::NodeProto& node,
+                                                const std::optional<Bounds>& bounds) const {
+    const Value& codes = whole_.value(ids_.at(node.input(0)));
+    qdq::Grid grid{constant(node.input(1)), nullptr, codes.type, codes.shape ? codes.shape->rank() : 0};
+    if (node.input_size() > 2 && !node.input(2).empty()) {
+      grid.zero_points = constant(node.input(2));
+      if (grid.zero_points == nullptr) return {};
+    }
+    return qdq::read_grid(node, grid, bounds);
+  }
+
+  /// A constant of codes: the float values take its place.
+  void take_codes(const onnx::NodeProto& dequantize, int index, const Tensor& stored) {
+    std::optional<TensorEncodings> encodings = read_encodings(dequantize, std::nullopt);
     if (!encodings) return;
     const QuantizerSpec& spec = encodings->spec;
     const std::string& codes = dequantize.input(0);
@@ -175,7 +137,7 @@ class Taker {
       if (after.starts_with(stem) && (after == stem || !ids_.contains(stem))) name = stem;
     }
     if (outputs_.contains(after)) name = after;
-    const Shape& shape = integers.shape();
+    const Shape& shape = stored.shape();
     const auto dim = [&](int axis) { return shape[static_cast<std::size_t>(axis)]; };
     const auto stride = [&](int axis) { return shape.elements(static_cast<std::size_t>(axis) + 1, shape.rank()); };
     for (const std::optional<int> axis : {spec.channel_axis, spec.block_axis})
@@ -183,20 +145,19 @@ class Taker {
     std::int64_t expected = spec.channel_axis ? dim(*spec.channel_axis) : 1;
     if (spec.block_axis) expected *= (dim(*spec.block_axis) + spec.block_size - 1) / spec.block_size;
     if (expected != static_cast<std::int64_t>(encodings->encodings.size())) return;
-    const Tensor* zero_points = dequantize.input_size() > 2 ? constant(dequantize.input(2)) : nullptr;
     onnx::TensorProto values;
     values.set_name(name);
     values.set_data_type(static_cast<int>(DataType::float32));
     for (const std::int64_t d : shape) values.add_dims(d);
-    for (std::int64_t i = 0; i < integers.elements(); ++i) {
+    for (std::int64_t i = 0; i < stored.elements(); ++i) {
       std::int64_t e = spec.channel_axis ? i / stride(*spec.channel_axis) % dim(*spec.channel_axis) : 0;
       if (spec.block_axis) {
         const std::int64_t blocks = (dim(*spec.block_axis) + spec.block_size - 1) / spec.block_size;
         e = e * blocks + i / stride(*spec.block_axis) % dim(*spec.block_axis) / spec.block_size;
       }
       const Encoding& encoding = encodings->encodings[static_cast<std::size_t>(e)];
-      const std::int64_t zero = zero_points == nullptr ? 0 : zero_point_of(*encodings, encoding, integers.type());
-      values.add_float_data(static_cast<float>(encoding.scale) * static_cast<float>(code_at(integers, i) - zero));
+      const float zero = qdq::zero_point_of(encoding, stored.type());
+      values.add_float_data(static_cast<float>(encoding.scale) * (qdq::code_at(stored, i) - zero));
     }
     if (constant(dequantize.input(1))->type() != DataType::float32) return;
     encodings->tensor = name;
@@ -210,12 +171,6 @@ class Taker {
     unused_.insert(codes);
   }
 
-  static std::int64_t zero_point_of(const TensorEncodings& tensor, const Encoding& encoding, DataType type) {
-    const CodeType code = code_type(type);
-    return -std::llround(encoding.offset) -
-           (code.is_signed ? std::int64_t{1} << (tensor.spec.bitwidth - 1) : std::int64_t{0});
-  }
-
   bool same_grid(const onnx::NodeProto& a, const onnx::NodeProto& b) const {
     const auto equal = [&](int i) {
       const bool in_a = a.input_size() > i && !a.input(i).empty();
@@ -227,15 +182,16 @@ class Taker {
       return x != nullptr && y != nullptr && x->type() == y->type() && x->shape() == y->shape() &&
              std::equal(x->data(), x->data() + x->bytes(), y->data());
     };
-    return equal(1) && equal(2) && attribute(a, "axis", 1) == attribute(b, "axis", 1) &&
-           attribute(a, "block_size", 0) == attribute(b, "block_size", 0);
+    return equal(1) && equal(2) && qdq::attribute(a, "axis", 1) == qdq::attribute(b, "axis", 1) &&
+           qdq::attribute(a, "block_size", 0) == qdq::attribute(b, "block_size", 0) &&
+           qdq::attribute(a, "saturate", 1) != 0;  // of 8-bit floats
   }
 
   /// A Clip, or a Max and a Min, that only the quantizer reads; `tensor` becomes what goes into it.
   std::optional<Bounds> read_bounds(std::string& tensor, std::vector<int>& clamps) const {
     const auto values = [](const Tensor& bound) {
       std::vector<double> result;
-      for (std::int64_t i = 0; i < bound.elements(); ++i) result.push_back(real_at(bound, i));
+      for (std::int64_t i = 0; i < bound.elements(); ++i) result.push_back(qdq::real_at(bound, i));
       return result;
     };
     const auto bound = [&](const onnx::NodeProto& node, int i) {
@@ -262,83 +218,6 @@ class Taker {
     Bounds result{values(*bound(*first, 1)), values(*bound(*last, 1))};
     tensor = first->input(0);
     return result;
-  }
-
-  /// None: not a grid that tare has.
-  std::optional<TensorEncodings> read_encodings(const onnx::NodeProto& node, DataType type,
-                                                const std::optional<Bounds>& bounds) const {
-    const Tensor* scales = constant(node.input(1));
-    const bool has_zero_point = node.input_size() > 2 && !node.input(2).empty();
-    const Tensor* zero_points = has_zero_point ? constant(node.input(2)) : nullptr;
-    const CodeType code = code_type(zero_points == nullptr ? type : zero_points->type());
-    if (scales == nullptr || !is_quantizable(scales->type()) || code.bits == 0 || scales->elements() == 0) return {};
-    if (has_zero_point && (zero_points == nullptr || zero_points->shape() != scales->shape())) return {};
-    TensorEncodings result;
-    QuantizerSpec& spec = result.spec;
-    spec.bitwidth = code.bits;
-    const auto count = scales->elements();
-    const std::int64_t block_size = attribute(node, "block_size", 0);
-    const std::int64_t axis = attribute(node, "axis", 1);
-    if (axis < 0) return {};
-    if (block_size > 0) {
-      if (scales->rank() != 2 || axis > 1) return {};
-      spec.block_axis = static_cast<int>(axis);
-      spec.channel_axis = 1 - static_cast<int>(axis);
-      spec.block_size = static_cast<int>(block_size);
-    } else if (scales->rank() == 1 && (count > 1 || has_attribute(node, "axis"))) {
-      spec.channel_axis = static_cast<int>(axis);
-    } else if (count != 1) {
-      return {};
-    }
-    const double lowest = code.is_signed ? -std::ldexp(1.0, code.bits - 1) : 0;
-    spec.symmetric = code.is_signed;
-    const bool by_column = block_size > 0 && axis == 0;  // [block, channel] in the model
-    const std::int64_t rows = by_column ? scales->shape()[0] : 1;
-    const std::int64_t columns = by_column ? scales->shape()[1] : count;
-    for (std::int64_t k = 0; k < count; ++k) {
-      const std::int64_t i = by_column ? k % rows * columns + k / rows : k;
-      const double scale = real_at(*scales, i);
-      if (!(scale > 0) || !std::isfinite(scale)) return {};
-      const auto zero = static_cast<double>(zero_points == nullptr ? 0 : code_at(*zero_points, i));
-      if (zero != 0) spec.symmetric = false;
-      result.encodings.push_back({0, 0, scale, lowest - zero});
-    }
-    if (bounds && !narrow(result, *bounds)) return {};
-    for (Encoding& encoding : result.encodings) {
-      encoding.min = encoding.scale * encoding.offset;
-      encoding.max = encoding.scale * (encoding.offset + static_cast<double>(spec.steps()));
-    }
-    return result;
-  }
-
-  /// The codes that the clamp leaves: fewer bits, or a strict symmetric grid. False when they are neither.
-  static bool narrow(TensorEncodings& tensor, const Bounds& bounds) {
-    QuantizerSpec& spec = tensor.spec;
-    const auto at = [](const std::vector<double>& list, std::size_t i) { return list[list.size() == 1 ? 0 : i]; };
-    std::optional<double> steps;
-    for (std::size_t i = 0; i < tensor.encodings.size(); ++i) {
-      if ((bounds.low.size() != 1 && bounds.low.size() != tensor.encodings.size()) ||
-          bounds.low.size() != bounds.high.size())
-        return false;
-      Encoding& encoding = tensor.encodings[i];
-      const double low = std::round(at(bounds.low, i) / encoding.scale);
-      const double high = std::round(at(bounds.high, i) / encoding.scale);
-      if (std::abs(low * encoding.scale - at(bounds.low, i)) > 1e-3 * encoding.scale ||
-          std::abs(high * encoding.scale - at(bounds.high, i)) > 1e-3 * encoding.scale)
-        return false;
-      if (steps && *steps != high - low) return false;
-      steps = high - low;
-      encoding.offset = low;
-    }
-    for (int bits = 2; bits <= spec.bitwidth; ++bits) {
-      const double whole = std::ldexp(1.0, bits) - 1;
-      const bool strict = spec.symmetric && *steps == whole - 1 && tensor.encodings[0].offset == -*steps / 2;
-      if (*steps != whole && !strict) continue;
-      spec.bitwidth = bits;
-      spec.strict_symmetric = strict;
-      return true;
-    }
-    return false;
   }
 
   std::string final_name(std::string name) const {

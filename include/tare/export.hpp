@@ -22,8 +22,9 @@ struct QdqOptions {
 /// Writes the original model with a QuantizeLinear / DequantizeLinear pair at every tensor of `encodings`. Tensors keep
 /// their names: what a node produced as `t` is now `t_unquantized`, and `t` is the dequantized value, also where it is
 /// an output of the graph. Graph inputs keep their names, too; their readers read `<input>_dequantized`. The opset is
-/// raised to what the grids need (13; 19 for half types; 21 for 4 and 16 bits and for blocks), and nodes whose meaning
-/// changes on the way are rewritten. Throws Error(unsupported) naming the node or tensor when that cannot be done.
+/// raised to what the grids need (13; 19 for half types and 8-bit floats; 21 for 4 and 16 bits and for blocks), and
+/// nodes whose meaning changes on the way are rewritten. Throws Error(unsupported) naming the node or tensor when that
+/// cannot be done.
 void save_qdq_model(const Model& model, const EncodingSet& encodings, const std::filesystem::path& file,
                     const QdqOptions& options = {});
 
@@ -32,7 +33,7 @@ struct UnquantizedModel {
   Model model;
   EncodingSet encodings;
 };
-/// Every QuantizeLinear / DequantizeLinear pair with constant grids, and every constant of integers behind a
+/// Every QuantizeLinear / DequantizeLinear pair with constant grids, and every constant of codes behind a
 /// DequantizeLinear, becomes an encoding and leaves the graph; a clamp that only narrows a grid goes with it. Tensors
 /// have the names they had before they were quantized. What tare has no grid for stays. A model without quantizers
 /// comes back as it is, with no encodings.

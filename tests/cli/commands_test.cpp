@@ -357,6 +357,23 @@ TEST_F(Commands, OverridesAndGivenEncodings) {
   }
 }
 
+TEST_F(Commands, QdqModelsBringTheirQuantizers) {
+  const std::string qdq = at("out/cls.qdq.onnx");
+  const auto agreement = [&](const std::vector<std::string>& which) {
+    std::vector<std::string> arguments = {"evaluate", "--data", data(), "--samples", "4", "--metric", "mse", "--json"};
+    arguments.insert(arguments.end(), which.begin(), which.end());
+    const CommandResult result = tare(arguments);
+    EXPECT_EQ(result.exit_code, 0) << result.errors;
+    return result.json()["value"].get<double>();
+  };
+  EXPECT_EQ(agreement({qdq}), agreement({model(), "--encodings", encodings()}));
+  const nlohmann::json quantizers = tare({"inspect", qdq, "--json"}).json()["quantizers"];
+  EXPECT_TRUE(quantizers["own"]);
+  EXPECT_EQ(quantizers["activations"].get<int>() + quantizers["parameters"].get<int>(), 401);
+  EXPECT_THAT(tare({"inspect", qdq}).output, HasSubstr("quantizers  the model's own: "));
+  EXPECT_THAT(tare({"inspect", model()}).output, HasSubstr("quantizers  config default: "));
+}
+
 TEST_F(Commands, LowPowerBlocksGoThroughEveryCommand) {
   const std::string override = "conv[345]_expand_weights:bits=4,block=4,decompressed_bits=8";
   const auto calibrate = [&](const std::string& out, const std::vector<std::string>& more) {

@@ -179,6 +179,109 @@ TEST_F(QdqRead, ClampsNarrowTheGrid) {
       }
 }
 
+/// x → Add w → y, both in float8.
+TEST_F(QdqRead, Float8ComesBack) {
+  onnx::ModelProto model = test::empty_model(17);
+  onnx::GraphProto& graph = *model.mutable_graph();
+  add_input(graph, "x", {2, 3});
+  add_output(graph, "y", {2, 3});
+  add_initializer<float>(graph, "w", 1, {2, 3}, {1, -2, 3, 0.1f, 0, -0.6f});
+  add_node(graph, "Add", {"x", "w"}, {"y"}, "sum");
+  test::write_bytes(folder_ / "m.onnx", model.SerializeAsString());
+  Session session(folder_ / "m.onnx");
+  const Tensor x = Tensor::of<float>({2, 3}, std::array{0.3f, 1e-3f, -5.0f, 70.0f, -1e4f, 0.0f});
+  SessionOptions taking;
+  taking.take_quantizers = true;
+  for (const NumberFormat format : {NumberFormat::float8e4m3fn, NumberFormat::float8e5m2}) {
+    TensorEncodings activation{"x", SiteRole::activation, {}, {{-4.48, 4.48, 0.01, 0}}};
+    TensorEncodings weight{"w", SiteRole::parameter, {}, {{0, 0, 0.01, 0}, {0, 0, 0.02, 0}, {0, 0, 0.005, 0}}};
+    activation.spec.format = weight.spec.format = format;
+    weight.spec.channel_axis = 1;
+    const EncodingSet set{{activation, weight}};
+    session.set_encodings(set);
+    const Tensor expected = session.simulate(std::array{x}).at(0);
+    save_qdq_model(session.model(), set, folder_ / "q.onnx");
+    Session again(folder_ / "q.onnx", taking);
+    EXPECT_THAT(operators(again.graph()), testing::ElementsAre("Add"));
+    ASSERT_EQ(again.held_encodings().tensors.size(), 2u);
+    for (const TensorEncodings& tensor : again.held_encodings().tensors) EXPECT_EQ(tensor.spec.format, format);
+    EXPECT_EQ(find(again.held_encodings(), "w")->spec.channel_axis, 1);
+    again.set_encodings(again.held_encodings());
+    const Tensor simulated = again.simulate(std::array{x}).at(0);
+    // As operators of their own, they give the same.
+    Session plain(folder_ / "q.onnx");
+    const Tensor computed = plain.run(std::array{x}).at(0);
+    for (std::int64_t i = 0; i < x.elements(); ++i) {
+      EXPECT_EQ(simulated.data<float>()[i], expected.data<float>()[i]) << i;
+      EXPECT_EQ(computed.data<float>()[i], expected.data<float>()[i]) << i;
+    }
+  }
+}
+
+TEST_F(QdqRead, Float8CodesBecomeValues) {
+  onnx::ModelProto model = test::empty_model(19);
+  onnx::GraphProto& graph = *model.mutable_graph();
+  add_input(graph, "x", {3});
+  add_output(graph, "y", {3});
+  add_initializer<float>(graph, "scale", 1, {}, {0.5f});
+  add_initializer<std::uint8_t>(graph, "w_quantized", 17, {3}, {0x38, 0xb8, 0x7e});  // 1, -1, 448
+  add_node(graph, "DequantizeLinear", {"w_quantized", "scale"}, {"w"});
+  add_node(graph, "Add", {"x", "w"}, {"y"}, "sum");
+  const UnquantizedModel parts = take(model);
+  ASSERT_EQ(parts.encodings.tensors.size(), 1u);
+  EXPECT_EQ(parts.encodings.tensors[0].spec.format, NumberFormat::float8e4m3fn);
+  const Tensor* weights = parts.model.graph.constant(parts.model.graph.find("w"));
+  ASSERT_NE(weights, nullptr);
+  EXPECT_THAT(std::vector<float>(weights->span<float>().begin(), weights->span<float>().end()),
+              testing::ElementsAre(0.5f, -0.5f, 224));
+}
+
+/// A convolution's weights in blocks along its inputs, and a transposed one's.
+TEST_F(QdqRead, BlocksOfMoreThanTwoDimensions) {
+  for (const bool transposed : {false, true}) {
+    onnx::ModelProto model = test::empty_model(17);
+    onnx::GraphProto& graph = *model.mutable_graph();
+    add_input(graph, "x", {1, 4, 5, 5});
+    add_output(graph, "y", {1, 3, -1, -1});
+    std::vector<float> values(3 * 4 * 2 * 2);
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] = std::sin(static_cast<float>(i));
+    const std::vector<std::int64_t> shape =
+        transposed ? std::vector<std::int64_t>{4, 3, 2, 2} : std::vector<std::int64_t>{3, 4, 2, 2};
+    add_initializer<float>(graph, "w", 1, shape, values);
+    add_node(graph, transposed ? "ConvTranspose" : "Conv", {"x", "w"}, {"y"}, "product");
+    test::write_bytes(folder_ / "m.onnx", model.SerializeAsString());
+    TensorEncodings tensor{"w", SiteRole::parameter, {}, {}};
+    tensor.spec.symmetric = true;
+    tensor.spec.bitwidth = 4;
+    tensor.spec.channel_axis = transposed ? 1 : 0;
+    tensor.spec.block_axis = transposed ? 0 : 1;
+    tensor.spec.block_size = 2;
+    for (int i = 0; i < 6; ++i) tensor.encodings.push_back({0, 0, 0.1 + 0.02 * i, -8});
+    save_qdq_model(load_model(folder_ / "m.onnx"), {{tensor}}, folder_ / "q.onnx");
+    const UnquantizedModel parts = take_quantizers(load_model(folder_ / "q.onnx"));
+    expect_same(parts.encodings, {{tensor}});
+    EXPECT_EQ(parts.encodings.tensors.at(0).spec.block_axis, tensor.spec.block_axis);
+    EXPECT_EQ(operators(parts.model.graph).size(), 1u);
+  }
+}
+
+/// One block along axis 1, with scales along one or two other axes.
+TEST_F(QdqRead, BlocksThatDifferAlongThreeAxesStay) {
+  for (const bool two_axes : {false, true}) {
+    onnx::ModelProto model = test::empty_model(21);
+    onnx::GraphProto& graph = *model.mutable_graph();
+    add_input(graph, "x", {2, 2, 2});
+    add_output(graph, "y", {2, 2, 2});
+    add_initializer<float>(graph, "scale", 1, {2, 1, 2}, {1, two_axes ? 2.0f : 1.0f, 3, two_axes ? 4.0f : 3.0f});
+    add_initializer<std::int8_t>(graph, "w_quantized", 3, {2, 2, 2}, {1, 2, 3, 4, 5, 6, 7, 8});
+    onnx::NodeProto& node = add_node(graph, "DequantizeLinear", {"w_quantized", "scale"}, {"w"});
+    test::add_integer(node, "axis", 1);
+    test::add_integer(node, "block_size", 2);
+    add_node(graph, "Add", {"x", "w"}, {"y"}, "sum");
+    EXPECT_EQ(take(model).encodings.tensors.size(), two_axes ? 0u : 1u);
+  }
+}
+
 TEST_F(QdqRead, WhatIsNoQuantizerStays) {
   onnx::ModelProto model = test::empty_model(17);
   onnx::GraphProto& graph = *model.mutable_graph();

@@ -15,11 +15,12 @@ namespace {
 struct Kind {
   const char* name;
   int bits;
-  bool symmetric;
+  bool symmetric = false;
   bool strict = false;
   bool per_channel = false;
   int block_size = 0;
   bool as_integers = false;
+  NumberFormat format = NumberFormat::integer;
 };
 
 class Grids : public testing::TestWithParam<Kind> {
@@ -31,6 +32,7 @@ class Grids : public testing::TestWithParam<Kind> {
     const Kind& kind = GetParam();
     TensorEncodings result{tensor, role, {}, {}};
     QuantizerSpec& spec = result.spec;
+    spec.format = kind.format;
     spec.bitwidth = kind.bits;
     spec.symmetric = kind.symmetric;
     spec.strict_symmetric = kind.strict;
@@ -49,6 +51,11 @@ class Grids : public testing::TestWithParam<Kind> {
     for (std::int64_t i = 0; i < count; ++i) {
       // Scales that a float32 does not hold exactly; the grid covers about [-1, 1].
       const double scale = (1.0 + 0.1 * static_cast<double>(i % 7)) / middle;
+      if (kind.format != NumberFormat::integer) {
+        const double largest = kind.format == NumberFormat::float8e4m3fn ? 448 : 57344;
+        result.encodings.push_back({-scale, scale, scale * middle / largest, 0});
+        continue;
+      }
       result.encodings.push_back({scale * offset, scale * (offset + static_cast<double>(spec.steps())), scale, offset});
     }
     return result;
@@ -108,23 +115,26 @@ TEST_P(Grids, OfParametersAreTheSimulations) {
 
 std::string name(const testing::TestParamInfo<Kind>& test) { return test.param.name; }
 
-constexpr std::array everywhere = {Kind{"Int8Asymmetric", 8, false},
-                                   Kind{"Int8Symmetric", 8, true},
-                                   Kind{"Int8Strict", 8, true, true},
-                                   Kind{"Int8PerChannel", 8, true, false, true},
-                                   Kind{"Int8StrictPerChannel", 8, true, true, true},
-                                   Kind{"Int2", 2, true},
-                                   Kind{"Int4Asymmetric", 4, false},
-                                   Kind{"Int4Symmetric", 4, true},
-                                   Kind{"Int4PerChannel", 4, true, false, true},
-                                   Kind{"Int5Asymmetric", 5, false},
-                                   Kind{"Int5Symmetric", 5, true, false, true},
-                                   Kind{"Int7Asymmetric", 7, false},
-                                   Kind{"Int7PerChannel", 7, true, false, true},
-                                   Kind{"Int12Asymmetric", 12, false},
-                                   Kind{"Int12Strict", 12, true, true},
-                                   Kind{"Int16Asymmetric", 16, false},
-                                   Kind{"Int16Symmetric", 16, true}};
+constexpr std::array everywhere = {
+    Kind{"Int8Asymmetric", 8, false},
+    Kind{"Int8Symmetric", 8, true},
+    Kind{"Int8Strict", 8, true, true},
+    Kind{"Int8PerChannel", 8, true, false, true},
+    Kind{"Int8StrictPerChannel", 8, true, true, true},
+    Kind{"Int2", 2, true},
+    Kind{"Int4Asymmetric", 4, false},
+    Kind{"Int4Symmetric", 4, true},
+    Kind{"Int4PerChannel", 4, true, false, true},
+    Kind{"Int5Asymmetric", 5, false},
+    Kind{"Int5Symmetric", 5, true, false, true},
+    Kind{"Int7Asymmetric", 7, false},
+    Kind{"Int7PerChannel", 7, true, false, true},
+    Kind{"Int12Asymmetric", 12, false},
+    Kind{"Int12Strict", 12, true, true},
+    Kind{"Int16Asymmetric", 16, false},
+    Kind{"Int16Symmetric", 16, true},
+    Kind{.name = "Float8e4m3fn", .bits = 8, .format = NumberFormat::float8e4m3fn},
+    Kind{.name = "Float8e5m2PerChannel", .bits = 8, .per_channel = true, .format = NumberFormat::float8e5m2}};
 constexpr std::array constants_only = {Kind{"Int8PerChannelAsIntegers", 8, true, false, true, 0, true},
                                        Kind{"Int8StrictAsIntegers", 8, true, true, true, 0, true},
                                        Kind{"Int4Blocks", 4, true, false, true, 16},

@@ -4,8 +4,8 @@
 #include <cmath>
 #include <limits>
 
-#include "cpu/small_float.hpp"
 #include "ops_elementwise/operator_run.hpp"
+#include "tare/small_float.hpp"
 
 namespace tare::test {
 namespace {
@@ -35,7 +35,7 @@ TEST(SmallFloat, EveryCodeSurvivesTheRoundTrip) {
 
 TEST(SmallFloat, KnownValues) {
   const auto decode = [](DataType type, int code) {
-    return cpu::small_float(type)->decode(static_cast<std::uint8_t>(code));
+    return small_float(type)->decode(static_cast<std::uint8_t>(code));
   };
   EXPECT_EQ(decode(DataType::float8e4m3fn, 0x7e), 448.0f);
   EXPECT_EQ(decode(DataType::float8e4m3fn, 0x38), 1.0f);
@@ -52,7 +52,7 @@ TEST(SmallFloat, KnownValues) {
 
 TEST(SmallFloat, RoundsToTheNearestCode) {
   for (const DataType type : float8_types) {
-    const cpu::SmallFloat& format = *cpu::small_float(type);
+    const SmallFloat& format = *small_float(type);
     for (const float x : numbers(5000, -1.2, 1.2)) {
       const float value = x * format.largest * std::abs(x) * std::abs(x) * std::abs(x);
       const float rounded = format.decode(format.encode(value, true));
@@ -70,7 +70,7 @@ TEST(SmallFloat, RoundsToTheNearestCode) {
 
 TEST(SmallFloat, OverflowSaturatesOrBecomesInfiniteOrNan) {
   for (const DataType type : float8_types) {
-    const cpu::SmallFloat& format = *cpu::small_float(type);
+    const SmallFloat& format = *small_float(type);
     EXPECT_EQ(format.decode(format.encode(1e9f, true)), format.largest);
     EXPECT_EQ(format.decode(format.encode(-1e9f, true)), -format.largest);
     const float beyond = format.decode(format.encode(1e9f, false));

@@ -8,7 +8,7 @@
 #include "tare/numerics.hpp"
 #include "tare/tensor.hpp"
 
-namespace tare::cpu {
+namespace tare {
 
 struct SmallFloat {
   int mantissa_bits;
@@ -79,4 +79,4 @@ inline const SmallFloat* small_float(DataType type) {
   }
 }
 
-}  // namespace tare::cpu
+}  // namespace tare

@@ -1,0 +1,41 @@
+// The grid that a QuantizeLinear / DequantizeLinear pair of a model stands for.
+#pragma once
+
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "model/source.hpp"
+#include "tare/quantizer.hpp"
+
+namespace tare::qdq {
+
+std::int64_t attribute(const onnx::NodeProto& node, std::string_view name, std::int64_t otherwise);
+
+/// Element of a float32, float16 or bfloat16 tensor.
+double real_at(const Tensor& tensor, std::int64_t i);
+/// Code of an integer or float8 tensor, as the number that it is.
+float code_at(const Tensor& tensor, std::int64_t i);
+
+/// The lowest and highest value that a clamp lets through, a channel each.
+struct Bounds {
+  std::vector<double> low;
+  std::vector<double> high;
+};
+
+struct Grid {
+  const Tensor* scales = nullptr;       ///< null: not constant
+  const Tensor* zero_points = nullptr;  ///< null: none
+  DataType codes = DataType::undefined;
+  std::size_t rank = 0;  ///< of the tensor; 0: not known
+};
+
+/// `node` says the axis, and how many elements make a block. None: not a grid that tare has, also where `bounds` leave
+/// codes that are no grid.
+std::optional<TensorEncodings> read_grid(const onnx::NodeProto& node, const Grid& grid,
+                                         const std::optional<Bounds>& bounds);
+
+/// The zero point, in codes of this type, of one of the grids that read_grid gives.
+float zero_point_of(const Encoding& encoding, DataType codes);
+
+}  // namespace tare::qdq
