@@ -11,7 +11,7 @@ CLANG_FORMAT ?= clang-format-14
 # Debian's oneDNN 2 and GCC's OpenMP share threads: more threads than cores only wait for each other.
 TEST_JOBS ?= $(shell n=$$(( $(JOBS) / 2 )); echo $$(( n > 1 ? n : 1 )))
 
-.PHONY: all setup data onnxruntime build test demo conformance parity bench asan fresh setup-cuda cuda gpu-bundle gpu-check format format-check tidy clean install
+.PHONY: all setup data onnxruntime build test demo conformance parity bench bench-peers asan fresh setup-cuda cuda gpu-bundle gpu-check format format-check tidy clean install
 
 all: build
 
@@ -45,11 +45,17 @@ conformance: data build
 parity: data build
 	@$(BUILD)/test_parity
 
+# Models, memory and kernels in one report: JSON to build/bench.json, or RESULTS=file.
 bench: data
 	cmake --preset $(PRESET) -B $(BUILD) -DTARE_BENCH=ON $(CONFIGURE)
-	cmake --build $(BUILD) --parallel $(JOBS)
-	@set -e; found=; for b in $(BUILD)/bench_*; do [ -x "$$b" ] || continue; found=1; "$$b"; done; \
-	  [ -n "$$found" ] || { echo "bench: no benchmarks were built" >&2; exit 1; }
+	cmake --build $(BUILD) --parallel $(JOBS) --target tare_cli bench_models bench_kernels
+	@python3 bench/run.py --build $(BUILD) --output $(if $(filter-out file,$(origin RESULTS)),$(RESULTS),$(BUILD)/bench.json)
+
+# Beside ONNX Runtime and aimet-onnx, which are installed for it (several GB): bench/results/cpu-peers.*
+bench-peers: data
+	cmake --preset $(PRESET) -B $(BUILD) -DTARE_BENCH=ON $(CONFIGURE)
+	cmake --build $(BUILD) --parallel $(JOBS) --target bench_models bench_worker
+	@python=$$(tools/setup_peers.sh) && python3 bench/peers.py --python "$$python" --build $(BUILD)
 
 # The tests under AddressSanitizer and UndefinedBehaviorSanitizer.
 asan: data onnxruntime
