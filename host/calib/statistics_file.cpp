@@ -187,10 +187,6 @@ std::string read_file(const std::string& path) {
 
 bool by_name(const NamedStatistics& a, const NamedStatistics& b) { return a.tensor < b.tensor; }
 
-[[noreturn]] void differ(std::string_view path, std::string_view what, std::string_view advice) {
-  throw Error(ErrorKind::usage, fmt::format("statistics '{}' were taken with {}; {}", path, what, advice));
-}
-
 }  // namespace
 
 void save_statistics(const std::string& path, const StatisticsFile& file) {
@@ -259,54 +255,6 @@ StatisticsFile load_statistics(const std::string& path) {
   }
   if (reader.left() != 0) reader.fail("it goes on after its last tensor");
   return file;
-}
-
-void merge(StatisticsFile& into, const StatisticsFile& other) {
-  require_same_origin(other.fingerprint, into.fingerprint, "to be merged");
-  if (into.fingerprint.batch_grouping != other.fingerprint.batch_grouping)
-    throw Error(ErrorKind::usage,
-                fmt::format("cannot merge statistics of batches of {} and of {}: use one batch size for all shards",
-                            into.fingerprint.batch_grouping, other.fingerprint.batch_grouping));
-  if (into.fingerprint.float_weights != other.fingerprint.float_weights)
-    throw Error(ErrorKind::usage, "cannot merge statistics observed with float weights and with quantized ones");
-  StatisticsFile sum = into;
-  std::sort(sum.tensors.begin(), sum.tensors.end(), by_name);
-  std::vector<NamedStatistics> added = other.tensors;
-  std::sort(added.begin(), added.end(), by_name);
-  if (sum.tensors.size() != added.size())
-    throw Error(ErrorKind::usage, fmt::format("cannot merge statistics of {} tensors with statistics of {}",
-                                              sum.tensors.size(), added.size()));
-  for (std::size_t i = 0; i < added.size(); ++i) {
-    if (sum.tensors[i].tensor != added[i].tensor)
-      throw Error(ErrorKind::usage, fmt::format("cannot merge statistics: '{}' is in only one of them",
-                                                std::min(sum.tensors[i].tensor, added[i].tensor)));
-    sum.tensors[i].statistics.merge(added[i].statistics);
-  }
-  sum.samples += other.samples;
-  if (sum.fingerprint.data != other.fingerprint.data) {
-    // Shards in any order give one name: hashes are kept as a sorted list.
-    const auto parts = [](const std::string& joined) {
-      std::vector<std::string> list;
-      for (std::size_t begin = 0; begin <= joined.size();) {
-        const std::size_t end = std::min(joined.find('+', begin), joined.size());
-        list.push_back(joined.substr(begin, end - begin));
-        begin = end + 1;
-      }
-      return list;
-    };
-    std::vector<std::string> all = parts(sum.fingerprint.data);
-    for (std::string& part : parts(other.fingerprint.data)) all.push_back(std::move(part));
-    std::sort(all.begin(), all.end());
-    sum.fingerprint.data = fmt::format("{}", fmt::join(all, "+"));
-  }
-  into = std::move(sum);
-}
-
-void require_same_origin(const Fingerprint& stored, const Fingerprint& current, std::string_view path) {
-  if (stored.model != current.model) differ(path, "another model", "calibrate this model");
-  if (!stored.float_weights && stored.weight_encodings != current.weight_encodings)
-    differ(path, "other weight encodings",
-           "activations were observed behind quantized weights: calibrate again, or observe with float weights");
 }
 
 }  // namespace tare

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <fstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
@@ -34,7 +35,8 @@ struct Flags {
   std::string output = "out";
   std::string prefix;
   std::string save_stats;
-  std::string from_stats;
+  std::vector<std::string> from_stats;
+  std::string shard;
   std::string observe_weights = "quantized";
   bool refine = false;
   bool qdq = true;
@@ -129,6 +131,8 @@ void report(const Flags& flags, const CalibrationResult& result, const std::vect
                         seconds_text(result.seconds), rate);
   else
     text += fmt::format("searched    statistics of {} samples, {}\n", result.samples, seconds_text(result.seconds));
+  if (!flags.shard.empty())
+    text += fmt::format("shard       {}: statistics alone; --from-stats takes those of all\n", flags.shard);
   text += fmt::format("scheme      {}, weights {}, activations {}, config {}\n", flags.scheme, flags.parameter_type,
                       flags.activation_type, flags.config);
   text += fmt::format("quantizers  {}: {} of activations, {} of parameters; {} disabled\n",
@@ -178,11 +182,52 @@ void export_files(const Flags& flags, const Session& session, const CalibrationO
   }
 }
 
+/// "2/4"
+Shard parse_shard(const std::string& text) {
+  Shard shard;
+  const std::size_t slash = std::min(text.find('/'), text.size());
+  const auto read = [&](std::size_t begin, std::size_t end, std::size_t& number) {
+    const auto [last, status] = std::from_chars(text.data() + begin, text.data() + end, number);
+    return status == std::errc() && last == text.data() + end;
+  };
+  if (slash == text.size() || !read(0, slash, shard.index) || !read(slash + 1, text.size(), shard.count) ||
+      shard.index < 1 || shard.index > shard.count)
+    throw Error(ErrorKind::usage, fmt::format("--shard: '{}' is not I/N with I from 1 to N", text));
+  return shard;
+}
+
+/// A part of the data serves for nothing but its statistics.
+void check_shard_flags(const Flags& flags, const CalibrationOptions& options) {
+  if (flags.shard.empty()) return;
+  if (options.search.scheme == Scheme::tf_enhanced)
+    throw Error(ErrorKind::usage,
+                "--shard: tf_enhanced depends on the user's batches in their order, so that shards cannot be added up; "
+                "use sqnr, or calibrate on all the data");
+  if (flags.refine) throw Error(ErrorKind::usage, "--shard: --refine needs all the data at once");
+  if (flags.save_stats.empty() || flags.data.data.empty())
+    throw Error(ErrorKind::usage, "--shard needs --data, and --save-stats for what it finds");
+}
+
+StatisticsFile load_all_statistics(const std::vector<std::string>& files) {
+  StatisticsFile sum = load_statistics(files.at(0));
+  for (std::size_t i = 1; i < files.size(); ++i) {
+    try {
+      merge(sum, load_statistics(files[i]));
+    } catch (const Error& error) {
+      throw Error(error.kind(), fmt::format("--from-stats: '{}': {}", files[i], error.what()));
+    }
+  }
+  return sum;
+}
+
 int calibrate(const Flags& flags) {
   parse_encoding_version(flags.encoding_version);
   CalibrationOptions options = calibration_options(flags);
   if (!flags.data.data.empty() && !flags.from_stats.empty())
     throw Error(ErrorKind::usage, "calibrate takes either --data or --from-stats");
+  check_shard_flags(flags, options);
+  DataFlags part = flags.data;
+  if (!flags.shard.empty()) part.shard = parse_shard(flags.shard);
   if (flags.prefix.find('/') != std::string::npos)
     throw Error(ErrorKind::usage, fmt::format("--prefix: '{}' is a path; give the folder with --output", flags.prefix));
   const std::filesystem::path model = flags.model;
@@ -205,16 +250,16 @@ int calibrate(const Flags& flags) {
   if (flags.from_stats.empty() && flags.data.data.empty()) {
     result = session.calibrate(options);
   } else if (flags.from_stats.empty()) {
-    const std::unique_ptr<Dataset> data = open_data(flags.data, flags.run, session.graph());
+    const std::unique_ptr<Dataset> data = open_data(part, flags.run, session.graph());
     ProgressBar progress("calibrating", flags.report.quiet);
     options.progress = [&](std::size_t done, std::size_t total) { return progress.update(done, total); };
     result = session.calibrate(*data, options);
   } else {
-    result = session.calibrate_from(load_statistics(flags.from_stats), options);
+    result = session.calibrate_from(load_all_statistics(flags.from_stats), options);
   }
   stop_if_interrupted();
 
-  export_files(flags, session, options, result.encodings, prefix, files);
+  if (flags.shard.empty()) export_files(flags, session, options, result.encodings, prefix, files);
   stop_if_interrupted();
   if (!flags.save_stats.empty()) save_statistics(files.place_at(flags.save_stats), result.statistics);
   report(flags, result, files.commit());
@@ -263,8 +308,17 @@ void add_calibrate(CLI::App& root, Action& action) {
   command
       .add_option("--save-stats", flags->save_stats, "Keep the statistics: other schemes and types without the data")
       ->type_name("F");
-  command.add_option("--from-stats", flags->from_stats, "Search kept statistics instead of running the model")
-      ->type_name("F");
+  command
+      .add_option("--from-stats", flags->from_stats,
+                  "Search kept statistics instead of running the model; those of several runs are added up")
+      ->type_name("F,…")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  command
+      .add_option("--shard", flags->shard,
+                  "Run only part I of N of the batches, and write only --save-stats; --from-stats takes all parts")
+      ->type_name("I/N");
   command
       .add_option("--observe-weights", flags->observe_weights, "Observe activations behind quantized or float weights")
       ->type_name("quantized|float")
@@ -299,7 +353,9 @@ void add_calibrate(CLI::App& root, Action& action) {
        "tare calibrate model.onnx --data samples.npz --scheme min_max --activation-type int16 --output out --prefix "
        "m16",
        "tare calibrate model.onnx --data samples.npz --save-stats model.stats",
-       "tare calibrate model.onnx --from-stats model.stats --scheme mse --param-scheme sqnr --encoding-version 2.0.0"});
+       "tare calibrate model.onnx --from-stats model.stats --scheme mse --param-scheme sqnr --encoding-version 2.0.0",
+       "tare calibrate model.onnx --data samples.npz --shard 1/2 --save-stats 1.stats",
+       "tare calibrate model.onnx --from-stats 1.stats,2.stats"});
   command.callback([flags, &action] { action = [flags] { return calibrate(*flags); }; });
 }
 

@@ -8,6 +8,7 @@
 #include "cli/options.hpp"
 #include "cli/overrides.hpp"
 #include "cli/terminal.hpp"
+#include "run/fingerprint.hpp"
 #include "tare/export.hpp"
 
 namespace tare::cli {
@@ -53,6 +54,11 @@ int lint(const Flags& flags) {
   const EncodingSet encodings = load_encodings(flags.encodings);
   const bool with_data = !flags.from_stats.empty();
   const StatisticsFile statistics = with_data ? load_statistics(flags.from_stats) : StatisticsFile{};
+  if (with_data) {  // weights may have changed since: their ranges are what the file is asked about
+    Fingerprint current = statistics.fingerprint;
+    current.model = hash_of_file(flags.model);
+    require_same_origin(statistics.fingerprint, current, flags.from_stats);
+  }
   const LintReport result =
       lint_encodings(model.graph, placed_sites(model.graph, flags), encodings, statistics.tensors);
   if (flags.report.json) {

@@ -129,6 +129,7 @@ std::unique_ptr<Dataset> open_data(const DataFlags& flags, const RunFlags& run, 
   DataOptions options;
   options.samples = flags.samples;
   options.batch_size = run.reproducible ? 1 : flags.batch_size;
+  options.shard = flags.shard;
   if (!flags.mean.empty()) options.image.mean = flags.mean;
   if (!flags.std.empty()) options.image.std = flags.std;
   if (!flags.size.empty()) std::tie(options.image.width, options.image.height) = parse_size(flags.size);

@@ -20,6 +20,7 @@ struct DataFlags {
   std::string size;
   std::string layout;
   std::string channel_order = "rgb";
+  Shard shard;
 };
 
 struct RunFlags {

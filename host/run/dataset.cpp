@@ -190,11 +190,11 @@ class PlannedDataset final : public Dataset {
     batches_ = planner.plan();
     left_over_ = planner.left_over();
     if (batches_.empty()) refuse(source_, fmt::format("{} samples do not make one batch of the model", left_over_));
-    samples_ = batches_.back().first_sample + batches_.back().samples;
+    choose_shard(options.shard);
   }
 
   std::optional<Batch> next() override {
-    if (position_ == batches_.size()) return std::nullopt;
+    if (position_ == end_) return std::nullopt;
     const PlannedBatch& planned = batches_[position_++];
     Batch batch;
     batch.first_sample = planned.first_sample;
@@ -202,13 +202,15 @@ class PlannedDataset final : public Dataset {
     for (std::size_t i = 0; i < inputs_.size(); ++i) batch.inputs.push_back(read_input(planned, i));
     return batch;
   }
-  void rewind() override { position_ = 0; }
+  void rewind() override { position_ = begin_; }
   std::size_t samples() const override { return samples_; }
-  std::size_t batches() const override { return batches_.size(); }
+  std::size_t batches() const override { return end_ - begin_; }
+  Shard shard() const override { return shard_; }
 
   std::string description() const override {
-    std::string text = fmt::format("{} sample{} in {} batch{} from {}", samples_, samples_ == 1 ? "" : "s",
-                                   batches_.size(), batches_.size() == 1 ? "" : "es", source_);
+    std::string text = fmt::format("{} sample{} in {} batch{} from {}", samples_, samples_ == 1 ? "" : "s", batches(),
+                                   batches() == 1 ? "" : "es", source_);
+    if (shard_.count > 1) text += fmt::format(", shard {}/{}", shard_.index, shard_.count);
     if (left_over_ != 0) text += fmt::format(" ({} left out: no full batch of the model's fixed size)", left_over_);
     return text;
   }
@@ -227,6 +229,19 @@ class PlannedDataset final : public Dataset {
   }
 
  private:
+  void choose_shard(const Shard& shard) {
+    if (shard.index < 1 || shard.index > shard.count)
+      throw Error(ErrorKind::usage, fmt::format("there is no shard {} of {}", shard.index, shard.count));
+    if (shard.count > batches_.size())
+      throw Error(ErrorKind::usage, fmt::format("{}: {} batches cannot be cut into {} shards; use fewer shards or a "
+                                                "smaller --batch-size",
+                                                source_, batches_.size(), shard.count));
+    shard_ = shard;
+    begin_ = position_ = batches_.size() * (shard.index - 1) / shard.count;
+    end_ = batches_.size() * shard.index / shard.count;
+    samples_ = batches_[end_ - 1].first_sample + batches_[end_ - 1].samples - batches_[begin_].first_sample;
+  }
+
   Tensor read_input(const PlannedBatch& planned, std::size_t i) const {
     if (!batched_[i] || (planned.pieces.size() == 1 && planned.pieces[0].whole))
       return records_->read(planned.pieces[0].record, i);
@@ -249,6 +264,8 @@ class PlannedDataset final : public Dataset {
   std::string source_;
   std::vector<bool> batched_;
   std::vector<PlannedBatch> batches_;
+  Shard shard_;
+  std::size_t begin_ = 0, end_ = 0;  ///< of `batches_`: those of the shard
   std::size_t position_ = 0, samples_ = 0, left_over_ = 0;
 };
 

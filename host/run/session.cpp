@@ -153,6 +153,8 @@ CalibrationResult Session::calibrate(Dataset& data, const CalibrationOptions& op
   if (options.keep_histograms) {
     result.statistics.fingerprint = implementation_->fingerprint(options, calibration->parameters);
     result.statistics.fingerprint.data = fmt::format("{:016x}", data.fingerprint());
+    if (const Shard shard = data.shard(); shard.count > 1)
+      result.statistics.fingerprint.data += fmt::format("#{}/{}", shard.index, shard.count);
     result.statistics.fingerprint.batch_grouping = grouping;
   }
   return result;
@@ -166,6 +168,7 @@ CalibrationResult Session::calibrate_from(const StatisticsFile& statistics, cons
                 "tf_enhanced depends on the user's batches in their order: it cannot start from saved statistics; "
                 "use sqnr, or calibrate on the data");
   if (options.refine) throw Error(ErrorKind::usage, "--refine needs the data: it cannot start from saved statistics");
+  require_all_shards(statistics.fingerprint);
   const auto calibration = implementation_->start(options);
   Fingerprint current = implementation_->fingerprint(options, calibration->parameters);
   current.float_weights = statistics.fingerprint.float_weights;

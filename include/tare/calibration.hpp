@@ -99,7 +99,7 @@ class RefineAccumulator {
 struct Fingerprint {
   std::string tare_version;
   std::string model;             ///< hash of the model's bytes
-  std::string data;              ///< hash of the data, in order
+  std::string data;              ///< hash of the data, in order; "hash#2/4": the second of four shards; sums: "a+b"
   std::string batch_grouping;    ///< "32": samples a batch
   std::string weight_encodings;  ///< hash of the weights' encodings
   bool float_weights = false;    ///< observed with float weights: weight settings do not matter
@@ -124,9 +124,12 @@ struct StatisticsFile {
 void save_statistics(const std::string& path, const StatisticsFile& file);
 /// Throws Error(io) when it cannot be read, Error(model) when it is truncated, corrupt or of another format version.
 StatisticsFile load_statistics(const std::string& path);
-/// Adds the statistics of another shard. Throws Error(usage) when the fingerprints (all but the data) or tensors
-/// differ.
+/// Adds the statistics of another shard, or of other data. All shards of some data give what one run over it gives, to
+/// the byte. Throws Error(usage) when the fingerprints (all but the data) or tensors differ, and for data or a shard
+/// that is there twice.
 void merge(StatisticsFile& into, const StatisticsFile& other);
+/// Throws Error(usage) that lists the shards that are missing.
+void require_all_shards(const Fingerprint& stored);
 /// Throws Error(usage) that names what changed when statistics taken from `stored` cannot serve a run of `current`.
 void require_same_origin(const Fingerprint& stored, const Fingerprint& current, std::string_view path);
 

@@ -20,7 +20,7 @@ namespace tare {
 /// What one run of the model is fed with.
 struct Batch {
   std::vector<Tensor> inputs;    ///< in the order of graph.inputs; host tensors, plain layout
-  std::size_t first_sample = 0;  ///< index of the first sample in the dataset
+  std::size_t first_sample = 0;  ///< index of the first sample in the dataset, shards counted together
   std::size_t samples = 0;       ///< rows along the batch axis
 };
 
@@ -40,10 +40,17 @@ struct ImageOptions {
   ChannelOrder channel_order = ChannelOrder::rgb;
 };
 
+/// One of `count` parts of the batches, in their order, as equal as they can be. 1 of 1: all of them.
+struct Shard {
+  std::size_t index = 1;
+  std::size_t count = 1;
+};
+
 struct DataOptions {
   std::size_t samples = 2000;  ///< at most
   std::size_t batch_size = 0;  ///< 0: as the model or the data say, 8 where neither does
   ImageOptions image;
+  Shard shard{};  ///< of the batches that the other options give
 };
 
 class Dataset {
@@ -59,8 +66,9 @@ class Dataset {
   /// "1000 samples in 125 batches from pages.npz", and what was left out, on one line.
   virtual std::string description() const = 0;
   /// Changes with the data, its order and the grouping into batches. Large files count by size, checksum or spot
-  /// checks.
+  /// checks. The same for all shards.
   virtual std::uint64_t fingerprint() const = 0;
+  virtual Shard shard() const { return {}; }
 };
 
 /// Opens `path` and checks it against the inputs of the graph. Accepted (docs/data.md):

@@ -1,5 +1,5 @@
 // Statistics do not depend on order, chunking or sharding, and their files survive nothing but honest bytes.
-#include <gtest/gtest.h>
+#include <gmock/gmock.h>
 #include <unistd.h>
 #include <zlib.h>
 
@@ -177,6 +177,53 @@ TEST_F(StatisticsFileTest, ShardsAddUpInAnyOrder) {
   b = example();
   b.tensors.pop_back();
   EXPECT_THROW(merge(a, b), Error);
+}
+
+/// Three shards in every order are the data that they were cut from; until all are there, they say which.
+TEST_F(StatisticsFileTest, ShardsNameTheirData) {
+  std::vector<StatisticsFile> shards(3, example());
+  for (std::size_t i = 0; i < 3; ++i) shards[i].fingerprint.data = "abc#" + std::to_string(i + 1) + "/3";
+  shards[2].fingerprint.batch_grouping = "a smaller batch at the end";
+  std::vector<std::size_t> order = {0, 1, 2};
+  do {
+    StatisticsFile sum = shards[order[0]];
+    merge(sum, shards[order[1]]);
+    EXPECT_THROW(require_all_shards(sum.fingerprint), Error);
+    merge(sum, shards[order[2]]);
+    EXPECT_NO_THROW(require_all_shards(sum.fingerprint));
+    EXPECT_EQ(sum.fingerprint.data, "abc");
+    EXPECT_EQ(sum.fingerprint.batch_grouping, shards[0].fingerprint.batch_grouping);
+    EXPECT_EQ(sum.samples, 3 * shards[0].samples);
+    StatisticsFile more = example();
+    more.fingerprint.data = "xyz";
+    merge(sum, more);
+    EXPECT_EQ(sum.fingerprint.data, "abc+xyz");
+    EXPECT_NO_THROW(require_all_shards(sum.fingerprint));
+  } while (std::next_permutation(order.begin(), order.end()));
+}
+
+TEST_F(StatisticsFileTest, WhatWouldCountTwiceIsRefused) {
+  const auto complaint = [&](const std::string& into, const std::string& other) -> std::string {
+    StatisticsFile a = example(), b = example();
+    a.fingerprint.data = into;
+    b.fingerprint.data = other;
+    try {
+      merge(a, b);
+      require_all_shards(a.fingerprint);
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "no error";
+  };
+  using testing::HasSubstr;
+  EXPECT_THAT(complaint("a", "b"), HasSubstr("no error"));
+  EXPECT_THAT(complaint("a", "a"), HasSubstr("two were taken from the same data"));
+  EXPECT_THAT(complaint("a#1/3", "b+a#1/3"), HasSubstr("shard 1/3 is there twice"));
+  EXPECT_THAT(complaint("a#1/3", "a#2/4"), HasSubstr("into 3 and into 4 shards, which overlap"));
+  EXPECT_THAT(complaint("a", "a#1/2"), HasSubstr("a shard of data that others were taken from as a whole"));
+  EXPECT_THAT(complaint("a#2/4", "b"), HasSubstr("shards 1, 3, 4 of 4 are missing"));
+  EXPECT_THAT(complaint("a#2/2", "b"), HasSubstr("shard 1 of 2 is missing"));
+  EXPECT_THAT(complaint("a#5/2", "b"), HasSubstr("names no shard"));
 }
 
 TEST_F(StatisticsFileTest, FingerprintsGuardTheirUse) {

@@ -92,6 +92,31 @@ TEST_F(Commands, StatisticsServeOtherSchemesAndTheSameOne) {
   EXPECT_EQ(tare({"diff", encodings(), at("from/mse.encodings")}).exit_code, 1);
 }
 
+TEST_F(Commands, ShardsAddUpToOneRun) {
+  std::string files;
+  for (const char* shard : {"3/3", "1/3", "2/3"}) {
+    const std::string file = at(std::string("shard") + shard[0] + ".stats");
+    const CommandResult part = tare({"calibrate", model(), "--data", data(), "--samples", "4", "--shard", shard,
+                                     "--save-stats", file, "--output", at("unused"), "--json"});
+    ASSERT_EQ(part.exit_code, 0) << part.errors;
+    EXPECT_EQ(part.json()["files"].size(), 1u) << "no encodings of a part of the data";
+    files += (files.empty() ? "" : ",") + file;
+  }
+  EXPECT_FALSE(std::filesystem::exists(at("unused")));
+  const CommandResult sum = tare({"calibrate", model(), "--from-stats", files, "--save-stats", at("sum.stats"),
+                                  "--output", at("sum"), "--prefix", "cls", "--quiet"});
+  ASSERT_EQ(sum.exit_code, 0) << sum.errors;
+  EXPECT_TRUE(read_bytes(at("sum.stats")) == read_bytes(at("cls.stats")));
+  EXPECT_TRUE(read_bytes(at("sum/cls.encodings")) == read_bytes(encodings()));
+  expect_error(tare({"calibrate", model(), "--from-stats", at("shard2.stats"), "--output", at("unused")}), 2,
+               "shards 1, 3 of 3 are missing");
+  expect_error(
+      tare({"calibrate", model(), "--from-stats", files, "--from-stats", at("shard2.stats"), "--output", at("unused")}),
+      2, "shard2.stats': cannot merge statistics: some were taken from a shard");
+  expect_error(tare({"calibrate", model(), "--from-stats", files, "--scheme", "tf_enhanced", "--output", at("unused")}),
+               2, "tf_enhanced depends on the user's batches in their order: it cannot start from saved statistics");
+}
+
 TEST_F(Commands, RunGivesTheFloatOutputs) {
   const CommandResult result =
       tare({"run", model(), "--data", data(), "--samples", "2", "--output", at("float.npz"), "--json"});

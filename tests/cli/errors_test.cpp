@@ -56,6 +56,17 @@ TEST_F(Errors, UsageErrorsAreTwo) {
   expect_error(calibrate({"--data", data(), "--from-stats", at("x.stats")}), 2, "--data or --from-stats");
   expect_error(calibrate({"--data", data(), "--scheme", "best"}), 2, "'best'");
   expect_error(calibrate({"--data", data(), "--scheme", "tf_enhanced", "--save-stats", at("s")}), 2, "cannot be saved");
+  const auto shard = [&](const char* which, const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = {"--data", data(), "--shard", which};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return calibrate(arguments);
+  };
+  const std::vector<std::string> save = {"--save-stats", at("s")};
+  expect_error(shard("1/2", {}), 2, "--save-stats for what it finds");
+  for (const char* which : {"3/2", "0/2", "1", "a/b", "1/2x"}) expect_error(shard(which, save), 2, "is not I/N");
+  expect_error(shard("1/2", save), 2, "1 batches cannot be cut into 2 shards");
+  expect_error(shard("1/2", {"--scheme", "tf_enhanced"}), 2, "--shard: tf_enhanced depends on the user's batches");
+  expect_error(shard("1/2", {"--refine", "--save-stats", at("s")}), 2, "--refine needs all the data");
   EXPECT_FALSE(std::filesystem::exists(at("s")));
   expect_error(calibrate({"--data", data(), "--override", "w:bits=99"}), 2, "'w:bits=99'");
   expect_error(calibrate({"--data", data(), "--override", "nothing:bits=4"}), 2, "'nothing'");
@@ -195,6 +206,8 @@ TEST_F(Errors, EncodingsConfigsAndStatisticsThatDoNotHoldTogether) {
   other.mutable_graph()->mutable_initializer(0)->mutable_raw_data()->at(1) ^= 1;
   write_model(other, at("other.onnx"));
   expect_error(tare({"calibrate", at("other.onnx"), "--from-stats", at("x.stats"), "--output", at("o")}), 2, "model");
+  expect_error(tare({"lint", at("other.onnx"), at("out/model.encodings"), "--from-stats", at("x.stats")}), 2,
+               "x.stats' were taken with another model");
   expect_error(
       tare({"calibrate", model(), "--from-stats", at("x.stats"), "--scheme", "tf_enhanced", "--output", at("o")}), 2,
       "tf_enhanced");

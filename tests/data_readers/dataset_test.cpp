@@ -64,6 +64,39 @@ TEST_F(DatasetTest, PlainArraysAreCutIntoBatches) {
   }
 }
 
+/// Shards hold whole batches, all of them together every one, and the data's own fingerprint.
+TEST_F(DatasetTest, ShardsPartTheBatches) {
+  save("a.npz", {{"x", counting<float>({20, 3})}});
+  const Graph graph = graph_with({{"x", f32, Shape{-1, 3}}});
+  const auto open = [&](std::size_t index, std::size_t count) {
+    return prefetch(open_dataset(file("a.npz"), graph, {.batch_size = 3, .image = {}, .shard = {index, count}}));
+  };
+  const auto whole = open(1, 1);
+  const auto expected = all_values(*whole);
+  for (const std::size_t count : {1u, 2u, 3u, 7u}) {
+    std::vector<float> values;
+    std::size_t samples = 0;
+    for (std::size_t index = 1; index <= count; ++index) {
+      const auto part = open(index, count);
+      EXPECT_EQ(part->fingerprint(), whole->fingerprint());
+      EXPECT_EQ(part->shard().index, index);
+      EXPECT_EQ(part->shard().count, count);
+      const std::vector<std::size_t> sizes = batch_sizes(*part);
+      EXPECT_EQ(sizes.size(), part->batches());
+      EXPECT_GE(sizes.size(), 7 / count);
+      EXPECT_EQ(part->next()->first_sample, samples);
+      part->rewind();
+      const auto own = all_values(*part);
+      EXPECT_EQ(own.size(), 3 * part->samples());
+      values.insert(values.end(), own.begin(), own.end());
+      samples += part->samples();
+    }
+    EXPECT_EQ(values, expected);
+  }
+  EXPECT_THAT(error_of(ErrorKind::usage, [&] { open(1, 8); }), HasSubstr("7 batches cannot be cut into 8 shards"));
+  EXPECT_THAT(error_of(ErrorKind::usage, [&] { open(3, 2); }), HasSubstr("no shard 3 of 2"));
+}
+
 TEST_F(DatasetTest, AFixedBatchDimensionIsFitted) {
   save("a.npz", {{"x", counting<float>({7, 2})}});
   auto dataset = open_dataset(file("a.npz"), graph_with({{"x", f32, Shape{1, 2}}}),
