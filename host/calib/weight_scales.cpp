@@ -5,9 +5,9 @@
 #include <map>
 #include <set>
 
+#include "model/real_element.hpp"
 #include "plan/ops.hpp"
 #include "plan/ties.hpp"
-#include "tare/numerics.hpp"
 
 namespace tare {
 namespace {
@@ -19,14 +19,6 @@ const double smallest_factor = std::exp2(-23.5);
 
 bool is_product(const std::string& op_type) {
   return op_type == "Conv" || op_type == "ConvTranspose" || op_type == "Gemm" || op_type == "MatMul";
-}
-
-double element(const Tensor& tensor, std::int64_t i) {
-  switch (tensor.type()) {
-    case DataType::float16: return static_cast<double>(half_to_float(tensor.data<std::uint16_t>()[i]));
-    case DataType::bfloat16: return static_cast<double>(bfloat_to_float(tensor.data<std::uint16_t>()[i]));
-    default: return static_cast<double>(tensor.data<float>()[i]);
-  }
 }
 
 class ScaleRaiser {
@@ -90,7 +82,7 @@ class ScaleRaiser {
       // One weight scale for all channels: each bias counts.
       const std::size_t channel = channels == 1 ? 0 : static_cast<std::size_t>(i);
       if (channel >= channels) break;
-      const double value = element(*bias, i);
+      const double value = static_cast<double>(real_element(*bias, i));
       const double both = std::max(std::abs(value), std::abs(value + offset));
       largest[channel] = channels > 1 ? both : std::max(largest[channel], both);
     }

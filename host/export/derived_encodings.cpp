@@ -7,10 +7,10 @@
 #include <unordered_set>
 
 #include "calib/low_power_blocks.hpp"
+#include "model/real_element.hpp"
 #include "plan/ops.hpp"
 #include "tare/error.hpp"
 #include "tare/export.hpp"
-#include "tare/numerics.hpp"
 
 namespace tare {
 namespace {
@@ -28,12 +28,7 @@ bool selects_values(const std::string& op_type) {
 double largest_magnitude(const Tensor& tensor) {
   double largest = 0;
   for (std::int64_t i = 0; i < tensor.elements(); ++i) {
-    float value = 0;
-    switch (tensor.type()) {
-      case DataType::float16: value = half_to_float(tensor.data<std::uint16_t>()[i]); break;
-      case DataType::bfloat16: value = bfloat_to_float(tensor.data<std::uint16_t>()[i]); break;
-      default: value = tensor.data<float>()[i];
-    }
+    const float value = real_element(tensor, i);
     if (std::isfinite(value)) largest = std::max(largest, std::fabs(static_cast<double>(value)));
   }
   return largest;

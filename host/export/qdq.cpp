@@ -10,6 +10,7 @@
 
 #include "export/grid_tensors.hpp"
 #include "export/raise_opset.hpp"
+#include "model/real_element.hpp"
 #include "model/save.hpp"
 #include "model/tensor_proto.hpp"
 #include "tare/export.hpp"
@@ -20,13 +21,7 @@ namespace {
 
 using Nodes = std::vector<onnx::NodeProto>;
 
-float real_at(const Tensor& tensor, std::size_t i) {
-  switch (tensor.type()) {
-    case DataType::float32: return tensor.data<float>()[i];
-    case DataType::float16: return half_to_float(tensor.data<std::uint16_t>()[i]);
-    default: return bfloat_to_float(tensor.data<std::uint16_t>()[i]);
-  }
-}
+constexpr float smallest_normal_half = 0x1p-14f;
 
 class Writer {
  public:
@@ -128,7 +123,10 @@ class Writer {
     if (values.type() != type)
       throw Error(ErrorKind::unsupported,
                   fmt::format("initializer '{}' is {}", encodings.tensor, name_of(values.type())));
-    const OnnxGrid grid = onnx_grid(encodings);
+    OnnxGrid grid = onnx_grid(encodings);
+    // The scale of a bias is a product of two, which half types cannot hold below their normal range.
+    if (grid.type == DataType::int32 && type == DataType::float16)
+      for (float& scale : grid.scales) scale = std::max(scale, smallest_normal_half);
     const QuantizerSpec& spec = encodings.spec;
     const Shape& shape = values.shape();
     scale_shape(encodings, shape);
@@ -144,8 +142,8 @@ class Writer {
         const std::size_t blocks = (dim(*spec.block_axis) + size - 1) / size;
         e = e * blocks + i / stride(*spec.block_axis) % dim(*spec.block_axis) / size;
       }
-      codes[i] = code(real_at(values, i), stored_scale(grid.scales[e], type), grid.zero_points[e], grid.lowest[e],
-                      grid.highest[e]);
+      codes[i] = code(real_element(values, static_cast<std::int64_t>(i)), stored_scale(grid.scales[e], type),
+                      grid.zero_points[e], grid.lowest[e], grid.highest[e]);
     }
     onnx::TensorProto quantized = integer_tensor(grid.type, {shape.begin(), shape.end()}, codes);
     quantized.set_name(names_.make(encodings.tensor + "_quantized"));

@@ -6,7 +6,7 @@
 #include <cmath>
 #include <numeric>
 
-#include "tare/numerics.hpp"
+#include "model/real_element.hpp"
 #include "tare/small_float.hpp"
 
 namespace tare::qdq {
@@ -81,7 +81,7 @@ std::optional<std::vector<std::int64_t>> block_order(const Grid& grid, std::size
     for (std::int64_t i = 0; i < grid.scales->elements(); ++i) {
       const std::int64_t first = index_at(channel_axis, i / stride(channel_axis) % shape[channel_axis],
                                           i / stride(block_axis) % shape[block_axis]);
-      if (real_at(*grid.scales, i) != real_at(*grid.scales, first)) return false;
+      if (real_element(*grid.scales, i) != real_element(*grid.scales, first)) return false;
       if (grid.zero_points != nullptr && code_at(*grid.zero_points, i) != code_at(*grid.zero_points, first))
         return false;
     }
@@ -105,14 +105,6 @@ std::int64_t attribute(const onnx::NodeProto& node, std::string_view name, std::
   for (const onnx::AttributeProto& a : node.attribute())
     if (a.name() == name) return a.i();
   return otherwise;
-}
-
-double real_at(const Tensor& tensor, std::int64_t i) {
-  switch (tensor.type()) {
-    case DataType::float16: return static_cast<double>(half_to_float(tensor.data<std::uint16_t>()[i]));
-    case DataType::bfloat16: return static_cast<double>(bfloat_to_float(tensor.data<std::uint16_t>()[i]));
-    default: return static_cast<double>(tensor.data<float>()[i]);
-  }
 }
 
 float code_at(const Tensor& tensor, std::int64_t i) {
@@ -157,7 +149,7 @@ std::optional<TensorEncodings> read_grid(const onnx::NodeProto& node, const Grid
   }
   spec.symmetric = code.is_signed;
   for (const std::int64_t i : order) {
-    const double scale = real_at(*grid.scales, i);
+    const auto scale = static_cast<double>(real_element(*grid.scales, i));
     if (!(scale > 0) || !std::isfinite(scale)) return {};
     const auto zero = static_cast<double>(grid.zero_points == nullptr ? 0 : code_at(*grid.zero_points, i));
     if (zero != 0) spec.symmetric = false;

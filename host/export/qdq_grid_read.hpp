@@ -12,8 +12,6 @@ namespace tare::qdq {
 
 std::int64_t attribute(const onnx::NodeProto& node, std::string_view name, std::int64_t otherwise);
 
-/// Element of a float32, float16 or bfloat16 tensor.
-double real_at(const Tensor& tensor, std::int64_t i);
 /// Code of an integer or float8 tensor, as the number that it is.
 float code_at(const Tensor& tensor, std::int64_t i);
 

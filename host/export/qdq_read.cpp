@@ -11,6 +11,7 @@
 #include "export/qdq_grid_read.hpp"
 #include "model/gradient.hpp"
 #include "model/graph_builder.hpp"
+#include "model/real_element.hpp"
 #include "model/source.hpp"
 #include "tare/export.hpp"
 
@@ -191,7 +192,7 @@ class Taker {
   std::optional<Bounds> read_bounds(std::string& tensor, std::vector<int>& clamps) const {
     const auto values = [](const Tensor& bound) {
       std::vector<double> result;
-      for (std::int64_t i = 0; i < bound.elements(); ++i) result.push_back(qdq::real_at(bound, i));
+      for (std::int64_t i = 0; i < bound.elements(); ++i) result.push_back(static_cast<double>(real_element(bound, i)));
       return result;
     };
     const auto bound = [&](const onnx::NodeProto& node, int i) {

@@ -12,6 +12,7 @@
 
 #include "calib/derived.hpp"
 #include "calib/weight_scales.hpp"
+#include "model/real_element.hpp"
 #include "plan/depth_first.hpp"
 #include "plan/derived_values.hpp"
 #include "plan/fuse.hpp"
@@ -50,12 +51,7 @@ void multiply_counts(TensorStatistics& statistics, std::uint64_t factor) {
 /// Throws Error(data) for the first NaN or infinity of a tensor.
 void refuse_nonfinite(const std::string& name, const Tensor& tensor, std::size_t first_sample, std::size_t samples) {
   for (std::int64_t i = 0; i < tensor.elements(); ++i) {
-    float value = 0;
-    switch (tensor.type()) {
-      case DataType::float16: value = half_to_float(tensor.data<std::uint16_t>()[i]); break;
-      case DataType::bfloat16: value = bfloat_to_float(tensor.data<std::uint16_t>()[i]); break;
-      default: value = tensor.data<float>()[i];
-    }
+    const float value = real_element(tensor, i);
     if (std::isfinite(value)) continue;
     Shape index = tensor.shape();
     std::int64_t rest = i;

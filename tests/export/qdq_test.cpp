@@ -9,6 +9,7 @@
 
 #include "support/model_builder.hpp"
 #include "tare/export.hpp"
+#include "tare/numerics.hpp"
 
 namespace tare {
 namespace {
@@ -196,6 +197,21 @@ TEST_F(Qdq, WideBiasesBecomeIntegers) {
   EXPECT_EQ(producer(result, "w").input_size(), 2);
   EXPECT_EQ(constant("w_quantized").data<std::int32_t>()[0], 500000);
   EXPECT_EQ(constant("w_quantized").data<std::int32_t>()[1], -1000000);
+}
+
+/// A scale of 1e-9 is zero in float16: the bias would be lost.
+TEST_F(Qdq, WideBiasesOfHalfModelsHaveAScaleThatHalfHolds) {
+  constexpr int half = 10;
+  onnx::ModelProto model = test::empty_model();
+  onnx::GraphProto& graph = *model.mutable_graph();
+  add_input(graph, "x", {2}, half);
+  add_output(graph, "y", {2}, half);
+  add_initializer<std::uint16_t>(graph, "b", half, {2}, {float_to_half(0.5f), float_to_half(-3.25f)});
+  add_node(graph, "Add", {"x", "b"}, {"y"}, "sum");
+  export_model(model, {{encodings_of("b", 32, true, {1e-9}, {}, SiteRole::parameter)}});
+  EXPECT_EQ(half_to_float(constant("b_scale").data<std::uint16_t>()[0]), 0x1p-14f);
+  EXPECT_EQ(constant("b_quantized").data<std::int32_t>()[0], 8192);
+  EXPECT_EQ(constant("b_quantized").data<std::int32_t>()[1], -53248);
 }
 
 TEST_F(Qdq, ReadersInBodiesFollow) {
