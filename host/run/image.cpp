@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "run/bytes.hpp"
+#include "run/orientation.hpp"
 #include "tare/error.hpp"
 
 #pragma GCC diagnostic push
@@ -83,7 +84,7 @@ Image load_image(const std::filesystem::path& path, std::int64_t channels) {
                 fmt::format("file '{}': cannot be decoded ({})", path.string(), ::stbi_failure_reason()));
   Image image{width, height, channels, {}};
   image.values.assign(pixels.get(), pixels.get() + image.width * image.height * channels);
-  return image;
+  return upright(std::move(image), exif_orientation(bytes));
 }
 
 void check_image(const std::filesystem::path& path) {

@@ -16,7 +16,7 @@ struct Image {
   std::vector<float> values;
 };
 
-/// Decodes .jpg, .png or .bmp to 1 (grey) or 3 (RGB) channels. Throws Error(data).
+/// Decodes .jpg, .png or .bmp to 1 (grey) or 3 (RGB) channels, upright as a JPEG's EXIF block says. Throws Error(data).
 Image load_image(const std::filesystem::path& path, std::int64_t channels);
 /// Throws Error(data) unless the file starts like an image that load_image can decode.
 void check_image(const std::filesystem::path& path);

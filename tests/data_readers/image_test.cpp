@@ -6,7 +6,17 @@
 #include <functional>
 
 #include "run/image.hpp"
+#include "run/orientation.hpp"
 #include "support.hpp"
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wconversion"
+#pragma GCC diagnostic ignored "-Wunused-function"
+#pragma GCC diagnostic ignored "-Wmissing-field-initializers"
+#define STB_IMAGE_WRITE_IMPLEMENTATION
+#define STB_IMAGE_WRITE_STATIC
+#include <stb/stb_image_write.h>
+#pragma GCC diagnostic pop
 
 namespace tare::test {
 namespace {
@@ -86,6 +96,75 @@ TEST_F(Images, TheShorterSideIsScaledAndTheCentreCropped) {
         }));
   const Tensor tensor = only_tensor({1, 3, 10, 10}, {.resize_shorter = 10});
   for (const float value : tensor.span<float>()) EXPECT_EQ(value, 1.0f);
+}
+
+std::string big(std::int64_t value, int width) {
+  const std::string bytes = little(value, width);
+  return {bytes.rbegin(), bytes.rend()};
+}
+
+/// A JPEG of 32 x 16 pixels, bright in the upper left quarter, that was taken in this orientation.
+std::string photo(int orientation, bool little_endian) {
+  std::vector<std::uint8_t> pixels(32 * 16, 20);
+  for (std::size_t y = 0; y < 8; ++y)
+    for (std::size_t x = 0; x < 16; ++x) pixels[y * 32 + x] = 230;
+  std::string jpeg;
+  ::stbi_write_jpg_to_func(
+      [](void* context, void* data, int size) {
+        static_cast<std::string*>(context)->append(static_cast<const char*>(data), static_cast<std::size_t>(size));
+      },
+      &jpeg, 32, 16, 1, pixels.data(), 95);
+  const auto number = [&](std::int64_t value, int width) {
+    return little_endian ? little(value, width) : big(value, width);
+  };
+  const std::string tiff = (little_endian ? "II" : "MM") + number(42, 2) + number(8, 4) + number(2, 2) +
+                           number(0x10f, 2) + number(2, 2) + number(1, 4) + number(0, 4) +  // another tag
+                           number(0x112, 2) + number(3, 2) + number(1, 4) + number(orientation, 2) + number(0, 2) +
+                           number(0, 4);
+  const std::string exif = std::string("Exif\0\0", 6) + tiff;
+  return jpeg.substr(0, 2) + "\xff\xe1" + big(static_cast<std::int64_t>(exif.size()) + 2, 2) + exif + jpeg.substr(2);
+}
+
+/// Where the upper left corner of the stored image goes, as EXIF defines it: the 0th row is at the visual top (1), and
+/// so on.
+TEST_F(Images, PhotosAreTurnedUpright) {
+  struct Corner {
+    int orientation;
+    bool turned, right, bottom;
+  };
+  for (const Corner& c : {Corner{1, false, false, false}, Corner{2, false, true, false}, Corner{3, false, true, true},
+                          Corner{4, false, false, true}, Corner{5, true, false, false}, Corner{6, true, true, false},
+                          Corner{7, true, true, true}, Corner{8, true, false, true}, Corner{9, false, false, false}})
+    for (const bool little_endian : {false, true}) {
+      SCOPED_TRACE(c.orientation);
+      write("photo.jpg", photo(c.orientation, little_endian));
+      const Image image = load_image(file("photo.jpg"), 1);
+      EXPECT_EQ(image.width, c.turned ? 16 : 32);
+      EXPECT_EQ(image.height, c.turned ? 32 : 16);
+      for (const bool right : {false, true})
+        for (const bool bottom : {false, true}) {
+          const std::int64_t x = right ? image.width - 3 : 2;
+          const std::int64_t y = bottom ? image.height - 3 : 2;
+          EXPECT_NEAR(image.values[static_cast<std::size_t>(y * image.width + x)],
+                      right == c.right && bottom == c.bottom ? 230 : 20, 5);
+        }
+    }
+}
+
+TEST_F(Images, BrokenExifIsNone) {
+  const std::string whole = photo(6, true);
+  ASSERT_EQ(exif_orientation(whole), 6);
+  for (std::size_t size = 0; size < 80; ++size) {
+    const int found = exif_orientation(std::string_view(whole).substr(0, size));
+    EXPECT_TRUE(found == 1 || found == 6) << size;
+    for (int byte : {0, 0x7f, 0xff}) {
+      std::string changed = whole;
+      changed[size] = static_cast<char>(byte);
+      const int other = exif_orientation(changed);
+      EXPECT_TRUE(other >= 1 && other <= 8);
+    }
+  }
+  EXPECT_EQ(exif_orientation(""), 1);
 }
 
 TEST_F(Images, FoldersAreReadInOrderWithTheirSubfolders) {
