@@ -90,8 +90,7 @@ class BlockOverride : public testing::Test {
     test::add_output(proto, "y", {2, 4});
     test::add_initializer<float>(proto, "w", 1, {8, 4}, std::vector<float>(32, 1));
     test::add_node(proto, "MatMul", {"x", "w"}, {"y"});
-    test::write_bytes(folder / "model.onnx", model.SerializeAsString());
-    graph = load_model(folder / "model.onnx").graph;
+    graph = load_model(test::write_model(model, folder / "model.onnx")).graph;
     sites = place(graph, load_config("default_per_tensor"));
   }
   const QuantizerSpec& weight(const std::string& text) {

@@ -25,8 +25,7 @@ class WeightScales : public testing::Test {
     test::add_initializer<float>(proto, "b", 1, {2}, bias);
     test::add_node(proto, "Conv", {"x", "w", "b"}, {"y"});
     if (more) more(proto);
-    test::write_bytes(folder / "model.onnx", model.SerializeAsString());
-    graph = load_model(folder / "model.onnx").graph;
+    graph = load_model(test::write_model(model, folder / "model.onnx")).graph;
     sites = place(graph, load_config("default"));
   }
   void set(const std::string& tensor, int bitwidth, bool symmetric, const std::vector<double>& scales, double offset) {

@@ -80,11 +80,6 @@ onnx::ModelProto small_model() {
   return model;
 }
 
-std::filesystem::path write_model(const onnx::ModelProto& model, const std::filesystem::path& path) {
-  write_bytes(path, model.SerializeAsString());
-  return path;
-}
-
 void write_samples(const std::filesystem::path& path, std::int64_t samples, float first) {
   Tensor x = Tensor::host(DataType::float32, {samples, 3, 8, 8});
   float* values = x.mutable_data<float>();

@@ -42,7 +42,6 @@ std::vector<std::string> names_in(const std::filesystem::path& folder);
 
 /// A model that is quick to run: x [N,3,8,8] -> Conv -> Relu -> y [N,4,8,8].
 onnx::ModelProto small_model();
-std::filesystem::path write_model(const onnx::ModelProto& model, const std::filesystem::path& path);
 /// `samples` of x for the small model.
 void write_samples(const std::filesystem::path& path, std::int64_t samples, float first = 0.5f);
 

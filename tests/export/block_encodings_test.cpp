@@ -262,8 +262,7 @@ class LowPowerModel : public testing::Test {
     test::add_initializer<float>(graph, "w", 1, {8, 4}, weights);
     test::add_initializer<float>(graph, "b", 1, {4}, {1, 2, 3, 4});
     test::add_node(graph, "Gemm", {"x", "w", "b"}, {"y"});
-    test::write_bytes(folder_ / "m.onnx", model.SerializeAsString());
-    session_.emplace(folder_ / "m.onnx");
+    session_.emplace(test::write_model(model, folder_ / "m.onnx"));
     options_.overrides = {parse_override("w:bits=4,symmetric=true,block=4,decompressed_bits=8")};
     Calibration calibration = session_->start_calibration(options_);
     calibration.add(std::array{input()});

@@ -38,8 +38,7 @@ class Lint : public testing::Test {
     test::add_node(graph, "Conv", {"p", "w2"}, {"c2"}, "second");
     test::add_node(graph, "Relu", {"c2"}, {"r"}, "relu");
     test::add_node(graph, "Sigmoid", {"r"}, {"y"}, "sigmoid");
-    test::write_bytes(folder_ / "m.onnx", model.SerializeAsString());
-    session_.emplace(folder_ / "m.onnx");
+    session_.emplace(test::write_model(model, folder_ / "m.onnx"));
     Tensor input = Tensor::host(DataType::float32, {4, 2, 4, 4});
     values_.resize(static_cast<std::size_t>(input.elements()));
     for (std::size_t i = 0; i < values_.size(); ++i) values_[i] = std::sin(0.7f * static_cast<float>(i));

@@ -45,8 +45,7 @@ class Overrides : public testing::Test {
     test::add_integers(pool, "strides", {2, 2});
     test::add_node(graph, "Conv", {"p", "w2"}, {"c2"}, "second");
     test::add_node(graph, "Sigmoid", {"c2"}, {"y"}, "sigmoid");
-    test::write_bytes(folder_ / "m.onnx", model.SerializeAsString());
-    session_.emplace(folder_ / "m.onnx");
+    session_.emplace(test::write_model(model, folder_ / "m.onnx"));
     input_ = Tensor::host(DataType::float32, {4, 2, 4, 4});
     for (std::int64_t i = 0; i < input_.elements(); ++i)
       input_.mutable_data<float>()[i] = std::sin(0.7f * static_cast<float>(i)) * (i % 5 == 0 ? 3.0f : 1.0f);
@@ -158,8 +157,7 @@ TEST_F(Overrides, TiedTensorsChangeTogether) {
   test::add_node(graph, "Neg", {"x"}, {"a"});
   test::add_node(graph, "Abs", {"x"}, {"b"});
   test::add_integer(test::add_node(graph, "Concat", {"a", "b"}, {"y"}), "axis", 1);
-  test::write_bytes(folder_ / "tied.onnx", model.SerializeAsString());
-  session_.emplace(folder_ / "tied.onnx");
+  session_.emplace(test::write_model(model, folder_ / "tied.onnx"));
   const CalibrationResult plain = calibrate(with({}));
   ASSERT_EQ(of(plain, "a").encodings, of(plain, "y").encodings) << "tied";
   const CalibrationResult result = calibrate(with({"a:bits=16"}));

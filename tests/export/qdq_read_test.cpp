@@ -87,8 +87,7 @@ INSTANTIATE_TEST_SUITE_P(Models, QdqRoundTrip, testing::ValuesIn(test::golden_mo
 class QdqRead : public testing::Test {
  protected:
   UnquantizedModel take(const onnx::ModelProto& model) {
-    test::write_bytes(folder_ / "in.onnx", model.SerializeAsString());
-    return take_quantizers(load_model(folder_ / "in.onnx"));
+    return take_quantizers(load_model(test::write_model(model, folder_ / "in.onnx")));
   }
   static std::vector<std::string> operators(const Graph& graph) {
     std::vector<std::string> result;
@@ -161,7 +160,7 @@ TEST_F(QdqRead, ClampsNarrowTheGrid) {
   add_input(graph, "x", {-1, 3});
   add_output(graph, "y", {-1, 3});
   add_node(graph, "Relu", {"x"}, {"y"}, "relu");
-  test::write_bytes(folder_ / "m.onnx", model.SerializeAsString());
+  test::write_model(model, folder_ / "m.onnx");
   for (const int bits : {2, 5, 7, 8, 12, 16})
     for (const bool strict : {false, true})
       for (const bool channels : {false, true}) {
@@ -187,7 +186,7 @@ TEST_F(QdqRead, Float8ComesBack) {
   add_output(graph, "y", {2, 3});
   add_initializer<float>(graph, "w", 1, {2, 3}, {1, -2, 3, 0.1f, 0, -0.6f});
   add_node(graph, "Add", {"x", "w"}, {"y"}, "sum");
-  test::write_bytes(folder_ / "m.onnx", model.SerializeAsString());
+  test::write_model(model, folder_ / "m.onnx");
   Session session(folder_ / "m.onnx");
   const Tensor x = Tensor::of<float>({2, 3}, std::array{0.3f, 1e-3f, -5.0f, 70.0f, -1e4f, 0.0f});
   SessionOptions taking;
@@ -249,7 +248,7 @@ TEST_F(QdqRead, BlocksOfMoreThanTwoDimensions) {
         transposed ? std::vector<std::int64_t>{4, 3, 2, 2} : std::vector<std::int64_t>{3, 4, 2, 2};
     add_initializer<float>(graph, "w", 1, shape, values);
     add_node(graph, transposed ? "ConvTranspose" : "Conv", {"x", "w"}, {"y"}, "product");
-    test::write_bytes(folder_ / "m.onnx", model.SerializeAsString());
+    test::write_model(model, folder_ / "m.onnx");
     TensorEncodings tensor{"w", SiteRole::parameter, {}, {}};
     tensor.spec.symmetric = true;
     tensor.spec.bitwidth = 4;
@@ -309,7 +308,7 @@ TEST_F(QdqRead, NewDataFindsNewEncodings) {
   add_grid(graph, "x", 0.5f, 3);
   add_pair(graph, "x", "x_q", "x_dq", "x");
   add_node(graph, "Neg", {"x_dq"}, {"y"}, "minus");
-  test::write_bytes(folder_ / "q.onnx", model.SerializeAsString());
+  test::write_model(model, folder_ / "q.onnx");
   SessionOptions taking;
   taking.take_quantizers = true;
   Session session(folder_ / "q.onnx", taking);

@@ -47,7 +47,7 @@ class Qdq : public testing::Test {
   }
 
   onnx::ModelProto export_model(const onnx::ModelProto& model, const EncodingSet& set, const QdqOptions& options = {}) {
-    test::write_bytes(folder_ / "in.onnx", model.SerializeAsString());
+    test::write_model(model, folder_ / "in.onnx");
     save_qdq_model(load_model(folder_ / "in.onnx"), set, folder_ / "out.onnx", options);
     loaded_ = load_model(folder_ / "out.onnx").graph;  // it must hold together, too
     onnx::ModelProto result;

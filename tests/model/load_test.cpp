@@ -21,8 +21,7 @@ using test::TemporaryFolder;
 class Load : public testing::Test {
  protected:
   Graph load(const onnx::ModelProto& model) {
-    test::write_bytes(folder_ / "model.onnx", model.SerializeAsString());
-    return load_model(folder_ / "model.onnx").graph;
+    return load_model(test::write_model(model, folder_ / "model.onnx")).graph;
   }
   static const Tensor& constant(const Graph& graph, const std::string& name) {
     const Tensor* tensor = graph.constant(graph.find(name));

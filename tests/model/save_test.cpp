@@ -45,7 +45,7 @@ onnx::ModelProto linear_model() {
 TEST(SaveModel, WritesTheMessageThatWasRead) {
   const TemporaryFolder folder;
   const onnx::ModelProto proto = linear_model();
-  test::write_bytes(folder / "in.onnx", proto.SerializeAsString());
+  test::write_model(proto, folder / "in.onnx");
   save_model(load_model(folder / "in.onnx"), folder / "out.onnx");
   onnx::ModelProto again;
   ASSERT_TRUE(again.ParseFromString(test::read_bytes(folder / "out.onnx")));
@@ -56,7 +56,7 @@ TEST(SaveModel, WritesTheMessageThatWasRead) {
 TEST(SaveModel, ExternalDataRoundTrips) {
   const TemporaryFolder folder;
   std::filesystem::create_directories(folder / "second");
-  test::write_bytes(folder / "in.onnx", linear_model().SerializeAsString());
+  test::write_model(linear_model(), folder / "in.onnx");
   const Model original = load_model(folder / "in.onnx");
   save_model(original, folder / "out.onnx", {.external_data = true});
   EXPECT_LT(std::filesystem::file_size(folder / "out.onnx"), 2048u);
@@ -76,7 +76,7 @@ TEST(SaveModel, ExternalDataRoundTrips) {
 
 TEST(SaveModel, FailuresLeaveNothingBehind) {
   const TemporaryFolder folder;
-  test::write_bytes(folder / "in.onnx", linear_model().SerializeAsString());
+  test::write_model(linear_model(), folder / "in.onnx");
   const Model model = load_model(folder / "in.onnx");
   try {
     save_model(model, folder / "missing/out.onnx");

@@ -82,7 +82,7 @@ class Grids : public testing::TestWithParam<Kind> {
   }
   static void compare(const onnx::ModelProto& model, const EncodingSet& set, const Tensor& x) {
     const test::TemporaryFolder folder;
-    test::write_bytes(folder / "in.onnx", model.SerializeAsString());
+    test::write_model(model, folder / "in.onnx");
     Session session(folder / "in.onnx");
     session.set_encodings(set);
     const Tensor ours = session.simulate(std::array{x}).at(0);

@@ -15,7 +15,7 @@ NamedTensors run_in_onnxruntime(const onnx::ModelProto& model, const NamedTensor
   if (!std::filesystem::exists(packages / "stamp"))
     throw std::runtime_error(packages.string() + " is missing: run tools/setup_onnxruntime.sh");
   const TemporaryFolder folder;
-  write_bytes(folder / "model.onnx", model.SerializeAsString());
+  write_model(model, folder / "model.onnx");
   NpzWriter writer(folder / "inputs.npz");
   for (const auto& [name, tensor] : inputs) writer.add(name, tensor);
   writer.commit();

@@ -39,7 +39,7 @@ void Scene::place(const ConfigText& config, int activation_bits, int parameter_b
 }
 
 void Scene::place_with(const std::string& config, int activation_bits, int parameter_bits) {
-  write_bytes(folder / "model.onnx", model.SerializeAsString());
+  write_model(model, folder / "model.onnx");
   loaded = load_model(folder / "model.onnx").graph;
   PlacementOptions options;
   options.activation.bitwidth = activation_bits;

@@ -157,7 +157,7 @@ TEST(Gradient, SumsOverBroadcastDimensions) {
   xs.add_strings("b");
   test::add_attribute(gradient, "y", onnx::AttributeProto::STRING).set_s("y");
   const test::TemporaryFolder folder;
-  test::write_bytes(folder / "model.onnx", model.SerializeAsString());
+  test::write_model(model, folder / "model.onnx");
 
   const auto backend = make_cpu_backend({.threads = 1});
   const std::vector<Tensor> inputs{floats({2, 3}, {1, 2, 3, 4, 5, 6}), floats({3}, {10, 20, 30})};
@@ -166,7 +166,7 @@ TEST(Gradient, SumsOverBroadcastDimensions) {
   EXPECT_THAT(values<float>(out.at(1)), ElementsAre(5, 7, 9));
 
   graph.mutable_node(0)->set_op_type("MatMul");
-  test::write_bytes(folder / "model.onnx", model.SerializeAsString());
+  test::write_model(model, folder / "model.onnx");
   EXPECT_THROW(load_model(folder / "model.onnx"), Error) << "a derivative that is not known";
 }
 

@@ -41,6 +41,12 @@ inline void write_bytes(const std::filesystem::path& path, const std::string& by
   std::ofstream(path, std::ios::binary) << bytes;
 }
 
+/// Returns the path, for load_model and Session.
+inline std::filesystem::path write_model(const onnx::ModelProto& model, const std::filesystem::path& path) {
+  write_bytes(path, model.SerializeAsString());
+  return path;
+}
+
 inline std::string read_bytes(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);
   return {std::istreambuf_iterator<char>(file), {}};
