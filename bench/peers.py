@@ -65,6 +65,9 @@ class Tool:
             self.process = None
 
 
+LEAST = 8  # batches: what a calibration does once must not be all of the figure
+
+
 def take_turns(entries, seconds, limit, warm=False):
     """Milliseconds of every repetition by name; entries: {name: (tool, line)}. Unless the tools are warm, one round first
     that does not count."""
@@ -76,7 +79,7 @@ def take_turns(entries, seconds, limit, warm=False):
                 continue
             try:
                 time.sleep(0.1)  # the threads of the tool before spin for a while and would take cores away
-                milliseconds = tool.ask(line, 2 * limit if start else 4 * limit)
+                milliseconds = tool.ask(line, 2 * limit if start is not None else 4 * limit)
             except Failed as failure:
                 failures[name] = str(failure)
                 continue
@@ -100,11 +103,11 @@ def calibrations(entries, wanted, options):
             slowest = max(slowest, both / 2)
         except Failed as failure:
             failures[name] = str(failure)
-    count = max(2, min(wanted, int(options.limit * 800 / slowest))) if slowest else wanted
+    count = max(min(LEAST, wanted), min(wanted, int(options.limit * 800 / slowest))) if slowest else wanted
     if count < wanted and wanted != options.batches[0] and wanted in options.batches:
         return {"batches": 0, "times": {}, "failed": {}}  # the same figure as the first row's
     left = {name: (tool, f"calibrate {scheme} {count}") for name, (tool, scheme) in entries.items() if name not in failures}
-    times, more = take_turns(left, options.seconds, options.limit, warm=True) if left else ({}, {})
+    times, more = take_turns(left, options.seconds, max(options.limit, count * slowest / 1e3), warm=True) if left else ({}, {})
     return {"batches": count, "times": times, "failed": {**failures, **more}}
 
 
@@ -260,4 +263,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("peers: interrupted; started again in the same way it goes on from here")
