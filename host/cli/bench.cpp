@@ -93,8 +93,9 @@ std::string to_text(const Flags& flags, const Report& report) {
   line("simulate", r.simulate);
   text +=
       fmt::format("search      {:10.3f} ms, once, for {} quantizers ({})\n", r.search_ms, r.quantizers, flags.scheme);
-  text += fmt::format("observers   {:10.3f} ms for {:.3f} million elements, {:.1f} GB/s\n", r.observer_ms,
-                      r.observed_elements / 1e6, r.observer_gbs);
+  if (r.observed_elements > 0)  // a model that holds its quantizers is not observed
+    text += fmt::format("observers   {:10.3f} ms for {:.3f} million elements, {:.1f} GB/s\n", r.observer_ms,
+                        r.observed_elements / 1e6, r.observer_gbs);
   if (report.read_gbs > 0)
     text += fmt::format("bandwidth   read {:.1f} GB/s, copy {:.1f} GB/s\n", report.read_gbs, report.copy_gbs);
   return text + fmt::format("memory      {} at most\n", bytes_text(report.peak_memory));
