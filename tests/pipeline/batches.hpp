@@ -25,10 +25,11 @@ class MemoryDataset final : public Dataset {
   }
   std::size_t batches() const override { return batches_.size(); }
   std::string description() const override { return "batches in memory"; }
-  /// Of which batches there are; not of their order.
+  /// Of which samples there are; not of their order or batches.
   std::uint64_t fingerprint() const override {
     std::uint64_t sum = 0;
-    for (const Batch& batch : batches_) sum += batch.first_sample + 1;
+    for (const Batch& batch : batches_)
+      for (std::size_t i = 0; i < batch.samples; ++i) sum += batch.first_sample + i + 1;
     return sum;
   }
 
