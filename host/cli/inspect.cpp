@@ -162,9 +162,9 @@ Inspection inspect_statistics(const InspectFlags& flags) {
     object["bins"] = s.bins.size();
     result.json["tensors"].push_back(std::move(object));
   }
-  result.text = fmt::format("{}: {} tensors, {} samples, {}, observed behind {} weights, tare {}\n", flags.file,
-                            file.tensors.size(), file.samples, origin.batch_grouping,
-                            origin.float_weights ? "float" : "quantized", origin.tare_version);
+  result.text = fmt::format("{}: {} tensors, {} samples, {}, observed behind {} weights, data {}, tare {}\n",
+                            flags.file, file.tensors.size(), file.samples, origin.batch_grouping,
+                            origin.float_weights ? "float" : "quantized", origin.data, origin.tare_version);
   if (!file.tensors.empty()) result.text += "\n" + table(rows);
   return result;
 }

@@ -93,7 +93,8 @@ json entry_of_1_0_0(const TensorEncodings& tensor, const Graph* graph) {
     calib::LowPowerScales parts = calib::low_power_scales(tensor, channels_of(tensor, graph));
     entry["bw"] = spec.decompressed_bitwidth;
     entry["compressed_bw"] = spec.bitwidth;
-    entry["offset"] = std::vector<double>(parts.units.size(), -std::ldexp(1.0, spec.decompressed_bitwidth - 1));
+    const double lowest = (spec.strict_symmetric ? 1 : 0) - std::ldexp(1.0, spec.decompressed_bitwidth - 1);
+    entry["offset"] = std::vector<double>(parts.units.size(), lowest);
     entry["scale"] = std::move(parts.units);
     entry["per_block_int_scale"] = std::move(parts.multiples);
     return entry;

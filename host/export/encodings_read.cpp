@@ -90,10 +90,11 @@ TensorEncodings read_0_6_1(const std::string& tensor, const json& list, SiteRole
   return result;
 }
 
-/// Blocks of a channel have whole multiples of its scale.
-void add_low_power_blocks(TensorEncodings& result, std::int64_t multiple, const json& unit, const Place& unit_at) {
+/// The scale of a block is a whole multiple of its channel's.
+void add_low_power_block(TensorEncodings& result, std::int64_t multiple, const json& unit, bool strict,
+                         const Place& unit_at) {
   const json scale = number(unit, unit_at) * static_cast<double>(multiple);
-  const json offset = -std::ldexp(1.0, result.spec.bitwidth - 1);
+  const json offset = (strict ? 1 : 0) - std::ldexp(1.0, result.spec.bitwidth - 1);
   result.encodings.push_back(grid(scale, offset, result.spec, unit_at, unit_at));
 }
 
@@ -122,13 +123,15 @@ void read_low_power_1_0_0(const json& entry, TensorEncodings& result, const Plac
   const double middle = std::ldexp(1.0, spec.decompressed_bitwidth - 1);
   for (std::size_t i = 0; i < multiples.size(); ++i) {
     const std::size_t channel = i / (multiples.size() / scales.size());
-    if (offsets[channel] != -middle)
+    const bool strict = offsets[0] == 1 - middle;
+    if (offsets[channel] != (strict ? 1 - middle : -middle))
       here.at("offset").at(channel).fail(
-          fmt::format("offset {} is not -{}, the one of low-power blocks", shown(offsets[channel]), middle));
+          fmt::format("offset {} is wrong: those of low-power blocks are all {} or, strict, all {}",
+                      shown(offsets[channel]), -middle, 1 - middle));
     const std::int64_t multiple =
         integer(multiples[i], 1, std::int64_t{1} << (spec.decompressed_bitwidth - spec.bitwidth),
                 here.at("per_block_int_scale").at(i));
-    add_low_power_blocks(result, multiple, scales[channel], here.at("scale").at(channel));
+    add_low_power_block(result, multiple, scales[channel], strict, here.at("scale").at(channel));
   }
 }
 
@@ -216,7 +219,7 @@ void read_low_power_2_0_0(const json& entry, int axis, TensorEncodings& result, 
   for (std::size_t k = 0; k < order.size(); ++k) {
     const std::int64_t multiple =
         integer(*multiples.values[order[k]], 1, std::int64_t{1} << spec.bitwidth, multiples_at);
-    add_low_power_blocks(result, multiple, *units.values[k / (order.size() / units.values.size())], units_at);
+    add_low_power_block(result, multiple, *units.values[k / (order.size() / units.values.size())], false, units_at);
   }
 }
 

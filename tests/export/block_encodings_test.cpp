@@ -172,6 +172,16 @@ TEST(LowPowerBlockEncodings, AreWrittenAsAimetDoes) {
   EXPECT_EQ(convolution.entry["per_channel_float_scale"][1].size(), 1u);
 }
 
+TEST(LowPowerBlockEncodings, StrictGridsStartOneCodeLaterInTheOldVersion) {
+  EncodingSet set = low_power();
+  set.tensors[0].spec.strict_symmetric = true;
+  for (Encoding& encoding : set.tensors[0].encodings) encoding.offset = -7;
+  const Written old = write(set, {32, 2}, EncodingVersion::v1_0_0);
+  EXPECT_EQ(old.entry["offset"], json::parse("[-127.0,-127.0]"));
+  EXPECT_TRUE(old.read.spec.strict_symmetric);
+  for (const Encoding& encoding : old.read.encodings) EXPECT_EQ(encoding.offset, -7);
+}
+
 TEST(LowPowerBlockEncodings, NeedMultiplesAndTwiceTheBits) {
   const auto complaint = [](const EncodingSet& set, EncodingVersion version) -> std::string {
     try {
@@ -226,7 +236,11 @@ INSTANTIATE_TEST_SUITE_P(
                 R"("is_sym":true,"compressed_bw":4,"scale":[1,1],"offset":[-128,-128],"per_block_int_scale":[1,2,3])"),
             "3 blocks do not share 2 channels"},
         Hostile{OLD_ENTRY(R"("is_sym":true,"compressed_bw":4,"scale":[1],"offset":[-8],"per_block_int_scale":[1])"),
-                "offset[0]: offset -8 is not -128"},
+                "offset[0]: offset -8 is wrong: those of low-power blocks are all -128 or, strict, all -127"},
+        Hostile{
+            OLD_ENTRY(
+                R"("is_sym":true,"compressed_bw":4,"scale":[1,1],"offset":[-127,-128],"per_block_int_scale":[1,2])"),
+            "offset[1]: offset -128"},
         Hostile{OLD_ENTRY(R"("is_sym":true,"compressed_bw":4,"scale":[1],"offset":[-128],"per_block_int_scale":[17])"),
                 "per_block_int_scale[0]: 17 is not an integer from 1 to 16"},
         Hostile{OLD_ENTRY(R"("is_sym":true,"compressed_bw":4,"scale":[1],"offset":[-128],"per_block_int_scale":[0])"),
