@@ -18,6 +18,7 @@ namespace {
 struct Options {
   int threads = 2;
   int repetitions = 7;
+  double seconds = 10;
   std::vector<std::string> only;
   std::filesystem::path folder;
   bool list = false;
@@ -41,6 +42,7 @@ Row run_model(const BenchModel& model, const Options& options) {
   cli::BenchmarkOptions benchmark;
   benchmark.calibration.search.scheme = *scheme_of(options.scheme);
   benchmark.repetitions = options.repetitions;
+  benchmark.seconds = options.seconds;
   return {model.name, run_benchmark(session, clock, model.batches(session.graph()), benchmark)};
 }
 
@@ -75,6 +77,8 @@ int run(int argc, char** argv) {
   CLI::App app("Plain, observing and simulating runs of real models and of well-known architectures");
   app.add_option("--threads", options.threads, "Threads")->check(CLI::Range(1, 1024));
   app.add_option("--repetitions", options.repetitions, "Repetitions of every batch")->check(CLI::Range(1, 1000000));
+  app.add_option("--seconds", options.seconds, "Of a model: fewer repetitions when it takes longer")
+      ->check(CLI::PositiveNumber);
   app.add_option("--model", options.only, "Only these models")->delimiter(',');
   app.add_option("--folder", options.folder, "Where models with random weights are kept");
   app.add_flag("--list", options.list, "Only write what is missing there, and list the models as JSON");

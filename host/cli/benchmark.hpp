@@ -33,6 +33,7 @@ class ObserverClock {
 struct BenchmarkOptions {
   CalibrationOptions calibration;  ///< `progress` is told of samples, all repetitions together
   int repetitions = 7;
+  double seconds = 1e9;  ///< fewer repetitions, but one, when they have taken this long
 };
 
 struct BenchmarkResult {
