@@ -1,5 +1,6 @@
 #include "calib/derived.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -7,6 +8,54 @@
 
 namespace tare {
 namespace {
+
+constexpr std::uint64_t points_per_bin = 8;
+
+/// Values that stand for all that were seen, each for a number of them.
+struct Points {
+  std::vector<float> values;
+  std::vector<std::uint64_t> counts;
+  void add(float value, std::uint64_t count) {
+    if (count == 0) return;
+    values.push_back(value);
+    counts.push_back(count);
+  }
+};
+
+Points points_of(const TensorStatistics& statistics) {
+  Points points;
+  const float infinity = std::numeric_limits<float>::infinity();
+  points.add(std::numeric_limits<float>::quiet_NaN(), statistics.nan_count);
+  points.add(infinity, statistics.positive_infinity_count);
+  points.add(-infinity, statistics.negative_infinity_count);
+  points.add(0.0f, statistics.zero_count);
+  if (statistics.min > statistics.max) return points;
+  std::uint64_t at_min = statistics.min == 0 ? 0 : std::max<std::uint64_t>(statistics.min_count, 1);
+  std::uint64_t at_max =
+      statistics.max == 0 || statistics.max == statistics.min ? 0 : std::max<std::uint64_t>(statistics.max_count, 1);
+  points.add(statistics.min, at_min);
+  points.add(statistics.max, at_max);
+  for (const auto& [bin, count] : statistics.bins) {
+    std::uint64_t left = count;
+    // The extremes have been counted.
+    if (at_min > 0 && bin == histogram_bin(bits_of(statistics.min))) left -= std::min(left, std::exchange(at_min, 0));
+    if (at_max > 0 && bin == histogram_bin(bits_of(statistics.max))) left -= std::min(left, std::exchange(at_max, 0));
+    const double lower = std::max(histogram_bin_lower(bin), static_cast<double>(statistics.min));
+    const double upper = std::min(histogram_bin_upper(bin), static_cast<double>(statistics.max));
+    std::uint64_t before = 0;
+    for (std::uint64_t i = 0; i < points_per_bin; ++i) {
+      // Half a share ahead, so that a single value stands in the middle.
+      const std::uint64_t until = i + 1 == points_per_bin
+                                      ? left
+                                      : ((i + 1) * (left % points_per_bin) + points_per_bin / 2) / points_per_bin +
+                                            (i + 1) * (left / points_per_bin);
+      const double part = (static_cast<double>(i) + 0.5) / static_cast<double>(points_per_bin);
+      points.add(static_cast<float>(lower + (upper - lower) * part), until - before);
+      before = until;
+    }
+  }
+  return points;
+}
 
 /// `limit` > 0 is the lowest value of its bin.
 bool begins_bin(float limit) {
@@ -69,6 +118,57 @@ TensorStatistics clipped(const TensorStatistics& statistics, float low, float hi
   }
   if (result.min == 0) result.min_count = result.zero_count;
   if (result.max == 0) result.max_count = result.zero_count;
+  return result;
+}
+
+TensorStatistics mapped(const TensorStatistics& statistics,
+                        const std::function<std::vector<float>(std::span<const float>)>& f,
+                        const TensorStatistics* extremes) {
+  const Points points = points_of(statistics);
+  std::vector<float> values = f(points.values);
+  if (extremes != nullptr && extremes->min <= extremes->max)
+    for (float& value : values)
+      if (std::isfinite(value)) value = std::clamp(value, extremes->min, extremes->max);
+  TensorStatistics result;
+  result.count = statistics.count;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const float value = values[i];
+    const std::uint64_t count = points.counts[i];
+    if (std::isnan(value)) {
+      result.nan_count += count;
+      continue;
+    }
+    if (std::isinf(value)) {
+      (value > 0 ? result.positive_infinity_count : result.negative_infinity_count) += count;
+      continue;
+    }
+    if (value == 0)
+      result.zero_count += count;
+    else
+      result.bins.emplace_back(histogram_bin(bits_of(value)), count);
+    if (value <= result.min) result.min_count = (value < result.min ? 0 : result.min_count) + count;
+    if (value >= result.max) result.max_count = (value > result.max ? 0 : result.max_count) + count;
+    result.min = std::min(result.min, value + 0.0f);
+    result.max = std::max(result.max, value + 0.0f);
+  }
+  if (extremes != nullptr) {
+    std::vector<std::pair<std::uint32_t, std::uint64_t>> bins = std::move(result.bins);
+    result = *extremes;
+    result.bins = std::move(bins);
+  }
+  if (statistics.bins.empty()) {
+    result.bins.clear();
+    return result;
+  }
+  std::sort(result.bins.begin(), result.bins.end());
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < result.bins.size(); ++i) {
+    if (kept > 0 && result.bins[kept - 1].first == result.bins[i].first)
+      result.bins[kept - 1].second += result.bins[i].second;
+    else
+      result.bins[kept++] = result.bins[i];
+  }
+  result.bins.resize(kept);
   return result;
 }
 

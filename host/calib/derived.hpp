@@ -1,5 +1,9 @@
-// Statistics that follow from other statistics, to the same integers as if the values had been read.
+// Statistics that follow from other statistics: of values cut to a range, to the same integers as if they had been
+// read; of functions of values, with every bin taken where the function takes it.
 #pragma once
+
+#include <functional>
+#include <span>
 
 #include "tare/statistics.hpp"
 
@@ -10,5 +14,13 @@ namespace tare {
 bool clips_exactly(float low, float high);
 /// Statistics of min(max(x, low), high), where clips_exactly. They must hold a histogram.
 TensorStatistics clipped(const TensorStatistics& statistics, float low, float high);
+
+/// Statistics of f(x), from those of x. The values of a bin are taken to lie evenly in it, at `points_per_bin` points;
+/// extremes, zeros, NaN and infinities are mapped as they are, with their counts. `f` maps all its arguments at once
+/// and gives as many numbers. Where f turns around, `extremes` are statistics of f(x) that hold no histogram.
+/// Statistics without a histogram give extremes only.
+TensorStatistics mapped(const TensorStatistics& statistics,
+                        const std::function<std::vector<float>(std::span<const float>)>& f,
+                        const TensorStatistics* extremes = nullptr);
 
 }  // namespace tare

@@ -101,6 +101,7 @@ void merge(StatisticsFile& into, const StatisticsFile& other) {
     refuse(fmt::format("batches of {} and of {}; use one batch size for all", into.fingerprint.batch_grouping,
                        other.fingerprint.batch_grouping));
   StatisticsFile sum = into;
+  sum.derived.clear();
   std::sort(sum.tensors.begin(), sum.tensors.end(), by_name);
   std::vector<NamedStatistics> added = other.tensors;
   std::sort(added.begin(), added.end(), by_name);

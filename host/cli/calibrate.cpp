@@ -38,6 +38,7 @@ struct Flags {
   std::vector<std::string> from_stats;
   std::string shard;
   std::string observe_weights = "quantized";
+  bool read_every_tensor = false;
   bool refine = false;
   bool qdq = true;
   std::string qdq_weights = "float";
@@ -59,6 +60,7 @@ CalibrationOptions calibration_options(const Flags& flags) {
   options.search.keep_sentinels = flags.sentinels == "keep";
   options.observe_quantized_weights = flags.observe_weights == "quantized";
   options.keep_histograms = !flags.save_stats.empty();
+  options.read_every_tensor = flags.read_every_tensor;
   options.refine = flags.refine;
   options.nonfinite = nonfinite_policy(flags.run);
   set_overrides(flags.overrides, options);
@@ -324,6 +326,8 @@ void add_calibrate(CLI::App& root, Action& action) {
       ->type_name("quantized|float")
       ->check(CLI::IsMember({"quantized", "float"}).description(""))
       ->capture_default_str();
+  command.add_flag("--read-every-tensor", flags->read_every_tensor,
+                   "Do not derive histograms of x + 3 and the like from that of x");
   command.add_flag("--refine", flags->refine, "A second pass over the data measures the best candidates");
   command.add_flag("--qdq,!--no-qdq", flags->qdq, "Also write PREFIX.qdq.onnx (default: yes)");
   command

@@ -3,12 +3,17 @@
 
 #include <fmt/format.h>
 
+#include <map>
+#include <memory>
 #include <nlohmann/json.hpp>
+#include <span>
 
 #include "cli/options.hpp"
 #include "cli/overrides.hpp"
 #include "cli/terminal.hpp"
+#include "run/derived_statistics.hpp"
 #include "run/fingerprint.hpp"
+#include "tare/backend.hpp"
 #include "tare/export.hpp"
 
 namespace tare::cli {
@@ -49,18 +54,36 @@ std::vector<QuantSite> placed_sites(const Graph& graph, const Flags& flags) {
   return sites;
 }
 
+/// What a statistics file holds, and what follows from it for other quantized tensors.
+std::vector<NamedStatistics> statistics_of(const StatisticsFile& file, const Graph& graph,
+                                           std::span<const QuantSite> sites) {
+  std::map<ValueId, TensorStatistics> known = statistics_of_values(graph, file.tensors);
+  std::vector<bool> observed(graph.values.size());
+  for (const QuantSite& site : sites)
+    if (site.role == SiteRole::activation && graph.constant(site.value) == nullptr)
+      observed[static_cast<std::size_t>(site.value)] = true;
+  add_known(observed, graph, known);
+  const std::unique_ptr<Backend> backend = make_cpu_backend();
+  DerivedStatistics(graph, observed, ObserverKind::histogram, false).complete(known, *backend);
+  std::vector<NamedStatistics> all;
+  for (auto& [value, statistics] : known) all.push_back({graph.value(value).name, std::move(statistics)});
+  return all;
+}
+
 int lint(const Flags& flags) {
   const Model model = take_quantizers(load_model(flags.model)).model;
   const EncodingSet encodings = load_encodings(flags.encodings);
   const bool with_data = !flags.from_stats.empty();
-  const StatisticsFile statistics = with_data ? load_statistics(flags.from_stats) : StatisticsFile{};
+  const std::vector<QuantSite> sites = placed_sites(model.graph, flags);
+  std::vector<NamedStatistics> statistics;
   if (with_data) {  // weights may have changed since: their ranges are what the file is asked about
-    Fingerprint current = statistics.fingerprint;
+    const StatisticsFile file = load_statistics(flags.from_stats);
+    Fingerprint current = file.fingerprint;
     current.model = hash_of_file(flags.model);
-    require_same_origin(statistics.fingerprint, current, flags.from_stats);
+    require_same_origin(file.fingerprint, current, flags.from_stats);
+    statistics = statistics_of(file, model.graph, sites);
   }
-  const LintReport result =
-      lint_encodings(model.graph, placed_sites(model.graph, flags), encodings, statistics.tensors);
+  const LintReport result = lint_encodings(model.graph, sites, encodings, statistics);
   if (flags.report.json) {
     nlohmann::ordered_json object = {{"model", flags.model},        {"encodings", flags.encodings},
                                      {"config", flags.config},      {"tensors", encodings.tensors.size()},

@@ -10,11 +10,9 @@
 #include <cmath>
 #include <map>
 
-#include "calib/derived.hpp"
 #include "calib/weight_scales.hpp"
 #include "model/real_element.hpp"
 #include "plan/depth_first.hpp"
-#include "plan/derived_values.hpp"
 #include "plan/fuse.hpp"
 #include "plan/quantized_graph.hpp"
 #include "run/calibration.hpp"
@@ -87,21 +85,10 @@ Calibration::Implementation::Implementation(const Graph& g, Backend& b, Calibrat
   }
   assign_groups();
   observer = backend.make_observer(observer_kind(), shared_slots() ? groups.size() : observed.size());
-  if (!shared_slots()) observe_constants();
+  extremes_observer = backend.make_observer(ObserverKind::min_max, observed.size());
   prepared = std::move(quantized);
-  if (observer_kind() == ObserverKind::histogram) find_derived();
-}
-
-void Calibration::Implementation::find_derived() {
-  for (const DerivedValue& value : derived_values(prepared.graph, prepared.visible())) {
-    if (value.range && !clips_exactly(value.range->low, value.range->high)) continue;
-    const auto index_of = [&](ValueId id) {
-      return static_cast<std::size_t>(prepared.site_of_value[static_cast<std::size_t>(id)]);
-    };
-    Derived entry{index_of(value.value), {}, value.range};
-    for (const ValueId source : value.sources) entry.sources.push_back(index_of(source));
-    derived.push_back(std::move(entry));
-  }
+  derived.emplace(prepared.graph, prepared.visible(), observer_kind(), options.read_every_tensor);
+  if (!shared_slots()) observe_constants();
 }
 
 void Calibration::Implementation::place_sites() {
@@ -137,7 +124,7 @@ void Calibration::Implementation::observe_constants() {
   for (std::size_t i = 0; i < observed.size(); ++i)
     if (const Tensor* constant = graph.constant(sites[observed[i]].value))
       observer->observe(slot(i), backend.upload(*constant));
-  nonfinite_seen = observer->nonfinite_count();  // of constants: masks of -inf are the model's own business
+  nonfinite_seen = nonfinite_count();  // of constants: masks of -inf are the model's own business
 }
 
 /// Built with the first batch: a search on saved statistics needs none.
@@ -145,11 +132,12 @@ Executor& Calibration::Implementation::observing_run() {
   if (!executor) {
     if (shared_slots()) order_depth_first(prepared.graph);
     std::vector<std::int32_t> site_of_value = prepared.site_of_value;
-    if (!refining())
-      for (const Derived& entry : derived)
-        site_of_value[static_cast<std::size_t>(sites[observed[entry.site]].value)] = -1;
     std::vector<bool> visible;
-    for (const std::int32_t site : site_of_value) visible.push_back(site >= 0);
+    for (std::size_t v = 0; v < site_of_value.size(); ++v) {
+      if (!refining() && derived->reading(static_cast<ValueId>(v)) == DerivedStatistics::Reading::nothing)
+        site_of_value[v] = -1;
+      visible.push_back(site_of_value[v] >= 0);
+    }
     executor.emplace(make_runnable(prepared.graph, visible, backend), backend, std::move(site_of_value));
   }
   return *executor;
@@ -195,9 +183,9 @@ void Calibration::Implementation::add(std::span<const Tensor> inputs, std::size_
     return;
   }
   if (shared_slots()) observe_constants();
-  ObserveHook hook([&](std::size_t i, const Tensor& value) { observer->observe(slot(i), value); });
+  ObserveHook hook([&](std::size_t i, const Tensor& value) { observe(i, value); });
   observing_run().run(inputs, &hook);
-  if (options.nonfinite == NonfinitePolicy::error && observer->nonfinite_count() != nonfinite_seen) {
+  if (options.nonfinite == NonfinitePolicy::error && nonfinite_count() != nonfinite_seen) {
     // Run the batch again, this time looking.
     ObserveHook look([&](std::size_t i, const Tensor& value) {
       refuse_nonfinite(sites[observed[i]].tensor, backend.download(value), samples, count);
@@ -208,19 +196,23 @@ void Calibration::Implementation::add(std::span<const Tensor> inputs, std::size_
   ++batches;
 }
 
+void Calibration::Implementation::observe(std::size_t i, const Tensor& value) {
+  const bool extremes = derived->reading(sites[observed[i]].value) == DerivedStatistics::Reading::extremes;
+  if (extremes)
+    extremes_observer->observe(i, value);
+  else
+    observer->observe(slot(i), value);
+}
+
+/// The file may hold other tensors than this run observes, which serve as sources too.
 void Calibration::Implementation::use(const StatisticsFile& saved) {
-  std::map<std::string_view, const TensorStatistics*> by_name;
-  for (const NamedStatistics& entry : saved.tensors) by_name[entry.tensor] = &entry.statistics;
-  for (const std::size_t s : observed) {
-    const auto it = by_name.find(sites[s].tensor);
-    if (it == by_name.end())
-      throw Error(ErrorKind::usage,
-                  fmt::format("the saved statistics have no tensor '{}'; they were taken with another config",
-                              sites[s].tensor));
-    statistics.push_back(*it->second);
-  }
+  std::map<ValueId, TensorStatistics> known = statistics_of_values(graph, saved.tensors);
+  std::vector<bool> observed_or_known = prepared.visible();
+  add_known(observed_or_known, graph, known);
   samples = saved.samples;
   batches = 1;
+  complete_statistics(DerivedStatistics(prepared.graph, observed_or_known, observer_kind(), options.read_every_tensor),
+                      std::move(known));
 }
 
 /// Statistics of every observed site, constants weighted like fed values; and which of them share a range.
@@ -229,22 +221,53 @@ void Calibration::Implementation::close_statistics() {
     throw Error(ErrorKind::data, fmt::format("no data: {} tensors need it, such as '{}'; give at least one batch",
                                              observed.size(), sites[observed[0]].tensor));
   if (observer == nullptr) return;
-  if (statistics.empty()) {
-    const std::vector<TensorStatistics> collected = observer->collect();
-    for (std::size_t i = 0; i < observed.size(); ++i) statistics.push_back(collected[slot(i)]);
-    for (std::size_t i = 0; i < observed.size() && !shared_slots(); ++i)
-      if (graph.constant(sites[observed[i]].value) != nullptr) multiply_counts(statistics[i], samples);
-    derive_statistics();
-  }
+  if (statistics.empty()) collect();
   observer.reset();
+  extremes_observer.reset();
   merge_groups();
 }
 
-void Calibration::Implementation::derive_statistics() {
-  for (const Derived& entry : derived) {
-    TensorStatistics sum;
-    for (const std::size_t source : entry.sources) sum.merge(statistics[source]);
-    statistics[entry.site] = entry.range ? clipped(sum, entry.range->low, entry.range->high) : std::move(sum);
+void Calibration::Implementation::collect() {
+  std::vector<TensorStatistics> collected = observer->collect();
+  if (shared_slots()) {
+    for (std::size_t i = 0; i < observed.size(); ++i) {
+      statistics.push_back(collected[slot(i)]);
+      kept.tensors.push_back({sites[observed[i]].tensor, statistics[i]});
+    }
+    return;
+  }
+  std::vector<TensorStatistics> extremes = extremes_observer->collect();
+  std::map<ValueId, TensorStatistics> known;
+  for (std::size_t i = 0; i < observed.size(); ++i) {
+    const ValueId value = sites[observed[i]].value;
+    const DerivedStatistics::Reading reading = derived->reading(value);
+    if (reading == DerivedStatistics::Reading::nothing) continue;
+    TensorStatistics& read = reading == DerivedStatistics::Reading::all ? collected[i] : extremes[i];
+    if (graph.constant(value) != nullptr) multiply_counts(read, samples);
+    known.emplace(value, std::move(read));
+  }
+  complete_statistics(*derived, std::move(known));
+  for (const NamedStatistics& entry : kept.derived)
+    if (options.nonfinite == NonfinitePolicy::error && nonfinite_seen == 0 && entry.statistics.nonfinite_count() > 0)
+      throw Error(ErrorKind::data,
+                  fmt::format("tensor '{}' holds {} NaN or infinite values; mend the data, or use --nonfinite skip",
+                              entry.tensor, entry.statistics.nonfinite_count()));
+}
+
+void Calibration::Implementation::complete_statistics(const DerivedStatistics& rules,
+                                                      std::map<ValueId, TensorStatistics> known) {
+  const std::map<ValueId, TensorStatistics> read = known;
+  rules.complete(known, backend);
+  for (const std::size_t s : observed) {
+    const std::string& tensor = sites[s].tensor;
+    const auto found = known.find(sites[s].value);
+    if (found == known.end())
+      throw Error(ErrorKind::usage,
+                  fmt::format("the saved statistics have no tensor '{}'; they were taken with another config", tensor));
+    const auto before = read.find(sites[s].value);
+    if (before != read.end()) kept.tensors.push_back({tensor, before->second});
+    if (before == read.end() || !(before->second == found->second)) kept.derived.push_back({tensor, found->second});
+    statistics.push_back(found->second);
   }
 }
 
@@ -310,7 +333,6 @@ CalibrationResult Calibration::Implementation::finish() {
   for (std::size_t i = 0; i < observed.size(); ++i) {
     const QuantSite& site = sites[observed[i]];
     result.encodings.tensors.push_back({site.tensor, SiteRole::activation, site.spec, {found[group_of[i]]}});
-    result.statistics.tensors.push_back({site.tensor, statistics[i]});
   }
   for (const QuantSite& site : sites)
     if (site.enabled && site.role == SiteRole::activation && site.spec.format == NumberFormat::float16 &&
@@ -323,6 +345,7 @@ CalibrationResult Calibration::Implementation::finish() {
   result.encodings.tensors.insert(result.encodings.tensors.end(), parameters.tensors.begin(), parameters.tensors.end());
   const std::vector<std::string> overflowing =
       raise_weight_scales(graph, sites, load_config(options.config).supergroup_passes, result.encodings, given.set);
+  result.statistics = std::move(kept);
   result.statistics.samples = samples;
   result.given = given.set.tensors.size();
   result.mismatches = std::move(given.mismatches);

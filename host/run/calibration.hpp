@@ -2,11 +2,12 @@
 #pragma once
 
 #include <chrono>
+#include <map>
 #include <optional>
 #include <vector>
 
-#include "plan/clip_range.hpp"
 #include "plan/quantized_graph.hpp"
+#include "run/derived_statistics.hpp"
 #include "run/executor.hpp"
 #include "tare/session.hpp"
 
@@ -27,13 +28,6 @@ struct Calibration::Implementation {
     TensorStatistics merged;
   };
 
-  /// A site whose statistics follow from those of others, all by index into `observed`.
-  struct Derived {
-    std::size_t site;
-    std::vector<std::size_t> sources;
-    std::optional<ClipRange> range;
-  };
-
   ObserverKind observer_kind() const;
   bool is_given(const QuantSite& site) const { return given.set.find(site.tensor, site.role) != nullptr; }
   Executor& observing_run();
@@ -42,8 +36,10 @@ struct Calibration::Implementation {
   void find_parameters();
   void close_statistics();
   void observe_constants();
-  void find_derived();
-  void derive_statistics();
+  void observe(std::size_t i, const Tensor& value);
+  std::uint64_t nonfinite_count() const { return observer->nonfinite_count() + extremes_observer->nonfinite_count(); }
+  void collect();
+  void complete_statistics(const DerivedStatistics& rules, std::map<ValueId, TensorStatistics> known);
   void assign_groups();
   void merge_groups();
   /// All members of a group are observed as one tensor.
@@ -65,13 +61,15 @@ struct Calibration::Implementation {
   std::vector<std::size_t> observed;  ///< indices into `sites`
   EncodingSet parameters;
   std::unique_ptr<Observer> observer;
+  std::unique_ptr<Observer> extremes_observer;  ///< of sites whose histogram is derived
   QuantizedGraph prepared;
-  std::vector<Derived> derived;  ///< sources first; only refining reads their values
+  std::optional<DerivedStatistics> derived;  ///< of `prepared`; refining reads every value
   std::optional<Executor> executor;
   std::uint64_t nonfinite_seen = 0;
   std::size_t samples = 0;
   std::size_t batches = 0;
   std::vector<TensorStatistics> statistics;  ///< by observed site, once closed
+  StatisticsFile kept;                       ///< the same by tensor, what was read and what follows
   std::vector<Group> groups;
   std::vector<std::size_t> group_of;            ///< by observed site
   std::vector<RefineAccumulator> accumulators;  ///< by group, while refining

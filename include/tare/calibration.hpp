@@ -117,6 +117,7 @@ struct StatisticsFile {
   Fingerprint fingerprint;
   std::uint64_t samples = 0;
   std::vector<NamedStatistics> tensors;  ///< in any order when saved, ascending by name when loaded
+  std::vector<NamedStatistics> derived;  ///< what follows from them for other tensors: neither saved nor merged
   friend bool operator==(const StatisticsFile&, const StatisticsFile&) = default;
 };
 

@@ -57,6 +57,8 @@ struct CalibrationOptions {
   std::optional<Scheme> parameter_scheme;  ///< of the weights; none: the same as of the activations
   bool observe_quantized_weights = true;   ///< false: statistics do not depend on weight settings
   bool keep_histograms = false;            ///< also for min_max, so that the statistics can be saved and searched again
+  /// Also element-wise functions of what is read anyway; false: their histograms follow from their operands'.
+  bool read_every_tensor = false;
   bool refine = false;  ///< a second pass over the data measures the true error of the best candidates
   NonfinitePolicy nonfinite = NonfinitePolicy::error;
   Progress progress;

@@ -2,11 +2,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <random>
 
 #include "calib/derived.hpp"
 #include "tare/calibration.hpp"
+#include "tare/numerics.hpp"
 
 namespace tare {
 namespace {
@@ -50,6 +52,82 @@ TEST(Derived, OnlyLimitsThatBeginABinAreExact) {
   EXPECT_FALSE(clips_exactly(-0.3f, infinity));
   EXPECT_FALSE(clips_exactly(1, 6));  // values below 1 lie on the wrong side of their limit
   EXPECT_FALSE(clips_exactly(-6, -1));
+}
+
+std::vector<float> images_of(std::span<const float> values, float (*f)(float)) {
+  std::vector<float> images;
+  for (const float value : values) images.push_back(f(value));
+  return images;
+}
+
+TensorStatistics mapped_by(const std::vector<float>& values, float (*f)(float)) {
+  return mapped(observe_values(values), [f](std::span<const float> points) { return images_of(points, f); });
+}
+
+TEST(Derived, TheIdentityMapsStatisticsToThemselves) {
+  for (const std::vector<float>& values : samples())
+    EXPECT_EQ(mapped_by(values, [](float x) { return x; }), observe_values(values)) << values.size() << " values";
+}
+
+/// The largest share of the values that must move to another bin's other side to make one histogram of the other.
+double distance(const TensorStatistics& a, const TensorStatistics& b) {
+  const auto shares = [](const TensorStatistics& statistics) {
+    std::vector<double> share(histogram_bin_count + 1);  // zero lies between the sides
+    for (const auto& [bin, count] : statistics.bins)
+      share[bin < histogram_side_count ? bin : bin + 1] = static_cast<double>(count);
+    share[histogram_side_count] = static_cast<double>(statistics.zero_count);
+    return share;
+  };
+  const std::vector<double> left = shares(a);
+  const std::vector<double> right = shares(b);
+  double sum = 0;
+  double worst = 0;
+  for (std::size_t i = 0; i < left.size(); ++i) {
+    sum += left[i] - right[i];
+    worst = std::max(worst, std::abs(sum));
+  }
+  return a.count == 0 ? 0 : worst / static_cast<double>(a.count);
+}
+
+TEST(Derived, FunctionsOfHistogramsAreCloseToHistogramsOfFunctions) {
+  struct Case {
+    float (*f)(float);
+    bool turns;
+  };
+  const Case cases[] = {{[](float x) { return x / 6; }, false},
+                        {[](float x) { return -0.7f * x; }, false},
+                        {[](float x) { return x + 3; }, false},
+                        {[](float x) { return std::clamp(x + 3, 0.0f, 6.0f); }, false},
+                        {[](float x) { return 1 / (1 + std::exp(-x)); }, false},
+                        {[](float x) { return x * std::clamp(x + 3, 0.0f, 6.0f) / 6; }, true}};
+  for (const Case& c : cases)
+    for (const std::vector<float>& values : samples()) {
+      const TensorStatistics read = observe_values(images_of(values, c.f));
+      TensorStatistics extremes = read;
+      extremes.bins.clear();
+      const TensorStatistics derived = mapped(
+          observe_values(values), [&](std::span<const float> points) { return images_of(points, c.f); },
+          c.turns ? &extremes : nullptr);
+      EXPECT_EQ(derived.count, read.count);
+      EXPECT_EQ(derived.nan_count, read.nan_count);
+      EXPECT_EQ(derived.positive_infinity_count, read.positive_infinity_count);
+      EXPECT_EQ(derived.negative_infinity_count, read.negative_infinity_count);
+      EXPECT_EQ(derived.min, read.min);
+      EXPECT_EQ(derived.max, read.max);
+      if (values.size() > 1000) {
+        EXPECT_LT(distance(derived, read), 0.01);
+      }
+    }
+}
+
+TEST(Derived, WithoutAHistogramTheExtremesAreMapped) {
+  TensorStatistics extremes = observe_values(std::vector<float>{-2, 0, 5});
+  extremes.bins.clear();
+  const TensorStatistics derived =
+      mapped(extremes, [](std::span<const float> points) { return images_of(points, [](float x) { return 1 - x; }); });
+  EXPECT_EQ(derived.min, -4);
+  EXPECT_EQ(derived.max, 3);
+  EXPECT_TRUE(derived.bins.empty());
 }
 
 }  // namespace

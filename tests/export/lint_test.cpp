@@ -50,7 +50,8 @@ class Lint : public testing::Test {
     calibration.add(std::array{input});
     CalibrationResult result = calibration.finish();
     set_ = std::move(result.encodings);
-    statistics_ = std::move(result.statistics.tensors);
+    statistics_ = std::move(result.statistics.derived);
+    statistics_.insert(statistics_.end(), result.statistics.tensors.begin(), result.statistics.tensors.end());
   }
   LintReport report(bool with_data = false) const {
     const std::vector<QuantSite> sites = place(session_->graph(), load_config("default"));

@@ -1,0 +1,88 @@
+#include "run/derived_statistics.hpp"
+
+#include <algorithm>
+#include <string_view>
+
+#include "calib/derived.hpp"
+#include "plan/fuse.hpp"
+#include "run/executor.hpp"
+
+namespace tare {
+namespace {
+
+/// Statistics of finite non-zero values without the histogram that they should have.
+bool lacks_histogram(const TensorStatistics& statistics) {
+  return statistics.bins.empty() && (statistics.min < 0 || statistics.max > 0) && statistics.min <= statistics.max;
+}
+
+TensorStatistics of_function(const Graph& graph, const DerivedValue& value, const TensorStatistics& source,
+                             const TensorStatistics* extremes, Backend& backend) {
+  Graph function = function_graph(graph, value);
+  const std::vector<bool> nothing_visible(function.values.size());
+  Executor executor(make_runnable(std::move(function), nothing_visible, backend), backend, {});
+  return mapped(
+      source,
+      [&](std::span<const float> points) {
+        Tensor tensor = Tensor::host(DataType::float32, {static_cast<std::int64_t>(points.size())});
+        std::copy(points.begin(), points.end(), tensor.mutable_data<float>());
+        const Tensor images = executor.run(std::span(&tensor, 1)).at(0);
+        return std::vector<float>(images.data<float>(), images.data<float>() + images.elements());
+      },
+      extremes);
+}
+
+}  // namespace
+
+DerivedStatistics::DerivedStatistics(const Graph& graph, const std::vector<bool>& observed, ObserverKind kind,
+                                     bool read_every_tensor)
+    : graph_(graph), readings_(graph.values.size(), Reading::all), histograms_(kind == ObserverKind::histogram) {
+  if (kind == ObserverKind::tf_enhanced) return;  // depends on the order of values
+  const Derivation derivation = read_every_tensor ? Derivation::nothing
+                                : histograms_     ? Derivation::histograms
+                                                  : Derivation::extremes;
+  for (DerivedValue& value : derived_values(graph, observed, derivation)) {
+    if (value.range && histograms_ && clips_exactly(value.range->low, value.range->high))
+      value.path.clear();
+    else if (value.range && value.path.empty())
+      continue;
+    else
+      value.range.reset();
+    readings_[static_cast<std::size_t>(value.value)] =
+        value.turns && !value.path.empty() ? Reading::extremes : Reading::nothing;
+    values_.push_back(std::move(value));
+  }
+}
+
+void DerivedStatistics::complete(std::map<ValueId, TensorStatistics>& known, Backend& backend) const {
+  for (const DerivedValue& value : values_) {
+    const auto read = known.find(value.value);
+    const bool is_known = read != known.end();
+    if (is_known && !(histograms_ && lacks_histogram(read->second))) continue;
+    if (!std::all_of(value.sources.begin(), value.sources.end(), [&](ValueId v) { return known.contains(v); }))
+      continue;
+    TensorStatistics sum;
+    for (const ValueId source : value.sources) sum.merge(known.at(source));
+    if (value.range)
+      sum = clipped(sum, value.range->low, value.range->high);
+    else if (!value.path.empty())
+      sum = of_function(graph_, value, sum, is_known ? &read->second : nullptr, backend);
+    known.insert_or_assign(value.value, std::move(sum));
+  }
+}
+
+std::map<ValueId, TensorStatistics> statistics_of_values(const Graph& graph, std::span<const NamedStatistics> saved) {
+  std::map<std::string_view, const TensorStatistics*> by_name;
+  for (const NamedStatistics& entry : saved) by_name[entry.tensor] = &entry.statistics;
+  std::map<ValueId, TensorStatistics> known;
+  for (std::size_t v = 0; v < graph.values.size(); ++v)
+    if (const auto found = by_name.find(graph.values[v].name); found != by_name.end())
+      known.emplace(static_cast<ValueId>(v), *found->second);
+  return known;
+}
+
+void add_known(std::vector<bool>& observed, const Graph& graph, const std::map<ValueId, TensorStatistics>& known) {
+  for (const auto& [value, statistics] : known)
+    if (graph.constant(value) == nullptr) observed.at(static_cast<std::size_t>(value)) = true;
+}
+
+}  // namespace tare
