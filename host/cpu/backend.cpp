@@ -90,6 +90,21 @@ class NumbersOnly final : public Kernel {
   std::unique_ptr<Kernel> inner_;
 };
 
+}  // namespace
+
+std::unique_ptr<Kernel> make_kernel(const Compile& compile) {
+  const Node& node = compile.node;
+  const Operator* op = operator_table().find(node);
+  if (op == nullptr) throw Error(ErrorKind::unsupported, fmt::format("{}: no such operator", node.label()));
+  std::unique_ptr<Kernel> kernel =
+      op->factory != nullptr ? op->factory(compile) : std::make_unique<FunctionKernel>(node, compile.device, *op);
+  if (op->half == Half::widen) kernel = std::make_unique<WideningKernel>(compile.device, std::move(kernel));
+  if (!op->objects) kernel = std::make_unique<NumbersOnly>(node, std::move(kernel));
+  return kernel;
+}
+
+namespace {
+
 class CpuBackend final : public Backend {
  public:
   explicit CpuBackend(const CpuOptions& options) : device_(options) {}
@@ -144,13 +159,7 @@ class CpuBackend final : public Backend {
 
   std::unique_ptr<Kernel> compile(const Graph& graph, const Node& node,
                                   std::span<const Tensor* const> constants) override {
-    const Operator* op = operator_table().find(node);
-    if (op == nullptr) throw Error(ErrorKind::unsupported, fmt::format("{}: no such operator", node.label()));
-    std::unique_ptr<Kernel> kernel = op->factory != nullptr ? op->factory(Compile{graph, node, device_, constants})
-                                                            : std::make_unique<FunctionKernel>(node, device_, *op);
-    if (op->half == Half::widen) kernel = std::make_unique<WideningKernel>(device_, std::move(kernel));
-    if (!op->objects) kernel = std::make_unique<NumbersOnly>(node, std::move(kernel));
-    return kernel;
+    return make_kernel(Compile{graph, node, device_, constants});
   }
 
   Tensor quantize_dequantize(Tensor tensor, const TensorEncodings& encodings, Rounding rounding) override {

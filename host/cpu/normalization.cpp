@@ -97,12 +97,8 @@ void batch_normalization(Call& call) {
   Tensor& out = call.output_reusing(0, 0, in.type(), in.shape(), in.layout());
   if (in.elements() == 0) return;
   dispatch_real(call, in.type(), [&]<class T>() {
-    std::vector<T> centers, factors, addends;
-    for (std::size_t i = 0; i < scales.size(); ++i) {
-      centers.push_back(static_cast<T>(statistics.mean[i]));
-      factors.push_back(static_cast<T>(scales[i] / std::sqrt(statistics.variance[i] + epsilon)));
-      addends.push_back(static_cast<T>(biases[i]));
-    }
+    const auto [centers, factors, addends] =
+        channel_affine<T>(scales, biases, statistics.mean, statistics.variance, epsilon);
     const T* x = in.data<T>();
     T* y = out.mutable_data<T>();
     const VectorKernels& v = call.device.vector();

@@ -47,6 +47,24 @@ void affine(const VectorKernels& v, const T* in, T center, T factor, T addend, T
     for (std::int64_t i = 0; i < n; ++i) out[i] = (in[i] - center) * factor + addend;
 }
 
+/// A batch normalization as y = (x - center) * factor + addend, by channel.
+template <class T>
+struct ChannelAffine {
+  std::vector<T> centers, factors, addends;
+};
+
+template <class T>
+ChannelAffine<T> channel_affine(const std::vector<double>& scales, const std::vector<double>& biases,
+                                const std::vector<double>& mean, const std::vector<double>& variance, double epsilon) {
+  ChannelAffine<T> result;
+  for (std::size_t i = 0; i < scales.size(); ++i) {
+    result.centers.push_back(static_cast<T>(mean[i]));
+    result.factors.push_back(static_cast<T>(scales[i] / std::sqrt(variance[i] + epsilon)));
+    result.addends.push_back(static_cast<T>(biases[i]));
+  }
+  return result;
+}
+
 /// float32 and float64 only; anything else fails naming the node.
 template <class Function>
 void dispatch_real(const Call& call, DataType type, Function&& function) {

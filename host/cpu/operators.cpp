@@ -18,6 +18,7 @@ const OperatorTable& operator_table() {
     register_pooling(t);
     register_recurrent(t);
     register_fused(t);
+    register_chain(t);
     register_unary(t);
     register_binary(t);
     register_cast(t);

@@ -128,6 +128,8 @@ struct Compile {
   std::span<const Tensor* const> constants;  ///< null where not known before the run
 };
 using Factory = std::unique_ptr<Kernel> (*)(const Compile&);
+/// The kernel of a node, with what halves and objects need around it. Throws Error(unsupported).
+std::unique_ptr<Kernel> make_kernel(const Compile& compile);
 
 enum class Half { widen, native };
 
@@ -159,6 +161,7 @@ void register_matmul(OperatorTable&);
 void register_pooling(OperatorTable&);
 void register_recurrent(OperatorTable&);
 void register_fused(OperatorTable&);
+void register_chain(OperatorTable&);
 void register_unary(OperatorTable&);
 void register_binary(OperatorTable&);
 void register_cast(OperatorTable&);

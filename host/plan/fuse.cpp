@@ -5,6 +5,7 @@
 #include <cmath>
 #include <optional>
 
+#include "plan/chains.hpp"
 #include "plan/clip_range.hpp"
 #include "plan/simplify.hpp"
 
@@ -232,7 +233,7 @@ Graph fuse(Graph graph, const std::vector<bool>& visible, const Backend& backend
 }
 
 Graph make_runnable(Graph graph, const std::vector<bool>& visible, Backend& backend) {
-  return fuse(simplify(std::move(graph), visible, backend), visible, backend);
+  return join_chains(fuse(simplify(std::move(graph), visible, backend), visible, backend), visible, backend);
 }
 
 }  // namespace tare

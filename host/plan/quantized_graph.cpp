@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <optional>
 #include <unordered_map>
 
 #include "plan/ops.hpp"
@@ -91,6 +92,50 @@ std::vector<bool> QuantizedGraph::visible() const {
   std::vector<bool> result(site_of_value.size());
   for (std::size_t v = 0; v < result.size(); ++v) result[v] = site_of_value[v] >= 0;
   return result;
+}
+
+void QuantizedGraph::quantize_in_nodes(Rounding rounding, const Backend& backend) {
+  const auto node_of = [&](ValueId value) -> std::optional<Node> {
+    const std::int32_t site = site_of_value[static_cast<std::size_t>(value)];
+    if (site < 0 || graph.value(value).type != DataType::float32) return std::nullopt;
+    const TensorEncodings& encodings = sites[static_cast<std::size_t>(site)];
+    const QuantizerSpec& spec = encodings.spec;
+    if (spec.format != NumberFormat::integer || spec.channel_axis || spec.block_axis || encodings.encodings.size() != 1)
+      return std::nullopt;
+    const Encoding& e = encodings.encodings[0];
+    const double grid[] = {e.scale, e.offset, static_cast<double>(spec.steps()), e.min, e.max};
+    Node node;
+    node.name = graph.value(value).name;
+    node.domain = "tare";
+    node.op_type = "QuantizeDequantize";
+    node.outputs = {value};
+    node.attributes.emplace("grid", Tensor::of<double>({5}, grid));
+    node.attributes.emplace("rounding", static_cast<std::int64_t>(rounding));
+    const bool runs = backend.unsupported(graph, node).empty() && backend.fallback(graph, node).empty();
+    return runs ? std::optional(node) : std::nullopt;
+  };
+  std::vector<Node> nodes;
+  // Who made the value makes another one of the same name, which only the quantizer reads.
+  const auto quantize = [&](ValueId& made) {
+    if (made == absent) return;
+    std::optional<Node> node = node_of(made);
+    if (!node) return;
+    site_of_value[static_cast<std::size_t>(made)] = -1;
+    const Value same = graph.value(made);
+    made = graph.add_value(same);
+    site_of_value.push_back(-1);
+    node->inputs = {made};
+    nodes.push_back(std::move(*node));
+  };
+  for (ValueId& input : graph.inputs) quantize(input);
+  for (Node& node : graph.nodes) {
+    std::vector<ValueId> outputs = node.outputs;
+    const std::size_t at = nodes.size();
+    for (ValueId& output : outputs) quantize(output);
+    node.outputs = std::move(outputs);
+    nodes.insert(nodes.begin() + static_cast<std::ptrdiff_t>(at), std::move(node));
+  }
+  graph.nodes = std::move(nodes);
 }
 
 QuantizedGraph quantize_constants(const Graph& graph, const EncodingSet& encodings, Backend& backend,

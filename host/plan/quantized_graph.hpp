@@ -14,6 +14,9 @@ struct QuantizedGraph {
   std::vector<TensorEncodings> sites;       ///< encodings of values that exist only while the graph runs
   std::vector<std::int32_t> site_of_value;  ///< index into `sites`, or -1
   std::vector<bool> visible() const;
+  /// Makes nodes of the quantizers with one integer grid for a float32 tensor, where `backend` has a kernel for such
+  /// nodes: those can be joined with others (chains.hpp). What is left stays in `sites`.
+  void quantize_in_nodes(Rounding rounding, const Backend& backend);
 };
 
 /// Replaces every constant that has an encoding by its quantized-dequantized values. Encodings of more than 16 bits

@@ -184,6 +184,7 @@ CalibrationResult Session::calibrate_from(const StatisticsFile& statistics, cons
 void Session::set_encodings(const EncodingSet& encodings) {
   Implementation& self = *implementation_;
   QuantizedGraph quantized = quantize_constants(self.model.graph, encodings, *self.backend, self.options.rounding);
+  quantized.quantize_in_nodes(self.options.rounding, *self.backend);
   const std::vector<bool> visible = quantized.visible();
   self.simulated_executor.emplace(make_runnable(std::move(quantized.graph), visible, *self.backend), *self.backend,
                                   quantized.site_of_value);

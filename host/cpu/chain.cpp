@@ -1,0 +1,421 @@
+// Nodes of the internal domain "tare" that the plan makes (plan/chains, plan/quantized_graph):
+//   QuantizeDequantize  one integer grid for a whole tensor. Attributes: "grid", float64 {scale, offset, steps, min,
+//   max}
+//                       as Encoding and QuantizerSpec hold them, and "rounding", a Rounding.
+//   Chain               element-wise operators one after the other. Attribute "steps": a body that takes the node's
+//   inputs
+//                       and gives its outputs. Threads take blocks that fit the first-level cache through all steps,
+//                       with the loops of the operators themselves, so that not a bit differs.
+// Odd: what shapes come is only known in the run. One operand may have one element a channel or one in all; for
+// anything else that broadcasts, and for other types than float32, a chain runs its steps as ordinary operators.
+#include <algorithm>
+#include <memory>
+#include <vector>
+
+#include "cpu/binary.hpp"
+#include "cpu/normalization.hpp"
+#include "plan/clip_range.hpp"
+#include "tare/quantizer.hpp"
+
+namespace tare::cpu {
+namespace {
+
+constexpr std::int64_t block_elements = 2048;
+constexpr std::int64_t chain_grain = 8192;
+
+using UnaryLoop = void (*)(const float*, float*, std::size_t, float, float);
+using QuantizeLoop = void (*)(const float*, float*, std::size_t, Grid);
+
+struct Quantizer {
+  QuantizeLoop loop;
+  Grid grid;
+};
+
+Quantizer quantizer_of(const Node& node, const VectorKernels& vector) {
+  const Tensor& grid = node.tensor("grid");
+  const std::span<const double> e = grid.span<double>();
+  const bool half_up = static_cast<Rounding>(node.integer("rounding")) == Rounding::half_up;
+  return {half_up ? vector.qdq_half_up : vector.qdq_half_even, make_grid(e[0], e[1], e[2], e[3], e[4])};
+}
+
+/// Values of other types pass: only float ones are quantized.
+void quantize_dequantize_of(Call& call) {
+  require_inputs(call, 1);
+  const Tensor& x = call.input(0);
+  if (x.type() != DataType::float32) {
+    call.outputs[0] = x;
+    return;
+  }
+  const Quantizer quantizer = quantizer_of(call.node, call.device.vector());
+  const float* in = x.data<float>();
+  float* out = call.output_reusing(0, 0, x.type(), x.shape(), x.layout()).mutable_data<float>();
+  call.device.parallel(x.elements(), 16384, [&](std::int64_t begin, std::int64_t end) {
+    quantizer.loop(in + begin, out + begin, static_cast<std::size_t>(end - begin), quantizer.grid);
+  });
+}
+
+/// Where a step reads: an input of the chain, an earlier step, or a number.
+struct Operand {
+  enum class Kind { input, step, number };
+  Kind kind = Kind::number;
+  std::size_t index = 0;
+  float number = 0;
+  std::size_t rank = 0;  ///< of a number
+};
+
+struct Step {
+  enum class Kind { unary, binary, affine, quantize };
+  Kind kind = Kind::unary;
+  UnaryLoop unary = nullptr;
+  float a = 0;
+  float b = 0;
+  BinaryLoops binary{};
+  ChannelAffine<float> affine;
+  Quantizer quantizer{};
+  std::vector<Operand> operands;
+  std::int32_t output = -1;   ///< of the chain that this step's result is, or
+  std::size_t register_ = 0;  ///< the block that holds it until its last reader
+};
+
+/// How an input lies beside the blocks.
+enum class Access { block, channel, number };
+
+class Chain final : public Kernel {
+ public:
+  explicit Chain(const Compile& compile)
+      : node_(compile.node), device_(compile.device), graph_(*compile.node.subgraph("steps").graph) {
+    for (const Node& node : graph_.nodes) steps_.push_back(step_of(node));
+    assign_registers();
+  }
+
+  bool accepts_channels_last() const override { return true; }
+
+  void run(std::span<Tensor> inputs, std::span<Tensor> outputs) override {
+    Run run;
+    if (!bind(inputs, run)) return run_one_by_one(inputs, outputs);
+    make_outputs(inputs, outputs, run);
+    const std::int64_t units = run.elements / run.unit;
+    const std::int64_t block_units = std::max<std::int64_t>(1, block_elements / run.unit);
+    device_.parallel(
+        units, std::max<std::int64_t>(1, chain_grain / run.unit), [&](std::int64_t begin, std::int64_t end) {
+          const std::size_t register_size = static_cast<std::size_t>((block_units * run.unit + 15) / 16 * 16);
+          const auto storage = std::make_unique_for_overwrite<float[]>(registers_ * register_size + 16);
+          void* start = storage.get();
+          std::size_t room = (registers_ * register_size + 16) * sizeof(float);
+          float* registers =
+              static_cast<float*>(std::align(64, registers_ * register_size * sizeof(float), start, room));
+          for (std::int64_t unit = begin; unit < end; unit += block_units) {
+            const std::int64_t first = unit * run.unit;
+            const std::int64_t count = std::min(block_units, end - unit) * run.unit;
+            for (const Step& step : steps_) apply(step, run, first, count, registers, register_size);
+          }
+        });
+  }
+
+ private:
+  struct Run {
+    Shape shape;
+    Layout layout = Layout::plain;
+    std::int64_t elements = 0;
+    std::int64_t channels = 1;
+    std::int64_t spatial = 1;     ///< elements of a channel
+    bool channels_inner = false;  ///< channels lie beside each other
+    std::int64_t unit = 1;        ///< blocks hold whole multiples
+    std::vector<Access> access;
+    std::vector<const float*> in;
+    std::vector<float*> out;
+  };
+
+  Operand operand_of(ValueId value) const {
+    if (const Tensor* constant = graph_.constant(value))
+      return {Operand::Kind::number, 0, *constant->data<float>(), constant->rank()};
+    const auto input = std::find(graph_.inputs.begin(), graph_.inputs.end(), value);
+    if (input != graph_.inputs.end())
+      return {Operand::Kind::input, static_cast<std::size_t>(input - graph_.inputs.begin()), 0, 0};
+    const auto step = std::find_if(graph_.nodes.begin(), graph_.nodes.end(),
+                                   [&](const Node& node) { return node.outputs[0] == value; });
+    return {Operand::Kind::step, static_cast<std::size_t>(step - graph_.nodes.begin()), 0, 0};
+  }
+
+  Step step_of(const Node& node) const {
+    const VectorKernels& v = device_.vector();
+    Step step;
+    step.operands = {operand_of(node.inputs[0])};
+    const auto output = std::find(graph_.outputs.begin(), graph_.outputs.end(), node.outputs[0]);
+    if (output != graph_.outputs.end()) step.output = static_cast<std::int32_t>(output - graph_.outputs.begin());
+    const auto binary = [&](const BinaryLoops& loops) {
+      step.kind = Step::Kind::binary;
+      step.binary = loops;
+      step.operands.push_back(operand_of(node.inputs[1]));
+    };
+    const auto unary = [&](UnaryLoop loop, float a = 0, float b = 0) {
+      step.unary = loop;
+      step.a = a;
+      step.b = b;
+    };
+    const std::string& op = node.op_type;
+    if (op == "Add")
+      binary({v.binary_add_vv, v.binary_add_vs, v.binary_add_sv});
+    else if (op == "Sub")
+      binary({v.binary_subtract_vv, v.binary_subtract_vs, v.binary_subtract_sv});
+    else if (op == "Mul")
+      binary({v.binary_multiply_vv, v.binary_multiply_vs, v.binary_multiply_sv});
+    else if (op == "Div")
+      binary({v.binary_divide_vv, v.binary_divide_vs, v.binary_divide_sv});
+    else if (op == "Relu")
+      unary(v.unary_relu);
+    else if (op == "LeakyRelu")
+      unary(v.unary_leaky_relu, node.real("alpha", 0.01f));
+    else if (op == "HardSigmoid")
+      unary(v.unary_hard_sigmoid, node.real("alpha", 0.2f), node.real("beta", 0.5f));
+    else if (op == "HardSwish")
+      unary(v.unary_hard_swish);
+    else if (op == "Sigmoid")
+      unary(v.unary_sigmoid);
+    else if (op == "Tanh")
+      unary(v.unary_tanh);
+    else if (op == "Erf")
+      unary(v.unary_erf);
+    else if (op == "Exp")
+      unary(v.unary_exp);
+    else if (op == "Sqrt")
+      unary(v.unary_sqrt);
+    else if (op == "Neg")
+      unary(v.unary_negate);
+    else if (op == "Abs")
+      unary(v.unary_abs);
+    else if (op == "Softplus")
+      unary(v.unary_softplus);
+    else if (op == "Clip") {
+      const ClipRange range = clip_range(graph_, node).value();
+      unary(v.unary_clip, range.low, range.high);
+    } else if (op == "QuantizeDequantize") {
+      step.kind = Step::Kind::quantize;
+      step.quantizer = quantizer_of(node, v);
+    } else if (op == "BatchNormalization") {
+      step.kind = Step::Kind::affine;
+      step.affine = affine_of(node);
+    } else {
+      throw Error(ErrorKind::internal, node.label() + " cannot be part of a chain");
+    }
+    return step;
+  }
+
+  /// Empty when the parameters are not what the operator takes: then it fails by itself.
+  ChannelAffine<float> affine_of(const Node& node) const {
+    std::vector<std::vector<double>> parameters;
+    for (std::size_t i = 1; i < 5; ++i) {
+      const Tensor& constant = *graph_.constant(node.inputs[i]);
+      if (constant.type() != DataType::float32) return {};
+      const std::span<const float> values = constant.span<float>();
+      parameters.emplace_back(values.begin(), values.end());
+      if (parameters.back().size() != parameters.front().size()) return {};
+    }
+    return channel_affine<float>(parameters[0], parameters[1], parameters[2], parameters[3],
+                                 static_cast<double>(node.real("epsilon", 1e-5f)));
+  }
+
+  /// A result that is no output lies in a register from its step to its last reader, which may write over it.
+  void assign_registers() {
+    std::vector<std::size_t> last_reader(steps_.size());
+    for (std::size_t s = 0; s < steps_.size(); ++s)
+      for (const Operand& operand : steps_[s].operands)
+        if (operand.kind == Operand::Kind::step) last_reader[operand.index] = s;
+    std::vector<std::size_t> free;
+    for (std::size_t s = 0; s < steps_.size(); ++s) {
+      for (std::size_t before = 0; before < s; ++before)
+        if (steps_[before].output < 0 && last_reader[before] == s) free.push_back(steps_[before].register_);
+      if (steps_[s].output >= 0) continue;
+      if (free.empty()) free.push_back(registers_++);
+      steps_[s].register_ = free.back();
+      free.pop_back();
+    }
+  }
+
+  bool bind(std::span<const Tensor> inputs, Run& run) const {
+    const Tensor* whole = &inputs[0];
+    for (const Tensor& input : inputs) {
+      if (input.type() != DataType::float32) return false;
+      if (input.elements() > whole->elements()) whole = &input;
+    }
+    run.shape = whole->shape();
+    run.layout = whole->layout();
+    run.elements = whole->elements();
+    const std::size_t rank = run.shape.rank();
+    if (rank >= 2) {
+      run.channels = run.shape[1];
+      run.spatial = run.shape.elements(2, rank);
+    }
+    run.channels_inner = run.layout == Layout::channels_last || run.spatial == 1;
+    bool by_channel = false;
+    for (const Tensor& input : inputs) {
+      run.in.push_back(input.data<float>());
+      if (input.shape() == run.shape && input.layout() == run.layout) {
+        run.access.push_back(Access::block);
+      } else if (input.elements() == 1 && input.rank() <= rank) {
+        run.access.push_back(Access::number);
+      } else if (rank >= 2 && input.rank() == rank && input.shape()[0] == run.shape[0] &&
+                 input.shape()[1] == run.channels && input.elements() == run.shape[0] * run.channels) {
+        run.access.push_back(Access::channel);
+        by_channel = true;
+      } else {
+        return false;
+      }
+    }
+    for (const Step& step : steps_) {
+      const auto is_whole = [&](const Operand& operand) {
+        return operand.kind == Operand::Kind::step ||
+               (operand.kind == Operand::Kind::input && run.access[operand.index] == Access::block);
+      };
+      if (std::none_of(step.operands.begin(), step.operands.end(), is_whole)) return false;
+      if (std::any_of(step.operands.begin(), step.operands.end(),
+                      [&](const Operand& operand) { return operand.rank > rank; }))
+        return false;
+      if (step.kind != Step::Kind::affine) continue;
+      if (rank < 2 || static_cast<std::int64_t>(step.affine.factors.size()) != run.channels) return false;
+      by_channel = true;
+    }
+    if (by_channel && run.channels_inner) run.unit = std::max<std::int64_t>(1, run.channels);
+    return true;
+  }
+
+  /// An output may lie where an input lay that nobody else holds and that no later step reads.
+  void make_outputs(std::span<Tensor> inputs, std::span<Tensor> outputs, Run& run) const {
+    std::vector<std::size_t> last_reader(inputs.size());
+    for (std::size_t s = 0; s < steps_.size(); ++s)
+      for (const Operand& operand : steps_[s].operands)
+        if (operand.kind == Operand::Kind::input) last_reader[operand.index] = s;
+    run.out.resize(outputs.size());
+    std::vector<bool> reused(inputs.size());
+    for (std::size_t s = 0; s < steps_.size(); ++s) {
+      if (steps_[s].output < 0) continue;
+      const auto o = static_cast<std::size_t>(steps_[s].output);
+      for (std::size_t i = 0; i < inputs.size() && !outputs[o].present(); ++i) {
+        if (reused[i] || run.access[i] != Access::block || last_reader[i] > s || !inputs[i].unique()) continue;
+        outputs[o] = inputs[i];
+        reused[i] = true;
+      }
+      if (!outputs[o].present()) outputs[o] = device_.allocate(DataType::float32, run.shape, run.layout);
+      run.out[o] = outputs[o].mutable_data<float>();
+    }
+  }
+
+  void apply(const Step& step, const Run& run, std::int64_t first, std::int64_t count, float* registers,
+             std::size_t register_size) const {
+    const auto place = [&](const Step& s) {
+      return s.output >= 0 ? run.out[static_cast<std::size_t>(s.output)] + first
+                           : registers + s.register_ * register_size;
+    };
+    const auto source = [&](const Operand& operand) -> const float* {
+      switch (operand.kind) {
+        case Operand::Kind::number: return &operand.number;
+        case Operand::Kind::step: return place(steps_[operand.index]);
+        case Operand::Kind::input: break;
+      }
+      return run.in[operand.index] + (run.access[operand.index] == Access::block ? first : 0);
+    };
+    const float* x = source(step.operands[0]);
+    float* y = place(step);
+    const auto n = static_cast<std::size_t>(count);
+    switch (step.kind) {
+      case Step::Kind::unary: return step.unary(x, y, n, step.a, step.b);
+      case Step::Kind::quantize: return step.quantizer.loop(x, y, n, step.quantizer.grid);
+      case Step::Kind::affine: return apply_affine(step.affine, run, first, count, x, y);
+      case Step::Kind::binary: return apply_binary(step, run, first, count, x, source(step.operands[1]), y);
+    }
+  }
+
+  /// Calls body(offset in the block, elements, channel counted through all images) for what lies in one channel.
+  template <class Body>
+  static void for_channels(const Run& run, std::int64_t first, std::int64_t count, Body&& body) {
+    for (std::int64_t at = 0; at < count;) {
+      const std::int64_t channel = (first + at) / run.spatial;
+      const std::int64_t n = std::min(count - at, (channel + 1) * run.spatial - (first + at));
+      body(at, static_cast<std::size_t>(n), channel);
+      at += n;
+    }
+  }
+
+  void apply_affine(const ChannelAffine<float>& affine, const Run& run, std::int64_t first, std::int64_t count,
+                    const float* x, float* y) const {
+    const VectorKernels& v = device_.vector();
+    const auto& [centers, factors, addends] = affine;
+    if (run.channels_inner)
+      return v.column_affine(x, centers.data(), factors.data(), addends.data(), y,
+                             static_cast<std::size_t>(count / run.channels), static_cast<std::size_t>(run.channels));
+    for_channels(run, first, count, [&](std::int64_t at, std::size_t n, std::int64_t channel) {
+      const auto c = static_cast<std::size_t>(channel % run.channels);
+      v.row_affine(x + at, centers[c], factors[c], addends[c], y + at, n);
+    });
+  }
+
+  void apply_binary(const Step& step, const Run& run, std::int64_t first, std::int64_t count, const float* a,
+                    const float* b, float* y) const {
+    const auto access = [&](const Operand& operand) {
+      if (operand.kind == Operand::Kind::input) return run.access[operand.index];
+      return operand.kind == Operand::Kind::step ? Access::block : Access::number;
+    };
+    const Access of_a = access(step.operands[0]);
+    const Access of_b = access(step.operands[1]);
+    const auto n = static_cast<std::size_t>(count);
+    if (of_a == Access::block && of_b == Access::block) return step.binary.arrays(a, b, y, n);
+    if (of_b == Access::number) return step.binary.second_scalar(a, b, y, n);
+    if (of_a == Access::number) return step.binary.first_scalar(a, b, y, n);
+    const bool second = of_b == Access::channel;
+    if (run.channels_inner) {
+      for (std::int64_t at = 0; at < count; at += run.channels) {
+        const std::int64_t image = (first + at) / run.channels / run.spatial;
+        const std::int64_t of_channels = image * run.channels;
+        step.binary.arrays(second ? a + at : a + of_channels, second ? b + of_channels : b + at, y + at,
+                           static_cast<std::size_t>(run.channels));
+      }
+      return;
+    }
+    for_channels(run, first, count, [&](std::int64_t at, std::size_t part, std::int64_t channel) {
+      if (second)
+        step.binary.second_scalar(a + at, b + channel, y + at, part);
+      else
+        step.binary.first_scalar(a + channel, b + at, y + at, part);
+    });
+  }
+
+  void run_one_by_one(std::span<Tensor> inputs, std::span<Tensor> outputs) {
+    if (kernels_.empty())
+      for (const Node& node : graph_.nodes) {
+        std::vector<const Tensor*> known;
+        for (const ValueId input : node.inputs) known.push_back(input == absent ? nullptr : graph_.constant(input));
+        kernels_.push_back(make_kernel({graph_, node, device_, known}));
+      }
+    std::vector<Tensor> values(graph_.values.size());
+    for (const auto& [value, constant] : graph_.constants) values[static_cast<std::size_t>(value)] = constant;
+    for (std::size_t i = 0; i < inputs.size(); ++i) values[static_cast<std::size_t>(graph_.inputs[i])] = inputs[i];
+    for (std::size_t s = 0; s < steps_.size(); ++s) {
+      const Node& node = graph_.nodes[s];
+      std::vector<Tensor> operands;
+      for (const ValueId input : node.inputs)
+        operands.push_back(input == absent ? Tensor() : values[static_cast<std::size_t>(input)]);
+      kernels_[s]->run(operands, std::span(&values[static_cast<std::size_t>(node.outputs[0])], 1));
+    }
+    for (std::size_t o = 0; o < outputs.size(); ++o) outputs[o] = values[static_cast<std::size_t>(graph_.outputs[o])];
+  }
+
+  const Node& node_;
+  Device& device_;
+  const Graph& graph_;
+  std::vector<Step> steps_;
+  std::size_t registers_ = 0;
+  std::vector<std::unique_ptr<Kernel>> kernels_;  ///< of the steps, once they had to run one by one
+};
+
+std::unique_ptr<Kernel> make_chain(const Compile& compile) { return std::make_unique<Chain>(compile); }
+
+}  // namespace
+
+void register_chain(OperatorTable& table) {
+  table.add("tare::QuantizeDequantize",
+            Operator{.function = quantize_dequantize_of, .channels_last = true, .objects = true});
+  table.add("tare::Chain",
+            Operator{.factory = make_chain, .half = Half::native, .channels_last = true, .objects = true});
+}
+
+}  // namespace tare::cpu

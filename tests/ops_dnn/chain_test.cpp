@@ -1,0 +1,290 @@
+// Chains: element-wise nodes in one pass over their tensors, to the bit as one by one.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <random>
+
+#include "plan/chains.hpp"
+#include "plan/quantized_graph.hpp"
+#include "run/executor.hpp"
+#include "tare/backend.hpp"
+#include "tare/numerics.hpp"
+
+namespace tare {
+namespace {
+
+struct Builder {
+  Graph graph;
+
+  ValueId value(const std::string& name) { return graph.add_value({name, DataType::float32, std::nullopt}); }
+  ValueId input(const std::string& name) {
+    graph.inputs.push_back(value(name));
+    return graph.inputs.back();
+  }
+  ValueId constant(const Shape& shape, const std::vector<float>& numbers) {
+    const ValueId id = value(fmt::format("constant{}", graph.values.size()));
+    graph.constants.emplace(id, Tensor::of<float>(shape, std::span<const float>(numbers)));
+    return id;
+  }
+  ValueId number(float x) { return constant({}, {x}); }
+  ValueId node(const std::string& type, std::vector<ValueId> inputs, const std::string& domain = "") {
+    Node made;
+    made.name = fmt::format("{}{}", type, graph.nodes.size());
+    made.domain = domain;
+    made.op_type = type;
+    made.opset = domain.empty() ? 15 : 0;
+    made.inputs = std::move(inputs);
+    made.outputs = {value(fmt::format("v{}", graph.values.size()))};
+    graph.nodes.push_back(std::move(made));
+    return graph.nodes.back().outputs[0];
+  }
+  ValueId quantizer(ValueId x) {
+    const ValueId y = node("QuantizeDequantize", {x}, "tare");
+    const double grid[] = {0.03, -90, 255, -2.7, 4.95};
+    graph.nodes.back().attributes.emplace("grid", Tensor::of<double>({5}, grid));
+    graph.nodes.back().attributes.emplace("rounding", static_cast<std::int64_t>(Rounding::half_even));
+    return y;
+  }
+  ValueId batch_norm(ValueId x, std::size_t channels) {
+    std::vector<float> scale, bias, mean, variance;
+    for (std::size_t c = 0; c < channels; ++c) {
+      const float i = static_cast<float>(c);
+      scale.push_back(0.5f + 0.125f * i);
+      bias.push_back(0.25f - 0.5f * i);
+      mean.push_back(0.0625f * i);
+      variance.push_back(1.0f + 0.3f * i);
+    }
+    const Shape shape{static_cast<std::int64_t>(channels)};
+    return node("BatchNormalization",
+                {x, constant(shape, scale), constant(shape, bias), constant(shape, mean), constant(shape, variance)});
+  }
+  void output(ValueId id) { graph.outputs.push_back(id); }
+};
+
+Tensor random_tensor(Backend& backend, const Shape& shape, Layout layout, unsigned seed) {
+  Tensor tensor = backend.allocate(DataType::float32, shape, layout);
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal(0.0f, 3.0f);
+  for (float& x : tensor.mutable_span<float>()) x = normal(random);
+  if (tensor.elements() > 3) {
+    tensor.mutable_data<float>()[1] = std::numeric_limits<float>::quiet_NaN();
+    tensor.mutable_data<float>()[2] = -std::numeric_limits<float>::infinity();
+  }
+  return tensor;
+}
+
+Graph joined(const Graph& graph, const Backend& backend, std::vector<ValueId> visible = {}) {
+  std::vector<bool> is_visible(graph.values.size());
+  for (const ValueId value : visible) is_visible[static_cast<std::size_t>(value)] = true;
+  return join_chains(graph, is_visible, backend);
+}
+
+void expect_same_bits(std::span<const Tensor> actual, std::span<const Tensor> expected, const std::string& where) {
+  ASSERT_EQ(actual.size(), expected.size());
+  for (std::size_t o = 0; o < actual.size(); ++o) {
+    ASSERT_EQ(actual[o].shape(), expected[o].shape()) << where;
+    for (std::int64_t i = 0; i < actual[o].elements(); ++i)
+      ASSERT_EQ(bits_of(actual[o].data<float>()[i]), bits_of(expected[o].data<float>()[i]))
+          << where << ", output " << o << ", element " << i << ": " << actual[o].data<float>()[i] << " for "
+          << expected[o].data<float>()[i];
+  }
+}
+
+/// Runs a graph that was joined into one node in a layout, and the graph as it is in the plain one.
+void compare(Backend& backend, const Graph& graph, const std::vector<Shape>& shapes, Layout layout) {
+  const Graph chain = joined(graph, backend);
+  ASSERT_EQ(chain.nodes.size(), 1u);
+  std::vector<Tensor> inputs;
+  std::vector<Tensor> plain;
+  for (std::size_t i = 0; i < shapes.size(); ++i) {
+    const bool moved = layout == Layout::channels_last && shapes[i].rank() >= 3;
+    inputs.push_back(random_tensor(backend, shapes[i], moved ? layout : Layout::plain, static_cast<unsigned>(i)));
+    Tensor same = backend.to_plain(inputs.back());
+    Tensor copy = backend.allocate(same.type(), same.shape());
+    std::memcpy(copy.mutable_data(), same.data(), same.bytes());
+    plain.push_back(copy);
+  }
+  const std::vector<Tensor> expected = Executor(graph, backend).run(plain);
+  const auto kernel = backend.compile(chain, chain.nodes[0], std::vector<const Tensor*>(shapes.size()));
+  std::vector<Tensor> in_order;
+  for (const ValueId input : chain.nodes[0].inputs)
+    for (std::size_t i = 0; i < inputs.size(); ++i)
+      if (graph.inputs[i] == input) in_order.push_back(inputs[i]);
+  inputs.clear();  // so that the kernel may write over them
+  std::vector<Tensor> outputs(chain.nodes[0].outputs.size());
+  kernel->run(in_order, outputs);
+  // The graph's outputs in the order that the chain has them.
+  std::vector<Tensor> actual;
+  for (const ValueId output : graph.outputs)
+    for (std::size_t o = 0; o < outputs.size(); ++o)
+      if (chain.nodes[0].outputs[o] == output) actual.push_back(backend.to_plain(outputs[o]));
+  expect_same_bits(actual, expected, shapes[0].text());
+}
+
+/// A spelled-out hard swish behind a normalization and quantizers, with an addition of another tensor: two outputs.
+Graph hard_swish(std::size_t channels) {
+  Builder b;
+  const ValueId x = b.input("x");
+  const ValueId other = b.input("other");
+  const ValueId normal = b.quantizer(b.batch_norm(b.quantizer(x), channels));
+  const ValueId gate = b.node("Clip", {b.node("Add", {normal, b.number(3)}), b.number(0), b.number(6)});
+  const ValueId swish = b.quantizer(b.node("Div", {b.node("Mul", {normal, gate}), b.number(6)}));
+  b.output(b.node("Relu", {b.node("Sub", {b.number(1), b.node("Add", {other, swish})})}));
+  b.output(swish);
+  return b.graph;
+}
+
+TEST(Chain, OneByOneAndTogetherAreTheSameBits) {
+  const auto backend = make_cpu_backend({.threads = 2});
+  for (const std::size_t channels : {1u, 3u, 16u, 65u, 2500u})
+    for (const Layout layout : {Layout::plain, Layout::channels_last})
+      for (const Shape& rest : {Shape{}, Shape{1, 1}, Shape{7}, Shape{13, 11}, Shape{1, 640}}) {
+        if (channels * static_cast<std::size_t>(rest.elements()) > 200'000) continue;
+        Shape shape{3, static_cast<std::int64_t>(channels)};
+        for (const std::int64_t dim : rest) shape.push_back(dim);
+        compare(*backend, hard_swish(channels), {shape, shape}, layout);
+      }
+  compare(*backend, hard_swish(4), {{0, 4, 5, 5}, {0, 4, 5, 5}}, Layout::plain);
+}
+
+TEST(Chain, TakesEveryFunctionThatItJoins) {
+  const auto backend = make_cpu_backend({.threads = 2});
+  for (const char* type : {"Relu", "LeakyRelu", "HardSigmoid", "HardSwish", "Sigmoid", "Tanh", "Erf", "Exp", "Sqrt",
+                           "Neg", "Abs", "Softplus"}) {
+    Builder b;
+    b.output(b.node("Mul", {b.node(type, {b.input("x")}), b.number(0.7f)}));
+    compare(*backend, b.graph, {{5, 1001}}, Layout::plain);
+  }
+}
+
+TEST(Chain, OneElementAChannelOrInAll) {
+  const auto backend = make_cpu_backend({.threads = 2});
+  for (const bool second : {true, false})
+    for (const Layout layout : {Layout::plain, Layout::channels_last})
+      for (const Shape& of_gate : {Shape{2, 5, 1, 1}, Shape{1, 1, 1, 1}, Shape{1}}) {
+        Builder b;
+        const ValueId x = b.input("x");
+        const ValueId gate = b.input("gate");
+        const ValueId product = second ? b.node("Div", {x, gate}) : b.node("Div", {gate, x});
+        b.output(b.quantizer(product));
+        compare(*backend, b.graph, {{2, 5, 31, 37}, of_gate}, layout);
+      }
+}
+
+TEST(Chain, WhatBroadcastsInOtherWaysRunsAsOrdinaryOperators) {
+  const auto backend = make_cpu_backend({.threads = 2});
+  for (const Shape& other :
+       {Shape{1, 5, 1, 1}, Shape{7}, Shape{2, 5, 6, 1}, Shape{3, 1, 1, 1, 1}, Shape{1, 1, 1, 1, 1}}) {
+    Builder b;
+    b.output(b.quantizer(b.node("Add", {b.input("x"), b.input("other")})));
+    compare(*backend, b.graph, {{2, 5, 6, 7}, other}, Layout::plain);
+  }
+  Builder b;  // a number of higher rank than the tensor
+  b.output(b.node("Relu", {b.node("Add", {b.input("x"), b.constant({1, 1, 1}, {2})})}));
+  compare(*backend, b.graph, {{9}}, Layout::plain);
+}
+
+TEST(Chain, EndsAtVisibleValuesWhichAHookMayReplace) {
+  const auto backend = make_cpu_backend({.threads = 2});
+  Builder b;
+  const ValueId x = b.input("x");
+  const ValueId shifted = b.node("Add", {x, b.number(3)});
+  const ValueId seen = b.node("Relu", {shifted});
+  b.output(b.node("Neg", {b.node("Mul", {seen, b.number(2)})}));
+  const Graph graph = joined(b.graph, *backend, {seen});
+  ASSERT_EQ(graph.nodes.size(), 2u);
+  class Replace final : public ValueHook {
+   public:
+    explicit Replace(Backend& backend) : backend_(backend) {}
+    Tensor on_value(std::size_t, Tensor value) override {
+      Tensor other = backend_.allocate(value.type(), value.shape());
+      for (float& y : other.mutable_span<float>()) y = 5;
+      return other;
+    }
+
+   private:
+    Backend& backend_;
+  } hook(*backend);
+  std::vector<std::int32_t> site_of_value(graph.values.size(), -1);
+  site_of_value[static_cast<std::size_t>(seen)] = 0;
+  const Tensor in = random_tensor(*backend, {4, 4}, Layout::plain, 1);
+  const Tensor out = Executor(graph, *backend, site_of_value).run(std::span(&in, 1), &hook)[0];
+  for (const float y : out.span<float>()) EXPECT_EQ(y, -10);
+}
+
+/// A reader of a chain's inside that cannot be part of it, and an operand that is made after its first node.
+TEST(Chain, OthersSeeWhatTheyNeed) {
+  const auto backend = make_cpu_backend({.threads = 2});
+  Builder b;
+  const ValueId x = b.input("x");
+  const ValueId first = b.node("Relu", {x});
+  const ValueId second = b.node("Neg", {first});
+  const ValueId elsewhere = b.node("Softmax", {first});
+  const ValueId third = b.node("Add", {second, elsewhere});
+  b.output(b.node("Abs", {third}));
+  const Graph graph = joined(b.graph, *backend);
+  EXPECT_EQ(graph.nodes.size(), 3u);  // Relu and Neg, Softmax, Add and Abs
+  const Tensor in = random_tensor(*backend, {6, 50}, Layout::plain, 2);
+  expect_same_bits(Executor(graph, *backend).run(std::span(&in, 1)), Executor(b.graph, *backend).run(std::span(&in, 1)),
+                   "");
+}
+
+TEST(Chain, InputsThatOthersHoldStayAsTheyAre) {
+  const auto backend = make_cpu_backend({.threads = 2});
+  Builder b;
+  const ValueId x = b.input("x");
+  b.output(b.node("Neg", {b.node("Relu", {x})}));
+  const Graph graph = joined(b.graph, *backend);
+  const Tensor in = random_tensor(*backend, {3, 5000}, Layout::plain, 3);
+  std::vector<float> before(in.span<float>().begin(), in.span<float>().end());
+  Executor(graph, *backend).run(std::span(&in, 1));
+  EXPECT_EQ(std::memcmp(before.data(), in.data(), in.bytes()), 0);
+}
+
+TEST(Chain, QuantizersInNodesGiveTheBitsOfTheBackend) {
+  const auto backend = make_cpu_backend({.threads = 2});
+  for (const Rounding rounding : {Rounding::half_even, Rounding::half_up}) {
+    Builder b;
+    const ValueId x = b.input("x");
+    const ValueId y = b.node("Tanh", {x});
+    const ValueId z = b.node("Relu", {y});
+    b.output(z);
+    EncodingSet set;
+    const auto add = [&](ValueId value, QuantizerSpec spec, std::vector<Encoding> encodings) {
+      set.tensors.push_back({b.graph.value(value).name, SiteRole::activation, spec, std::move(encodings)});
+    };
+    add(x, {}, {{-3, 4.65, 0.03, -100}});
+    add(y, {.bitwidth = 4, .channel_axis = 1}, {{-1, 0.5, 0.1, -10}, {-0.75, 0.75, 0.1, -8}});
+    add(z, {.bitwidth = 16}, {{0, 1, 1.0 / 65535, 0}});
+    QuantizedGraph quantized = quantize_constants(b.graph, set, *backend, rounding);
+    QuantizedGraph in_nodes = quantized;
+    in_nodes.quantize_in_nodes(rounding, *backend);
+    EXPECT_EQ(in_nodes.graph.nodes.size(), 4u);  // the one by channel stays a hook's
+    class Quantize final : public ValueHook {
+     public:
+      Quantize(Backend& backend, const QuantizedGraph& graph, Rounding rounding)
+          : backend_(backend), graph_(graph), rounding_(rounding) {}
+      Tensor on_value(std::size_t site, Tensor value) override {
+        return backend_.quantize_dequantize(std::move(value), graph_.sites[site], rounding_);
+      }
+
+     private:
+      Backend& backend_;
+      const QuantizedGraph& graph_;
+      Rounding rounding_;
+    };
+    const Tensor in = random_tensor(*backend, {3, 2, 700}, Layout::plain, 4);
+    const auto run = [&](const QuantizedGraph& q) {
+      Quantize hook(*backend, q, rounding);
+      return Executor(join_chains(q.graph, q.visible(), *backend), *backend, q.site_of_value)
+          .run(std::span(&in, 1), &hook);
+    };
+    expect_same_bits(run(in_nodes), run(quantized), rounding == Rounding::half_up ? "half up" : "half even");
+  }
+}
+
+}  // namespace
+}  // namespace tare
