@@ -1,42 +1,23 @@
-// Nodes of the internal domain "tare" that the plan makes (plan/chains, plan/quantized_graph):
-//   QuantizeDequantize  one integer grid for a whole tensor. Attributes: "grid", float64 {scale, offset, steps, min,
-//   max}
-//                       as Encoding and QuantizerSpec hold them, and "rounding", a Rounding.
-//   Chain               element-wise operators one after the other. Attribute "steps": a body that takes the node's
-//   inputs
-//                       and gives its outputs. Threads take blocks that fit the first-level cache through all steps,
-//                       with the loops of the operators themselves, so that not a bit differs.
+// Nodes of the internal domain "tare" that the plan makes:
+//   QuantizeDequantize  (plan/quantized_graph) one integer grid for a whole tensor. Attributes: "grid", float64 numbers
+//                       scale, offset, steps, min and max as Encoding and QuantizerSpec hold them; "rounding".
+//   Chain               (plan/chains) element-wise operators and quantizers, one after the other. Attribute
+//                       "steps": a body that takes the node's inputs and gives its outputs.
+// Threads take blocks that fit the first-level cache through all steps of a chain, with the loops of the operators
+// themselves, so that not a bit differs.
 // Odd: what shapes come is only known in the run. One operand may have one element a channel or one in all; for
 // anything else that broadcasts, and for other types than float32, a chain runs its steps as ordinary operators.
 #include <algorithm>
 #include <memory>
 #include <vector>
 
-#include "cpu/binary.hpp"
-#include "cpu/normalization.hpp"
-#include "plan/clip_range.hpp"
-#include "tare/quantizer.hpp"
+#include "cpu/chain_step.hpp"
 
 namespace tare::cpu {
 namespace {
 
 constexpr std::int64_t block_elements = 2048;
 constexpr std::int64_t chain_grain = 8192;
-
-using UnaryLoop = void (*)(const float*, float*, std::size_t, float, float);
-using QuantizeLoop = void (*)(const float*, float*, std::size_t, Grid);
-
-struct Quantizer {
-  QuantizeLoop loop;
-  Grid grid;
-};
-
-Quantizer quantizer_of(const Node& node, const VectorKernels& vector) {
-  const Tensor& grid = node.tensor("grid");
-  const std::span<const double> e = grid.span<double>();
-  const bool half_up = static_cast<Rounding>(node.integer("rounding")) == Rounding::half_up;
-  return {half_up ? vector.qdq_half_up : vector.qdq_half_even, make_grid(e[0], e[1], e[2], e[3], e[4])};
-}
 
 /// Values of other types pass: only float ones are quantized.
 void quantize_dequantize_of(Call& call) {
@@ -54,29 +35,6 @@ void quantize_dequantize_of(Call& call) {
   });
 }
 
-/// Where a step reads: an input of the chain, an earlier step, or a number.
-struct Operand {
-  enum class Kind { input, step, number };
-  Kind kind = Kind::number;
-  std::size_t index = 0;
-  float number = 0;
-  std::size_t rank = 0;  ///< of a number
-};
-
-struct Step {
-  enum class Kind { unary, binary, affine, quantize };
-  Kind kind = Kind::unary;
-  UnaryLoop unary = nullptr;
-  float a = 0;
-  float b = 0;
-  BinaryLoops binary{};
-  ChannelAffine<float> affine;
-  Quantizer quantizer{};
-  std::vector<Operand> operands;
-  std::int32_t output = -1;   ///< of the chain that this step's result is, or
-  std::size_t register_ = 0;  ///< the block that holds it until its last reader
-};
-
 /// How an input lies beside the blocks.
 enum class Access { block, channel, number };
 
@@ -84,8 +42,8 @@ class Chain final : public Kernel {
  public:
   explicit Chain(const Compile& compile)
       : node_(compile.node), device_(compile.device), graph_(*compile.node.subgraph("steps").graph) {
-    for (const Node& node : graph_.nodes) steps_.push_back(step_of(node));
-    assign_registers();
+    for (const Node& node : graph_.nodes) steps_.push_back(step_of(graph_, node, device_.vector()));
+    place_results();
   }
 
   bool accepts_channels_last() const override { return true; }
@@ -96,20 +54,8 @@ class Chain final : public Kernel {
     make_outputs(inputs, outputs, run);
     const std::int64_t units = run.elements / run.unit;
     const std::int64_t block_units = std::max<std::int64_t>(1, block_elements / run.unit);
-    device_.parallel(
-        units, std::max<std::int64_t>(1, chain_grain / run.unit), [&](std::int64_t begin, std::int64_t end) {
-          const std::size_t register_size = static_cast<std::size_t>((block_units * run.unit + 15) / 16 * 16);
-          const auto storage = std::make_unique_for_overwrite<float[]>(registers_ * register_size + 16);
-          void* start = storage.get();
-          std::size_t room = (registers_ * register_size + 16) * sizeof(float);
-          float* registers =
-              static_cast<float*>(std::align(64, registers_ * register_size * sizeof(float), start, room));
-          for (std::int64_t unit = begin; unit < end; unit += block_units) {
-            const std::int64_t first = unit * run.unit;
-            const std::int64_t count = std::min(block_units, end - unit) * run.unit;
-            for (const Step& step : steps_) apply(step, run, first, count, registers, register_size);
-          }
-        });
+    device_.parallel(units, std::max<std::int64_t>(1, chain_grain / run.unit),
+                     [&](std::int64_t begin, std::int64_t end) { run_units(run, begin, end, block_units); });
   }
 
  private:
@@ -126,109 +72,43 @@ class Chain final : public Kernel {
     std::vector<float*> out;
   };
 
-  Operand operand_of(ValueId value) const {
-    if (const Tensor* constant = graph_.constant(value))
-      return {Operand::Kind::number, 0, *constant->data<float>(), constant->rank()};
-    const auto input = std::find(graph_.inputs.begin(), graph_.inputs.end(), value);
-    if (input != graph_.inputs.end())
-      return {Operand::Kind::input, static_cast<std::size_t>(input - graph_.inputs.begin()), 0, 0};
-    const auto step = std::find_if(graph_.nodes.begin(), graph_.nodes.end(),
-                                   [&](const Node& node) { return node.outputs[0] == value; });
-    return {Operand::Kind::step, static_cast<std::size_t>(step - graph_.nodes.begin()), 0, 0};
-  }
-
-  Step step_of(const Node& node) const {
-    const VectorKernels& v = device_.vector();
-    Step step;
-    step.operands = {operand_of(node.inputs[0])};
-    const auto output = std::find(graph_.outputs.begin(), graph_.outputs.end(), node.outputs[0]);
-    if (output != graph_.outputs.end()) step.output = static_cast<std::int32_t>(output - graph_.outputs.begin());
-    const auto binary = [&](const BinaryLoops& loops) {
-      step.kind = Step::Kind::binary;
-      step.binary = loops;
-      step.operands.push_back(operand_of(node.inputs[1]));
-    };
-    const auto unary = [&](UnaryLoop loop, float a = 0, float b = 0) {
-      step.unary = loop;
-      step.a = a;
-      step.b = b;
-    };
-    const std::string& op = node.op_type;
-    if (op == "Add")
-      binary({v.binary_add_vv, v.binary_add_vs, v.binary_add_sv});
-    else if (op == "Sub")
-      binary({v.binary_subtract_vv, v.binary_subtract_vs, v.binary_subtract_sv});
-    else if (op == "Mul")
-      binary({v.binary_multiply_vv, v.binary_multiply_vs, v.binary_multiply_sv});
-    else if (op == "Div")
-      binary({v.binary_divide_vv, v.binary_divide_vs, v.binary_divide_sv});
-    else if (op == "Relu")
-      unary(v.unary_relu);
-    else if (op == "LeakyRelu")
-      unary(v.unary_leaky_relu, node.real("alpha", 0.01f));
-    else if (op == "HardSigmoid")
-      unary(v.unary_hard_sigmoid, node.real("alpha", 0.2f), node.real("beta", 0.5f));
-    else if (op == "HardSwish")
-      unary(v.unary_hard_swish);
-    else if (op == "Sigmoid")
-      unary(v.unary_sigmoid);
-    else if (op == "Tanh")
-      unary(v.unary_tanh);
-    else if (op == "Erf")
-      unary(v.unary_erf);
-    else if (op == "Exp")
-      unary(v.unary_exp);
-    else if (op == "Sqrt")
-      unary(v.unary_sqrt);
-    else if (op == "Neg")
-      unary(v.unary_negate);
-    else if (op == "Abs")
-      unary(v.unary_abs);
-    else if (op == "Softplus")
-      unary(v.unary_softplus);
-    else if (op == "Clip") {
-      const ClipRange range = clip_range(graph_, node).value();
-      unary(v.unary_clip, range.low, range.high);
-    } else if (op == "QuantizeDequantize") {
-      step.kind = Step::Kind::quantize;
-      step.quantizer = quantizer_of(node, v);
-    } else if (op == "BatchNormalization") {
-      step.kind = Step::Kind::affine;
-      step.affine = affine_of(node);
-    } else {
-      throw Error(ErrorKind::internal, node.label() + " cannot be part of a chain");
-    }
-    return step;
-  }
-
-  /// Empty when the parameters are not what the operator takes: then it fails by itself.
-  ChannelAffine<float> affine_of(const Node& node) const {
-    std::vector<std::vector<double>> parameters;
-    for (std::size_t i = 1; i < 5; ++i) {
-      const Tensor& constant = *graph_.constant(node.inputs[i]);
-      if (constant.type() != DataType::float32) return {};
-      const std::span<const float> values = constant.span<float>();
-      parameters.emplace_back(values.begin(), values.end());
-      if (parameters.back().size() != parameters.front().size()) return {};
-    }
-    return channel_affine<float>(parameters[0], parameters[1], parameters[2], parameters[3],
-                                 static_cast<double>(node.real("epsilon", 1e-5f)));
-  }
+  struct Place {
+    std::int32_t output = -1;   ///< of the chain, or
+    std::size_t register_ = 0;  ///< a block that only the thread has
+  };
 
   /// A result that is no output lies in a register from its step to its last reader, which may write over it.
-  void assign_registers() {
+  void place_results() {
+    places_.resize(steps_.size());
     std::vector<std::size_t> last_reader(steps_.size());
     for (std::size_t s = 0; s < steps_.size(); ++s)
       for (const Operand& operand : steps_[s].operands)
         if (operand.kind == Operand::Kind::step) last_reader[operand.index] = s;
     std::vector<std::size_t> free;
     for (std::size_t s = 0; s < steps_.size(); ++s) {
+      const auto output = std::find(graph_.outputs.begin(), graph_.outputs.end(), graph_.nodes[s].outputs[0]);
+      if (output != graph_.outputs.end())
+        places_[s].output = static_cast<std::int32_t>(output - graph_.outputs.begin());
+    }
+    for (std::size_t s = 0; s < steps_.size(); ++s) {
       for (std::size_t before = 0; before < s; ++before)
-        if (steps_[before].output < 0 && last_reader[before] == s) free.push_back(steps_[before].register_);
-      if (steps_[s].output >= 0) continue;
+        if (places_[before].output < 0 && last_reader[before] == s) free.push_back(places_[before].register_);
+      if (places_[s].output >= 0) continue;
       if (free.empty()) free.push_back(registers_++);
-      steps_[s].register_ = free.back();
+      places_[s].register_ = free.back();
       free.pop_back();
+    }
+  }
+
+  void run_units(const Run& run, std::int64_t begin, std::int64_t end, std::int64_t block_units) const {
+    const auto register_size = static_cast<std::size_t>((block_units * run.unit + 15) / 16 * 16);
+    std::size_t room = (registers_ * register_size + 16) * sizeof(float);
+    const auto storage = std::make_unique_for_overwrite<float[]>(room / sizeof(float));
+    void* start = storage.get();
+    auto* registers = static_cast<float*>(std::align(64, registers_ * register_size * sizeof(float), start, room));
+    for (std::int64_t unit = begin; unit < end; unit += block_units) {
+      const Block block{run, unit * run.unit, std::min(block_units, end - unit) * run.unit, registers, register_size};
+      for (std::size_t s = 0; s < steps_.size(); ++s) apply(s, block);
     }
   }
 
@@ -288,8 +168,8 @@ class Chain final : public Kernel {
     run.out.resize(outputs.size());
     std::vector<bool> reused(inputs.size());
     for (std::size_t s = 0; s < steps_.size(); ++s) {
-      if (steps_[s].output < 0) continue;
-      const auto o = static_cast<std::size_t>(steps_[s].output);
+      if (places_[s].output < 0) continue;
+      const auto o = static_cast<std::size_t>(places_[s].output);
       for (std::size_t i = 0; i < inputs.size() && !outputs[o].present(); ++i) {
         if (reused[i] || run.access[i] != Access::block || last_reader[i] > s || !inputs[i].unique()) continue;
         outputs[o] = inputs[i];
@@ -300,34 +180,44 @@ class Chain final : public Kernel {
     }
   }
 
-  void apply(const Step& step, const Run& run, std::int64_t first, std::int64_t count, float* registers,
-             std::size_t register_size) const {
-    const auto place = [&](const Step& s) {
-      return s.output >= 0 ? run.out[static_cast<std::size_t>(s.output)] + first
-                           : registers + s.register_ * register_size;
-    };
-    const auto source = [&](const Operand& operand) -> const float* {
-      switch (operand.kind) {
-        case Operand::Kind::number: return &operand.number;
-        case Operand::Kind::step: return place(steps_[operand.index]);
-        case Operand::Kind::input: break;
-      }
-      return run.in[operand.index] + (run.access[operand.index] == Access::block ? first : 0);
-    };
-    const float* x = source(step.operands[0]);
-    float* y = place(step);
-    const auto n = static_cast<std::size_t>(count);
+  struct Block {
+    const Run& run;
+    std::int64_t first;  ///< element of the whole
+    std::int64_t count;
+    float* registers;
+    std::size_t register_size;
+  };
+
+  float* place(std::size_t s, const Block& block) const {
+    const Place& place = places_[s];
+    return place.output >= 0 ? block.run.out[static_cast<std::size_t>(place.output)] + block.first
+                             : block.registers + place.register_ * block.register_size;
+  }
+  const float* source(const Operand& operand, const Block& block) const {
+    switch (operand.kind) {
+      case Operand::Kind::number: return &operand.number;
+      case Operand::Kind::step: return place(operand.index, block);
+      case Operand::Kind::input: break;
+    }
+    return block.run.in[operand.index] + (block.run.access[operand.index] == Access::block ? block.first : 0);
+  }
+
+  void apply(std::size_t s, const Block& block) const {
+    const Step& step = steps_[s];
+    const float* x = source(step.operands[0], block);
+    const auto n = static_cast<std::size_t>(block.count);
     switch (step.kind) {
-      case Step::Kind::unary: return step.unary(x, y, n, step.a, step.b);
-      case Step::Kind::quantize: return step.quantizer.loop(x, y, n, step.quantizer.grid);
-      case Step::Kind::affine: return apply_affine(step.affine, run, first, count, x, y);
-      case Step::Kind::binary: return apply_binary(step, run, first, count, x, source(step.operands[1]), y);
+      case Step::Kind::unary: return step.unary(x, place(s, block), n, step.a, step.b);
+      case Step::Kind::quantize: return step.quantizer.loop(x, place(s, block), n, step.quantizer.grid);
+      case Step::Kind::affine: return apply_affine(step.affine, block, x, place(s, block));
+      case Step::Kind::binary: return apply_binary(step, block, x, source(step.operands[1], block), place(s, block));
     }
   }
 
   /// Calls body(offset in the block, elements, channel counted through all images) for what lies in one channel.
   template <class Body>
-  static void for_channels(const Run& run, std::int64_t first, std::int64_t count, Body&& body) {
+  static void for_channels(const Block& block, Body&& body) {
+    const auto& [run, first, count, registers, register_size] = block;
     for (std::int64_t at = 0; at < count;) {
       const std::int64_t channel = (first + at) / run.spatial;
       const std::int64_t n = std::min(count - at, (channel + 1) * run.spatial - (first + at));
@@ -336,42 +226,43 @@ class Chain final : public Kernel {
     }
   }
 
-  void apply_affine(const ChannelAffine<float>& affine, const Run& run, std::int64_t first, std::int64_t count,
-                    const float* x, float* y) const {
+  void apply_affine(const ChannelAffine<float>& affine, const Block& block, const float* x, float* y) const {
+    const Run& run = block.run;
     const VectorKernels& v = device_.vector();
     const auto& [centers, factors, addends] = affine;
     if (run.channels_inner)
       return v.column_affine(x, centers.data(), factors.data(), addends.data(), y,
-                             static_cast<std::size_t>(count / run.channels), static_cast<std::size_t>(run.channels));
-    for_channels(run, first, count, [&](std::int64_t at, std::size_t n, std::int64_t channel) {
+                             static_cast<std::size_t>(block.count / run.channels),
+                             static_cast<std::size_t>(run.channels));
+    for_channels(block, [&](std::int64_t at, std::size_t n, std::int64_t channel) {
       const auto c = static_cast<std::size_t>(channel % run.channels);
       v.row_affine(x + at, centers[c], factors[c], addends[c], y + at, n);
     });
   }
 
-  void apply_binary(const Step& step, const Run& run, std::int64_t first, std::int64_t count, const float* a,
-                    const float* b, float* y) const {
+  void apply_binary(const Step& step, const Block& block, const float* a, const float* b, float* y) const {
+    const Run& run = block.run;
     const auto access = [&](const Operand& operand) {
       if (operand.kind == Operand::Kind::input) return run.access[operand.index];
       return operand.kind == Operand::Kind::step ? Access::block : Access::number;
     };
     const Access of_a = access(step.operands[0]);
     const Access of_b = access(step.operands[1]);
-    const auto n = static_cast<std::size_t>(count);
+    const auto n = static_cast<std::size_t>(block.count);
     if (of_a == Access::block && of_b == Access::block) return step.binary.arrays(a, b, y, n);
     if (of_b == Access::number) return step.binary.second_scalar(a, b, y, n);
     if (of_a == Access::number) return step.binary.first_scalar(a, b, y, n);
     const bool second = of_b == Access::channel;
     if (run.channels_inner) {
-      for (std::int64_t at = 0; at < count; at += run.channels) {
-        const std::int64_t image = (first + at) / run.channels / run.spatial;
+      for (std::int64_t at = 0; at < block.count; at += run.channels) {
+        const std::int64_t image = (block.first + at) / run.channels / run.spatial;
         const std::int64_t of_channels = image * run.channels;
         step.binary.arrays(second ? a + at : a + of_channels, second ? b + of_channels : b + at, y + at,
                            static_cast<std::size_t>(run.channels));
       }
       return;
     }
-    for_channels(run, first, count, [&](std::int64_t at, std::size_t part, std::int64_t channel) {
+    for_channels(block, [&](std::int64_t at, std::size_t part, std::int64_t channel) {
       if (second)
         step.binary.second_scalar(a + at, b + channel, y + at, part);
       else
@@ -403,6 +294,7 @@ class Chain final : public Kernel {
   Device& device_;
   const Graph& graph_;
   std::vector<Step> steps_;
+  std::vector<Place> places_;  ///< of the steps' results
   std::size_t registers_ = 0;
   std::vector<std::unique_ptr<Kernel>> kernels_;  ///< of the steps, once they had to run one by one
 };

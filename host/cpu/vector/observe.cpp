@@ -92,11 +92,11 @@ TARE_HD void walk(const float* in, std::size_t n, Extremes& all, Keys& keys, Cou
 
 }  // namespace
 
-void observe_extremes(const float* in, std::size_t n, Extremes* extremes) {
-  constexpr std::size_t block = 1024;
-  Extremes all = *extremes;
-  Keys keys = keys_of(all);
-  std::size_t done = 0;
+namespace {
+
+/// Whole blocks from `done` on; returns where they end.
+template <std::size_t block>
+TARE_HD std::size_t look_at_blocks(const float* in, std::size_t n, std::size_t done, Extremes& all, Keys& keys) {
   for (; done + block <= n; done += block) {
     const float* values = in + done;
     std::int32_t low = positive_infinity_key;
@@ -118,6 +118,16 @@ void observe_extremes(const float* in, std::size_t n, Extremes* extremes) {
     }
     all.zero_count += zeros;
   }
+  return done;
+}
+
+}  // namespace
+
+void observe_extremes(const float* in, std::size_t n, Extremes* extremes) {
+  Extremes all = *extremes;
+  Keys keys = keys_of(all);
+  std::size_t done = look_at_blocks<1024>(in, n, 0, all, keys);
+  done = look_at_blocks<64>(in, n, done, all, keys);
   walk(in + done, n - done, all, keys, [](std::uint32_t, std::size_t) {});
   store(keys, all);
   *extremes = all;

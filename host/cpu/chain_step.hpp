@@ -1,0 +1,42 @@
+// The steps of a chain (chain.cpp), read from the nodes that it stands for: which loop, with what.
+#pragma once
+
+#include <vector>
+
+#include "cpu/binary.hpp"
+#include "cpu/normalization.hpp"
+
+namespace tare::cpu {
+
+/// One integer grid for a whole tensor, from a node tare::QuantizeDequantize.
+struct Quantizer {
+  void (*loop)(const float*, float*, std::size_t, Grid) = nullptr;
+  Grid grid{};
+};
+Quantizer quantizer_of(const Node& node, const VectorKernels& vector);
+
+/// Where a step reads: an input of the chain, an earlier step, or a number.
+struct Operand {
+  enum class Kind { input, step, number };
+  Kind kind = Kind::number;
+  std::size_t index = 0;
+  float number = 0;
+  std::size_t rank = 0;  ///< of a number
+};
+
+struct Step {
+  enum class Kind { unary, binary, affine, quantize };
+  Kind kind = Kind::unary;
+  void (*unary)(const float*, float*, std::size_t, float, float) = nullptr;
+  float a = 0;  ///< of `unary`
+  float b = 0;
+  BinaryLoops binary{};
+  ChannelAffine<float> affine;  ///< empty when the parameters are not what the operator takes: then it fails by itself
+  Quantizer quantizer;
+  std::vector<Operand> operands;
+};
+
+/// Throws Error(internal) for a node that is no part of a chain.
+Step step_of(const Graph& steps, const Node& node, const VectorKernels& vector);
+
+}  // namespace tare::cpu
