@@ -32,6 +32,8 @@ struct Function {
   ValueId root = absent;
   std::vector<std::int32_t> path;
   bool turns = false;
+  ValueId hinge = absent;  ///< as in DerivedValue
+  std::vector<std::int32_t> hinge_path;
 };
 
 class Finder {
@@ -66,9 +68,11 @@ class Finder {
     if (function) {
       // Cutting a function's histogram would smooth twice.
       if (!derived || function->path.size() > 1)
-        derived = DerivedValue{value, {function->root}, std::nullopt, {}, false};
+        derived = DerivedValue{value, {function->root}, std::nullopt, {}, false, absent, {}};
       derived->path = std::move(function->path);
       derived->turns = function->turns;
+      derived->hinge = function->hinge;
+      derived->hinge_path = std::move(function->hinge_path);
     }
     if (derived) result_.push_back(std::move(*derived));
   }
@@ -83,7 +87,7 @@ class Finder {
 
   std::optional<DerivedValue> exact(const Node& node) const {
     if (!node.domain.empty()) return std::nullopt;
-    DerivedValue derived{node.outputs[0], {node.inputs[0]}, std::nullopt, {}, false};
+    DerivedValue derived{node.outputs[0], {node.inputs[0]}, std::nullopt, {}, false, absent, {}};
     if (node.op_type == "Concat") {
       derived.sources = node.inputs;
     } else if (!among(movements, node)) {
@@ -106,7 +110,7 @@ class Finder {
     if (value == absent || graph_.constant(value) != nullptr || !is_float(value)) return std::nullopt;
     if (functions_[index(value)].root != absent) return functions_[index(value)];
     const bool serves = derivation_ == Derivation::extremes || spread_[index(value)];
-    return is_observed(value) && serves ? std::optional(Function{value, {}, false}) : std::nullopt;
+    return is_observed(value) && serves ? std::optional(Function{value, {}, false, absent, {}}) : std::nullopt;
   }
 
   std::optional<Function> function_of(std::size_t n, const Node& node) const {
@@ -119,7 +123,7 @@ class Finder {
       if (node.inputs[i] == absent || is_number(node.inputs[i])) continue;
       const std::optional<Function> input = operand(node.inputs[i]);
       if (!input || (function && function->root != input->root)) return std::nullopt;
-      if (!function) function = Function{input->root, {}, false};
+      if (!function) function = Function{input->root, {}, false, absent, {}};
       function->path.insert(function->path.end(), input->path.begin(), input->path.end());
       function->turns |= input->turns;
       ++operands;
@@ -129,9 +133,22 @@ class Finder {
     function->turns |= operands > 1 || !(binary || among(growing, node));
     if (function->turns && derivation_ == Derivation::extremes) return std::nullopt;
     function->path.push_back(static_cast<std::int32_t>(n));
+    if (binary && operands == 1 && function->turns) find_hinge(node, *function);
     std::sort(function->path.begin(), function->path.end());
     function->path.erase(std::unique(function->path.begin(), function->path.end()), function->path.end());
     return function;
+  }
+
+  void find_hinge(const Node& node, Function& function) const {
+    const ValueId input = is_number(node.inputs[0]) ? node.inputs[1] : node.inputs[0];
+    const Function& before = functions_[index(input)];
+    if (is_observed(input)) {
+      function.hinge = input;
+    } else {
+      function.hinge = before.hinge;
+      function.hinge_path = before.hinge_path;
+    }
+    function.hinge_path.push_back(function.path.back());
   }
 
   const Graph& graph_;
@@ -148,28 +165,28 @@ std::vector<DerivedValue> derived_values(const Graph& graph, const std::vector<b
   return Finder(graph, observed, derivation).run();
 }
 
-Graph function_graph(const Graph& graph, const DerivedValue& function) {
+Graph function_graph(const Graph& graph, ValueId source, std::span<const std::int32_t> path, ValueId value) {
   Graph result;
   std::unordered_map<ValueId, ValueId> ids;
-  const auto id_of = [&](ValueId value) {
-    if (value == absent) return absent;
-    const auto [entry, fresh] = ids.try_emplace(value, static_cast<ValueId>(result.values.size()));
+  const auto id_of = [&](ValueId old_id) {
+    if (old_id == absent) return absent;
+    const auto [entry, fresh] = ids.try_emplace(old_id, static_cast<ValueId>(result.values.size()));
     if (!fresh) return entry->second;
-    const Value& old = graph.value(value);
-    const Tensor* constant = graph.constant(value);
+    const Value& old = graph.value(old_id);
+    const Tensor* constant = graph.constant(old_id);
     // The shape of a number stays; the others follow the probe's.
     const ValueId id = result.add_value({old.name, old.type, constant != nullptr ? old.shape : std::nullopt});
     if (constant != nullptr) result.constants.emplace(id, *constant);
     return id;
   };
-  result.inputs = {id_of(function.sources[0])};
-  for (const std::int32_t n : function.path) {
+  result.inputs = {id_of(source)};
+  for (const std::int32_t n : path) {
     Node node = graph.nodes[static_cast<std::size_t>(n)];
     for (ValueId& input : node.inputs) input = id_of(input);
     for (ValueId& output : node.outputs) output = id_of(output);
     result.nodes.push_back(std::move(node));
   }
-  result.outputs = {id_of(function.value)};
+  result.outputs = {id_of(value)};
   return result;
 }
 

@@ -15,20 +15,13 @@ bool lacks_histogram(const TensorStatistics& statistics) {
   return statistics.bins.empty() && (statistics.min < 0 || statistics.max > 0) && statistics.min <= statistics.max;
 }
 
-TensorStatistics of_function(const Graph& graph, const DerivedValue& value, const TensorStatistics& source,
-                             const TensorStatistics* extremes, Backend& backend) {
-  Graph function = function_graph(graph, value);
+std::vector<float> images(Graph function, Backend& backend, std::span<const float> points) {
   const std::vector<bool> nothing_visible(function.values.size());
   Executor executor(make_runnable(std::move(function), nothing_visible, backend), backend, {});
-  return mapped(
-      source,
-      [&](std::span<const float> points) {
-        Tensor tensor = Tensor::host(DataType::float32, {static_cast<std::int64_t>(points.size())});
-        std::copy(points.begin(), points.end(), tensor.mutable_data<float>());
-        const Tensor images = executor.run(std::span(&tensor, 1)).at(0);
-        return std::vector<float>(images.data<float>(), images.data<float>() + images.elements());
-      },
-      extremes);
+  Tensor tensor = Tensor::host(DataType::float32, {static_cast<std::int64_t>(points.size())});
+  std::copy(points.begin(), points.end(), tensor.mutable_data<float>());
+  const Tensor result = executor.run(std::span(&tensor, 1)).at(0);
+  return {result.data<float>(), result.data<float>() + result.elements()};
 }
 
 }  // namespace
@@ -47,8 +40,8 @@ DerivedStatistics::DerivedStatistics(const Graph& graph, const std::vector<bool>
       continue;
     else
       value.range.reset();
-    readings_[static_cast<std::size_t>(value.value)] =
-        value.turns && !value.path.empty() ? Reading::extremes : Reading::nothing;
+    const bool needs_extremes = value.turns && !value.path.empty() && value.hinge == absent;
+    readings_[static_cast<std::size_t>(value.value)] = needs_extremes ? Reading::extremes : Reading::nothing;
     values_.push_back(std::move(value));
   }
 }
@@ -65,9 +58,27 @@ void DerivedStatistics::complete(std::map<ValueId, TensorStatistics>& known, Bac
     if (value.range)
       sum = clipped(sum, value.range->low, value.range->high);
     else if (!value.path.empty())
-      sum = of_function(graph_, value, sum, is_known ? &read->second : nullptr, backend);
+      sum = image(value, sum, is_known ? &read->second : nullptr, known, backend);
     known.insert_or_assign(value.value, std::move(sum));
   }
+}
+
+TensorStatistics DerivedStatistics::image(const DerivedValue& value, const TensorStatistics& source,
+                                          const TensorStatistics* extremes,
+                                          const std::map<ValueId, TensorStatistics>& known, Backend& backend) const {
+  const auto apply = [&](ValueId from, const std::vector<std::int32_t>& path) {
+    return [&, from](std::span<const float> points) {
+      return images(function_graph(graph_, from, path, value.value), backend, points);
+    };
+  };
+  TensorStatistics of_hinge;
+  if (const auto hinge = known.find(value.hinge); extremes == nullptr && hinge != known.end()) {
+    of_hinge = hinge->second;
+    of_hinge.bins.clear();
+    of_hinge = mapped(of_hinge, apply(value.hinge, value.hinge_path));
+    extremes = &of_hinge;
+  }
+  return mapped(source, apply(value.sources[0], value.path), extremes);
 }
 
 std::map<ValueId, TensorStatistics> statistics_of_values(const Graph& graph, std::span<const NamedStatistics> saved) {

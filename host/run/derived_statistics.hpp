@@ -27,6 +27,10 @@ class DerivedStatistics {
   void complete(std::map<ValueId, TensorStatistics>& known, Backend& backend) const;
 
  private:
+  /// `extremes`: those that were read of the value, or null.
+  TensorStatistics image(const DerivedValue& value, const TensorStatistics& source, const TensorStatistics* extremes,
+                         const std::map<ValueId, TensorStatistics>& known, Backend& backend) const;
+
   const Graph& graph_;
   std::vector<DerivedValue> values_;
   std::vector<Reading> readings_;
