@@ -163,4 +163,15 @@ double NoiseSide::limit_noise(double limit, double gamma) const {
   return noise;
 }
 
+double NoiseSide::saturation_bound(double edge, double gamma) const {
+  const std::size_t block = std::min(blocks_below(edge), blocks());
+  const Moments& tail = beyond_[std::min(block + 1, blocks())];
+  double noise = tail.m2 - 2 * edge * tail.m1 + edge * edge * tail.m0;
+  for (const Point& point : points_) {
+    const double beyond = std::max(0.0, point.magnitude - edge);
+    noise += point.count * beyond * beyond;
+  }
+  return gamma * noise;
+}
+
 }  // namespace tare::calib

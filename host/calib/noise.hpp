@@ -25,6 +25,8 @@ class NoiseSide {
   void set_scale(double scale, double limit);
   /// Noise of all values of this side when the grid has `limit` steps.
   double limit_noise(double limit, double gamma) const;
+  /// Part of the saturation noise when the grid ends at `edge`: grows as the edge comes nearer to zero.
+  double saturation_bound(double edge, double gamma) const;
 
  private:
   struct Bin {
@@ -67,6 +69,10 @@ class NoiseModel {
   /// Rounding noise + gamma * saturation noise of a grid with so many steps below and above zero.
   double cost(double negative_steps, double positive_steps, double gamma) const {
     return negative_.limit_noise(negative_steps, gamma) + positive_.limit_noise(positive_steps, gamma);
+  }
+  /// No grid that ends at these magnitudes or nearer to zero costs less.
+  double cost_bound(double negative_edge, double positive_edge, double gamma) const {
+    return negative_.saturation_bound(negative_edge, gamma) + positive_.saturation_bound(positive_edge, gamma);
   }
 
  private:

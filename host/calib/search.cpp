@@ -45,6 +45,7 @@ class Search {
   }
 
   std::vector<Encoding> run(std::size_t count) {
+    only_best_ = count == 1;
     const Encoding whole = min_max_encoding(range_.low, range_.high, spec_);
     evaluate(whole.scale, -whole.offset, -1, 0.5);
     if (largest_ > smallest_) {
@@ -93,10 +94,19 @@ class Search {
     }
   }
 
+  /// Neither this scale nor any below it can be the best: what they cut off alone costs more.
+  bool is_beaten(double scale) const {
+    constexpr double margin = 1 - 1e-6;  // above what rounding does to the sums
+    const double negative_steps = shape_.fixed_zero ? shape_.negative_steps : shape_.steps;
+    const double positive_steps = shape_.fixed_zero ? shape_.positive_steps : shape_.steps;
+    return model_.cost_bound(scale * negative_steps, scale * positive_steps, gamma_) * margin > best_.cost;
+  }
+
   void coarse() {
     for (int i = 0; i < most_candidates; ++i) {
       if (i >= coarse_candidates && best_.position != (i - 1) * coarse_step) break;
       if (i > 0 && scale_at((i - 1) * coarse_step) <= smallest_) break;
+      if (only_best_ && is_beaten(scale_at(i * coarse_step))) break;
       window(i * coarse_step, 0, 1.0 / (window_positions - 1), window_positions);
     }
   }
@@ -159,6 +169,7 @@ class Search {
   double smallest_ = 0;
   double largest_ = 0;
   double prepared_ = 0;
+  bool only_best_ = false;
   std::vector<Candidate> candidates_;
   Candidate best_{};
 };
