@@ -169,6 +169,7 @@ TensorStatistics mapped(const TensorStatistics& statistics,
       result.bins[kept++] = result.bins[i];
   }
   result.bins.resize(kept);
+  result.bins.shrink_to_fit();  // eight points a bin were there
   return result;
 }
 

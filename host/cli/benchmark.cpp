@@ -61,6 +61,7 @@ class TimedBackend final : public Backend {
     return std::make_unique<TimedObserver>(inner_->make_observer(kind, sites), *inner_, clock_);
   }
   void synchronize() override { inner_->synchronize(); }
+  void trim() override { inner_->trim(); }
 
  private:
   std::unique_ptr<Backend> inner_;

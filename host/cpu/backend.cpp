@@ -169,6 +169,7 @@ class CpuBackend final : public Backend {
     return cpu::make_observer(device_, kind, sites);
   }
   void synchronize() override {}
+  void trim() override { device_.trim(); }
 
  private:
   Device device_;

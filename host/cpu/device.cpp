@@ -30,9 +30,12 @@ struct Device::Pool {
   std::mutex mutex;
   std::unordered_map<std::size_t, std::vector<void*>> free_blocks;
 
-  ~Pool() {
+  ~Pool() { clear(); }
+  void clear() {
+    const std::lock_guard lock(mutex);
     for (auto& [size, blocks] : free_blocks)
       for (void* block : blocks) std::free(block);
+    free_blocks.clear();
   }
   void* take(std::size_t size) {
     {
@@ -80,6 +83,8 @@ Tensor Device::allocate(DataType type, const Shape& shape, Layout layout) {
   return Tensor(type, shape, std::shared_ptr<void>(block, [pool = pool_, size](void* p) { pool->give(p, size); }),
                 layout);
 }
+
+void Device::trim() { pool_->clear(); }
 
 std::int64_t Device::chunk_count(std::int64_t count, std::int64_t grain) const {
   return std::min<std::int64_t>(threads_, count / std::max<std::int64_t>(grain, 1));

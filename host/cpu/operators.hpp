@@ -39,6 +39,8 @@ class Device {
 
   /// Pooled memory: freed blocks are kept by size for the next batch; no page faults in the steady state.
   virtual Tensor allocate(DataType type, const Shape& shape, Layout layout = Layout::plain);
+  /// Empties the pool of freed blocks.
+  void trim();
 
   // Loops over memory that is not the host's. False: the caller's own loops do it.
   virtual bool copies(std::span<const CopyLoop>, std::size_t /*element_size*/, const void* /*from*/,

@@ -291,7 +291,9 @@ class Taker {
 }  // namespace
 
 UnquantizedModel take_quantizers(const Model& model) {
-  if (model.source == nullptr) return {model, {}};
+  const auto dequantizes = [](const onnx::NodeProto& node) { return is_operator(node, "DequantizeLinear"); };
+  if (model.source == nullptr || std::ranges::none_of(model.source->proto.graph().node(), dequantizes))
+    return {model, {}};  // without a copy of the weights
   UnquantizedModel result = Taker(model).take(model.path);
   if (result.encodings.tensors.empty()) result.model = model;
   return result;

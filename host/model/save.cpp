@@ -142,12 +142,19 @@ bool has_external_data(const onnx::ModelProto& proto) {
   return found;
 }
 
+namespace {
+
+bool needs_data_file(const onnx::ModelProto& proto, const SaveOptions& options) {
+  return options.external_data || has_external_data(proto) || proto.ByteSizeLong() > largest_file;
+}
+
+}  // namespace
+
 void write_model_proto(onnx::ModelProto& proto, const ModelSource& source, const std::filesystem::path& file,
                        const SaveOptions& options) {
-  const bool external = options.external_data || has_external_data(proto) || proto.ByteSizeLong() > largest_file;
   AtomicFile model(file);
   std::optional<DataFile> data;
-  if (external) {
+  if (needs_data_file(proto, options)) {
     std::filesystem::path path = file;
     path.replace_extension(".data");
     if (path == file)
@@ -166,7 +173,13 @@ void write_model_proto(onnx::ModelProto& proto, const ModelSource& source, const
 void save_model(const Model& model, const std::filesystem::path& file, const SaveOptions& options) {
   if (model.source == nullptr)
     throw Error(ErrorKind::usage, "the model was not loaded from a file: there is nothing to save");
-  onnx::ModelProto proto = model.source->proto;
+  const onnx::ModelProto& original = model.source->proto;
+  if (!needs_data_file(original, options)) {
+    AtomicFile whole(file);
+    serialize(original, whole);
+    return whole.commit();
+  }
+  onnx::ModelProto proto = original;
   write_model_proto(proto, *model.source, file, options);
 }
 

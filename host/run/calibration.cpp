@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cmath>
 #include <map>
+#include <set>
 
 #include "calib/weight_scales.hpp"
 #include "model/real_element.hpp"
@@ -221,7 +222,10 @@ void Calibration::Implementation::close_statistics() {
     throw Error(ErrorKind::data, fmt::format("no data: {} tensors need it, such as '{}'; give at least one batch",
                                              observed.size(), sites[observed[0]].tensor));
   if (observer == nullptr) return;
-  if (statistics.empty()) collect();
+  if (statistics.empty()) {
+    executor.reset();  // its packed weights and working memory need not be there beside the statistics
+    collect();
+  }
   observer.reset();
   extremes_observer.reset();
   merge_groups();
@@ -229,14 +233,17 @@ void Calibration::Implementation::close_statistics() {
 
 void Calibration::Implementation::collect() {
   std::vector<TensorStatistics> collected = observer->collect();
+  observer.reset();
+  kept.tensors.reserve(observed.size());  // `statistics` points into them
   if (shared_slots()) {
     for (std::size_t i = 0; i < observed.size(); ++i) {
-      statistics.push_back(collected[slot(i)]);
-      kept.tensors.push_back({sites[observed[i]].tensor, statistics[i]});
+      kept.tensors.push_back({sites[observed[i]].tensor, collected[slot(i)]});
+      statistics.push_back(&kept.tensors.back().statistics);
     }
     return;
   }
   std::vector<TensorStatistics> extremes = extremes_observer->collect();
+  extremes_observer.reset();
   std::map<ValueId, TensorStatistics> known;
   for (std::size_t i = 0; i < observed.size(); ++i) {
     const ValueId value = sites[observed[i]].value;
@@ -256,18 +263,27 @@ void Calibration::Implementation::collect() {
 
 void Calibration::Implementation::complete_statistics(const DerivedStatistics& rules,
                                                       std::map<ValueId, TensorStatistics> known) {
-  const std::map<ValueId, TensorStatistics> read = known;
+  std::set<ValueId> read;
+  std::map<ValueId, TensorStatistics> only_extremes;  // as they were read, where a histogram follows
+  for (const auto& [value, entry] : known) {
+    read.insert(value);
+    if (lacks_histogram(entry)) only_extremes.emplace(value, entry);
+  }
   rules.complete(known, backend);
+  kept.tensors.reserve(observed.size());
+  kept.derived.reserve(observed.size());
   for (const std::size_t s : observed) {
     const std::string& tensor = sites[s].tensor;
     const auto found = known.find(sites[s].value);
     if (found == known.end())
       throw Error(ErrorKind::usage,
                   fmt::format("the saved statistics have no tensor '{}'; they were taken with another config", tensor));
-    const auto before = read.find(sites[s].value);
-    if (before != read.end()) kept.tensors.push_back({tensor, before->second});
-    if (before == read.end() || !(before->second == found->second)) kept.derived.push_back({tensor, found->second});
-    statistics.push_back(found->second);
+    const auto extremes = only_extremes.find(found->first);
+    const bool completed = extremes != only_extremes.end() && !(extremes->second == found->second);
+    if (completed) kept.tensors.push_back({tensor, std::move(extremes->second)});
+    std::vector<NamedStatistics>& place = read.contains(found->first) && !completed ? kept.tensors : kept.derived;
+    place.push_back({tensor, std::move(found->second)});
+    statistics.push_back(&place.back().statistics);
   }
 }
 
@@ -284,15 +300,18 @@ void Calibration::Implementation::assign_groups() {
     }
     if (number >= 0) group_with_number[number] = groups.size();
     group_of[i] = groups.size();
-    groups.push_back({{i}, {}});
+    groups.push_back({{i}, {}, nullptr});
   }
 }
 
 void Calibration::Implementation::merge_groups() {
   parallel_sites(groups.size(), threads, [&](std::size_t g) {
+    Group& group = groups[g];
     std::vector<const TensorStatistics*> members;
-    for (const std::size_t i : groups[g].members) members.push_back(&statistics[i]);
-    groups[g].merged = members.size() == 1 || shared_slots() ? *members[0] : merge_tied(members);
+    for (const std::size_t i : group.members) members.push_back(statistics[i]);
+    const bool tied = members.size() > 1 && !shared_slots();
+    if (tied) group.sum = merge_tied(members);
+    group.statistics = tied ? &group.sum : members[0];
   });
 }
 
@@ -301,7 +320,7 @@ void Calibration::Implementation::start_refinement() {
   if (refining()) throw Error(ErrorKind::usage, "the refinement of this calibration has begun already");
   std::vector<std::vector<Encoding>> candidates(groups.size());
   parallel_sites(groups.size(), threads, [&](std::size_t g) {
-    candidates[g] = find_candidates(groups[g].merged, spec_of(g), options.search, refine_candidates);
+    candidates[g] = find_candidates(*groups[g].statistics, spec_of(g), options.search, refine_candidates);
   });
   executor.reset();  // this pass reads every value
   for (std::size_t g = 0; g < groups.size(); ++g) accumulators.emplace_back(candidates[g], spec_of(g), options.search);
@@ -314,10 +333,10 @@ Encoding Calibration::Implementation::search(std::size_t g) const {
   const QuantSite& site = sites[observed[groups[g].members[0]]];
   const Scheme scheme = site.spec.scheme.value_or(options.search.scheme);
   const Tensor* constant = graph.constant(site.value);
-  if (constant != nullptr && groups[g].members.size() == 1 && groups[g].merged.min > highest_sentinel &&
+  if (constant != nullptr && groups[g].members.size() == 1 && groups[g].statistics->min > highest_sentinel &&
       (scheme == Scheme::sqnr || scheme == Scheme::mse))
     return find_parameter_encodings(site.tensor, *constant, site.spec, options.search).encodings.at(0);
-  return find_encoding(groups[g].merged, site.spec, options.search);
+  return find_encoding(*groups[g].statistics, site.spec, options.search);
 }
 
 CalibrationResult Calibration::Implementation::finish() {
@@ -353,6 +372,9 @@ CalibrationResult Calibration::Implementation::finish() {
   for (const std::string& tensor : overflowing)
     result.warnings.push_back(
         fmt::format("'{}': its given scale is so fine that 32-bit sums of hardware overflow; kept", tensor));
+  derived.reset();  // what follows, such as an export, has the memory of the run to itself
+  prepared = {};
+  backend.trim();
   result.sites = std::move(sites);
   result.samples = samples;
   result.batches = batches;
@@ -366,17 +388,17 @@ std::vector<std::string> Calibration::Implementation::warnings() const {
                        !options.search.keep_sentinels;
   for (std::size_t i = 0; i < observed.size(); ++i) {
     const std::string& name = sites[observed[i]].tensor;
-    if (const auto sentinels = find_sentinels(statistics[i]))
+    if (const auto sentinels = find_sentinels(*statistics[i]))
       lines.push_back(fmt::format("'{}': {} values down to {:g} only mark something; {}", name, sentinels->count,
                                   sentinels->min,
                                   clamped ? fmt::format("taken for {:.6g}", sentinels->floor) : "they set the range"));
-    else if (statistics[i].count > 0 && statistics[i].max <= highest_sentinel)
+    else if (statistics[i]->count > 0 && statistics[i]->max <= highest_sentinel)
       lines.push_back(fmt::format("'{}': all {} values ({:g} and above) only mark something; kept, their grid is exact",
-                                  name, statistics[i].count, statistics[i].min));
-    const auto& histogram = statistics[i].tf_enhanced;
-    if (histogram && static_cast<double>(histogram->lost) > 1e-4 * static_cast<double>(statistics[i].count))
+                                  name, statistics[i]->count, statistics[i]->min));
+    const auto& histogram = statistics[i]->tf_enhanced;
+    if (histogram && static_cast<double>(histogram->lost) > 1e-4 * static_cast<double>(statistics[i]->count))
       lines.push_back(fmt::format("'{}': tf_enhanced lost {} of {} values outside the window of the first batch", name,
-                                  histogram->lost, statistics[i].count));
+                                  histogram->lost, statistics[i]->count));
   }
   return lines;
 }

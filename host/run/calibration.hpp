@@ -25,7 +25,8 @@ struct Calibration::Implementation {
   /// Sites that share one range, and the statistics of all of them together.
   struct Group {
     std::vector<std::size_t> members;  ///< indices into `observed`
-    TensorStatistics merged;
+    TensorStatistics sum;              ///< of several members
+    const TensorStatistics* statistics = nullptr;
   };
 
   ObserverKind observer_kind() const;
@@ -68,8 +69,8 @@ struct Calibration::Implementation {
   std::uint64_t nonfinite_seen = 0;
   std::size_t samples = 0;
   std::size_t batches = 0;
-  std::vector<TensorStatistics> statistics;  ///< by observed site, once closed
-  StatisticsFile kept;                       ///< the same by tensor, what was read and what follows
+  StatisticsFile kept;                              ///< by tensor, what was read and what follows
+  std::vector<const TensorStatistics*> statistics;  ///< in it, by observed site, once closed
   std::vector<Group> groups;
   std::vector<std::size_t> group_of;            ///< by observed site
   std::vector<RefineAccumulator> accumulators;  ///< by group, while refining

@@ -10,11 +10,6 @@
 namespace tare {
 namespace {
 
-/// Statistics of finite non-zero values without the histogram that they should have.
-bool lacks_histogram(const TensorStatistics& statistics) {
-  return statistics.bins.empty() && (statistics.min < 0 || statistics.max > 0) && statistics.min <= statistics.max;
-}
-
 std::vector<float> images(Graph function, Backend& backend, std::span<const float> points) {
   const std::vector<bool> nothing_visible(function.values.size());
   Executor executor(make_runnable(std::move(function), nothing_visible, backend), backend, {});
@@ -25,6 +20,10 @@ std::vector<float> images(Graph function, Backend& backend, std::span<const floa
 }
 
 }  // namespace
+
+bool lacks_histogram(const TensorStatistics& statistics) {
+  return statistics.bins.empty() && (statistics.min < 0 || statistics.max > 0) && statistics.min <= statistics.max;
+}
 
 DerivedStatistics::DerivedStatistics(const Graph& graph, const std::vector<bool>& observed, ObserverKind kind,
                                      bool read_every_tensor)

@@ -65,6 +65,8 @@ class Backend {
   virtual std::unique_ptr<Observer> make_observer(ObserverKind kind, std::size_t sites) = 0;
 
   virtual void synchronize() = 0;
+  /// Gives memory that is kept for the next batch back to the system.
+  virtual void trim() {}
 };
 
 enum class Isa : std::uint8_t { automatic, baseline, avx2, avx512 };
