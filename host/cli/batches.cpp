@@ -5,42 +5,12 @@
 #include <fmt/format.h>
 
 #include <chrono>
-#include <cmath>
 
 #include "cli/terminal.hpp"
+#include "run/nonfinite.hpp"
 #include "tare/numerics.hpp"
 
 namespace tare::cli {
-namespace {
-
-std::string position(std::size_t element, const Shape& shape) {
-  Shape index = shape;
-  for (std::size_t d = shape.rank(); d-- > 0;) {
-    const auto dim = static_cast<std::size_t>(shape[d]);
-    index[d] = static_cast<std::int64_t>(element % dim);
-    element /= dim;
-  }
-  return index.text();
-}
-
-void refuse_nonfinite(const Batch& batch, const Graph& graph) {
-  for (std::size_t i = 0; i < batch.inputs.size(); ++i) {
-    const Tensor& tensor = batch.inputs[i];
-    const auto values = real_values(tensor);
-    if (!values) continue;
-    for (std::size_t k = 0; k < values->size(); ++k) {
-      if (std::isfinite((*values)[k])) continue;
-      const bool batched = tensor.rank() > 0 && tensor.shape()[0] == static_cast<std::int64_t>(batch.samples);
-      const std::size_t row = batched ? k / (values->size() / batch.samples) : 0;
-      throw Error(ErrorKind::data,
-                  fmt::format("input '{}' holds {} at index {} of sample {}; mend the data, or use --nonfinite skip",
-                              graph.value(graph.inputs[i]).name, (*values)[k], position(k, tensor.shape()),
-                              batch.first_sample + row));
-    }
-  }
-}
-
-}  // namespace
 
 std::optional<std::vector<float>> real_values(const Tensor& tensor) {
   const auto count = static_cast<std::size_t>(tensor.elements());
@@ -64,7 +34,8 @@ Pass for_each_batch(const std::string& what, Dataset& data, const Graph& graph, 
   const auto start = std::chrono::steady_clock::now();
   while (const std::optional<Batch> batch = data.next()) {
     stop_if_interrupted();
-    if (policy == NonfinitePolicy::error) refuse_nonfinite(*batch, graph);
+    if (policy == NonfinitePolicy::error)
+      refuse_nonfinite_inputs(graph, batch->inputs, batch->first_sample, batch->samples);
     action(*batch, pass.batches);
     ++pass.batches;
     pass.samples += batch->samples;

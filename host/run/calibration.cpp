@@ -7,17 +7,16 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <map>
 #include <set>
 
 #include "calib/weight_scales.hpp"
-#include "model/real_element.hpp"
 #include "plan/depth_first.hpp"
 #include "plan/fuse.hpp"
 #include "plan/quantized_graph.hpp"
 #include "run/calibration.hpp"
 #include "run/executor.hpp"
+#include "run/nonfinite.hpp"
 #include "run/parallel_sites.hpp"
 #include "tare/numerics.hpp"
 
@@ -45,25 +44,6 @@ void multiply_counts(TensorStatistics& statistics, std::uint64_t factor) {
         &statistics.negative_infinity_count, &statistics.zero_count, &statistics.min_count, &statistics.max_count})
     *count *= factor;
   for (auto& [bin, count] : statistics.bins) count *= factor;
-}
-
-/// Throws Error(data) for the first NaN or infinity of a tensor.
-void refuse_nonfinite(const std::string& name, const Tensor& tensor, std::size_t first_sample, std::size_t samples) {
-  for (std::int64_t i = 0; i < tensor.elements(); ++i) {
-    const float value = real_element(tensor, i);
-    if (std::isfinite(value)) continue;
-    Shape index = tensor.shape();
-    std::int64_t rest = i;
-    for (std::size_t d = index.rank(); d-- > 0;) {
-      index[d] = rest % tensor.shape()[d];
-      rest /= tensor.shape()[d];
-    }
-    const bool batched = index.rank() > 0 && tensor.shape()[0] == static_cast<std::int64_t>(samples);
-    throw Error(
-        ErrorKind::data,
-        fmt::format("tensor '{}' holds {} at index {} (sample {}); mend the data, or use --nonfinite skip", name, value,
-                    index.text(), first_sample + (batched ? static_cast<std::size_t>(index[0]) : 0)));
-  }
 }
 
 }  // namespace
@@ -174,7 +154,7 @@ void Calibration::Implementation::find_parameters() {
             [](const TensorEncodings& a, const TensorEncodings& b) { return a.tensor < b.tensor; });
 }
 
-void Calibration::Implementation::add(std::span<const Tensor> inputs, std::size_t count) {
+void Calibration::Implementation::add(std::span<const Tensor> inputs, std::size_t count, std::size_t first_sample) {
   if (count == 0)
     count = !inputs.empty() && inputs[0].rank() > 0 ? static_cast<std::size_t>(inputs[0].shape()[0]) : std::size_t{1};
   if (refining()) {
@@ -183,13 +163,16 @@ void Calibration::Implementation::add(std::span<const Tensor> inputs, std::size_
     observing_run().run(inputs, &hook);
     return;
   }
+  const bool checked = options.nonfinite == NonfinitePolicy::error;
+  if (checked) refuse_nonfinite_inputs(graph, inputs, first_sample, count);
   if (shared_slots()) observe_constants();
   ObserveHook hook([&](std::size_t i, const Tensor& value) { observe(i, value); });
   observing_run().run(inputs, &hook);
-  if (options.nonfinite == NonfinitePolicy::error && nonfinite_count() != nonfinite_seen) {
-    // Run the batch again, this time looking.
+  if (checked && nonfinite_count() != nonfinite_seen) {
+    // Finite inputs, but something became infinite on the way: run the batch again, this time looking.
     ObserveHook look([&](std::size_t i, const Tensor& value) {
-      refuse_nonfinite(sites[observed[i]].tensor, backend.download(value), samples, count);
+      refuse_nonfinite(fmt::format("tensor '{}'", sites[observed[i]].tensor), backend.download(value), first_sample,
+                       count);
     });
     observing_run().run(inputs, &look);
   }
@@ -407,7 +390,9 @@ Calibration::Calibration(std::unique_ptr<Implementation> implementation) : imple
 Calibration::~Calibration() = default;
 Calibration::Calibration(Calibration&&) noexcept = default;
 Calibration& Calibration::operator=(Calibration&&) noexcept = default;
-void Calibration::add(std::span<const Tensor> inputs, std::size_t samples) { implementation_->add(inputs, samples); }
+void Calibration::add(std::span<const Tensor> inputs, std::size_t samples) {
+  implementation_->add(inputs, samples, implementation_->samples);
+}
 void Calibration::start_refinement() { implementation_->start_refinement(); }
 CalibrationResult Calibration::finish() { return implementation_->finish(); }
 

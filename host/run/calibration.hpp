@@ -16,7 +16,8 @@ namespace tare {
 struct Calibration::Implementation {
   Implementation(const Graph& graph, Backend& backend, CalibrationOptions options, Rounding rounding, int threads);
 
-  void add(std::span<const Tensor> inputs, std::size_t samples);
+  /// `samples`: of the batch, 0: as many as its first input has rows. `first_sample`: its place in the data.
+  void add(std::span<const Tensor> inputs, std::size_t samples, std::size_t first_sample);
   /// Statistics saved by an earlier run stand in for data. Throws Error(usage) naming tensors that they do not have.
   void use(const StatisticsFile& saved);
   void start_refinement();

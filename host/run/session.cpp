@@ -143,7 +143,7 @@ CalibrationResult Session::calibrate(Dataset& data, const CalibrationOptions& op
       if (options.progress && !options.progress(done + pass * data.samples(), data.samples() * passes))
         throw Error(ErrorKind::interrupted, "interrupted: nothing was written");
       if (done == 0) grouping = fmt::format("{} samples a batch", batch->samples);
-      calibration->add(batch->inputs, batch->samples);
+      calibration->add(batch->inputs, batch->samples, batch->first_sample);
       done += batch->samples;
     }
     if (options.progress) options.progress((pass + 1) * data.samples(), data.samples() * passes);

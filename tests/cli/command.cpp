@@ -80,11 +80,11 @@ onnx::ModelProto small_model() {
   return model;
 }
 
-void write_samples(const std::filesystem::path& path, std::int64_t samples, float first) {
+void write_samples(const std::filesystem::path& path, std::int64_t samples, float value, std::int64_t at) {
   Tensor x = Tensor::host(DataType::float32, {samples, 3, 8, 8});
   float* values = x.mutable_data<float>();
   for (std::int64_t i = 0; i < x.elements(); ++i) values[i] = static_cast<float>(i * 37 % 101) / 50.0f - 1.0f;
-  if (x.elements() > 0) values[0] = first;
+  if (at < x.elements()) values[at] = value;
   NpzWriter writer(path);
   writer.add("x", x);
   writer.commit();

@@ -42,7 +42,7 @@ std::vector<std::string> names_in(const std::filesystem::path& folder);
 
 /// A model that is quick to run: x [N,3,8,8] -> Conv -> Relu -> y [N,4,8,8].
 onnx::ModelProto small_model();
-/// `samples` of x for the small model.
-void write_samples(const std::filesystem::path& path, std::int64_t samples, float first = 0.5f);
+/// `samples` of x for the small model, with one value at one place of them all.
+void write_samples(const std::filesystem::path& path, std::int64_t samples, float value = 0.5f, std::int64_t at = 0);
 
 }  // namespace tare::test

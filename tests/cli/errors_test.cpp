@@ -1,5 +1,6 @@
 // Every way to hand the command something bad: one line that says what and where, the exit code that was promised, and
 // nothing half-written.
+#include <fmt/format.h>
 #include <sys/stat.h>
 
 #include "cli/command.hpp"
@@ -165,13 +166,48 @@ TEST_F(Errors, DataThatIsMissingDamagedOrEmpty) {
 
 TEST_F(Errors, NanAndInfinityAreNamedOrLeftOut) {
   for (const float value : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
-    write_samples(at("nan.npz"), 4, value);
-    expect_data_error("nan.npz", "'x'");
-    EXPECT_THAT(tare({"run", model(), "--data", at("nan.npz")}).errors, HasSubstr("sample 0"));
+    write_samples(at("nan.npz"), 8, value, 5 * 192 + 1 * 64 + 2 * 8 + 3);
+    expect_data_error("nan.npz", fmt::format("input 'x' holds {} at index [1,2,3] of sample 5; mend", value));
     EXPECT_EQ(tare({"run", model(), "--data", at("nan.npz"), "--nonfinite", "skip"}).exit_code, 0);
     EXPECT_EQ(calibrate({"--data", at("nan.npz"), "--nonfinite", "skip"}).exit_code, 0);
     std::filesystem::remove_all(at("out"));
   }
+}
+
+/// The policy is about the data, not about which of its tensors happen to be observed.
+TEST_F(Errors, NanIsFoundWhateverIsObserved) {
+  ASSERT_EQ(calibrate({"--data", data()}).exit_code, 0);
+  std::filesystem::rename(at("out/model.encodings"), at("all.encodings"));
+  std::filesystem::remove_all(at("out"));
+  write_samples(at("nan.npz"), 12, std::numeric_limits<float>::quiet_NaN(), 10 * 192 + 7);
+  const std::vector<std::vector<std::string>> settings = {{},
+                                                          {"--encodings-in", at("all.encodings")},
+                                                          {"--activation-type", "float16"},
+                                                          {"--activation-type", "float32"},
+                                                          {"--override", "x:enabled=false"},
+                                                          {"--scheme", "tf_enhanced"},
+                                                          {"--batch-size", "3", "--scheme", "min_max"}};
+  for (const std::vector<std::string>& flags : settings) {
+    std::vector<std::string> arguments = {"--data", at("nan.npz")};
+    arguments.insert(arguments.end(), flags.begin(), flags.end());
+    expect_error(calibrate(arguments), 4, "input 'x' holds nan at index [0,0,7] of sample 10; mend the data");
+    EXPECT_FALSE(std::filesystem::exists(at("out")));
+  }
+  std::vector<std::string> shard = {"--data", at("nan.npz"), "--batch-size", "2", "--shard", "2/2"};
+  shard.insert(shard.end(), {"--save-stats", at("s.stats")});
+  expect_error(calibrate(shard), 4, "index [0,0,7] of sample 10");
+}
+
+TEST_F(Errors, WhatBecomesInfiniteOnTheWayIsNamed) {
+  onnx::ModelProto model = small_model();
+  add_initializer(*model.mutable_graph(), "limit", 1, {}, std::vector<float>{-1e20f});
+  for (const auto& [from, to] : {std::pair{"y", "far"}, {"far", "away"}}) {
+    add_node(*model.mutable_graph(), "Sub", {from, "limit"}, {std::string(to) + "_"});
+    add_node(*model.mutable_graph(), "Mul", {std::string(to) + "_", std::string(to) + "_"}, {to});
+  }
+  add_output(*model.mutable_graph(), "away", {-1, 4, 8, 8});
+  write_model(model, at("model.onnx"));
+  expect_error(calibrate({"--data", data()}), 4, "tensor 'far' holds inf at index [0,0,0] of sample 0; mend the data");
 }
 
 TEST_F(Errors, EncodingsConfigsAndStatisticsThatDoNotHoldTogether) {
