@@ -12,8 +12,11 @@
 namespace tare {
 namespace {
 
+std::string named(std::string_view path) {
+  return path.empty() ? "the statistics" : fmt::format("statistics '{}'", path);
+}
 [[noreturn]] void differ(std::string_view path, std::string_view what, std::string_view advice) {
-  throw Error(ErrorKind::usage, fmt::format("statistics '{}' were taken with {}; {}", path, what, advice));
+  throw Error(ErrorKind::usage, fmt::format("{} were taken with {}; {}", named(path), what, advice));
 }
 [[noreturn]] void refuse(std::string_view why) {
   throw Error(ErrorKind::usage, fmt::format("cannot merge statistics: {}", why));
@@ -76,7 +79,7 @@ bool by_name(const NamedStatistics& a, const NamedStatistics& b) { return a.tens
 }  // namespace
 
 void merge(StatisticsFile& into, const StatisticsFile& other) {
-  require_same_origin(other.fingerprint, into.fingerprint, "to be merged");
+  require_same_origin(other.fingerprint, into.fingerprint, {});
   if (into.fingerprint.float_weights != other.fingerprint.float_weights)
     refuse("some were observed with float weights, others with quantized ones");
   std::vector<Part> parts = parts_of(into.fingerprint.data);
@@ -118,7 +121,7 @@ void merge(StatisticsFile& into, const StatisticsFile& other) {
   into = std::move(sum);
 }
 
-void require_all_shards(const Fingerprint& stored) {
+void require_all_shards(const Fingerprint& stored, std::string_view path) {
   std::vector<Part> parts = parts_of(stored.data);
   for (const Part& part : parts) {
     std::vector<std::size_t> missing;
@@ -126,11 +129,12 @@ void require_all_shards(const Fingerprint& stored) {
       if (std::find(parts.begin(), parts.end(), Part{part.hash, index, part.count}) == parts.end())
         missing.push_back(index);
     if (!missing.empty())
-      throw Error(ErrorKind::usage,
-                  fmt::format("the statistics are not of all the data: {} of {} {} missing",
-                              missing.size() == 1 ? fmt::format("shard {}", missing[0])
-                                                  : fmt::format("shards {}", fmt::join(missing, ", ")),
-                              part.count, missing.size() == 1 ? "is" : "are"));
+      throw Error(
+          ErrorKind::usage,
+          fmt::format("{} are not of all the data: {} of {} {} missing; give all of them to --from-stats", named(path),
+                      missing.size() == 1 ? fmt::format("shard {}", missing[0])
+                                          : fmt::format("shards {}", fmt::join(missing, ", ")),
+                      part.count, missing.size() == 1 ? "is" : "are"));
   }
 }
 

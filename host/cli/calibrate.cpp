@@ -1,5 +1,6 @@
 // tare calibrate: data in; encodings, the clean model and a QDQ model out, all of them or none.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <charconv>
@@ -242,10 +243,14 @@ int calibrate(const Flags& flags) {
     throw Error(ErrorKind::usage,
                 "calibrate needs either --data or --from-stats, or --encodings-in with all activations");
   std::error_code ignored;
-  for (const char* ending : {".onnx", ".qdq.onnx"})
-    if (std::filesystem::equivalent(model, std::filesystem::path(flags.output) / (prefix + ending), ignored))
-      throw Error(ErrorKind::usage,
-                  fmt::format("the export would replace '{}' itself; give another --output or --prefix", flags.model));
+  std::vector<std::filesystem::path> inputs = external_files(session.model());
+  inputs.push_back(model);
+  for (const char* ending : {".onnx", ".data", ".qdq.onnx", ".qdq.data"})
+    for (const std::filesystem::path& input : inputs)
+      if (std::filesystem::equivalent(input, std::filesystem::path(flags.output) / (prefix + ending), ignored))
+        throw Error(ErrorKind::usage, fmt::format("the export would replace '{}', which is part of the model; give "
+                                                  "another --output or --prefix",
+                                                  input.string()));
   OutputSet files(flags.output);
 
   CalibrationResult result;
@@ -257,7 +262,8 @@ int calibrate(const Flags& flags) {
     options.progress = [&](std::size_t done, std::size_t total) { return progress.update(done, total); };
     result = session.calibrate(*data, options);
   } else {
-    result = session.calibrate_from(load_all_statistics(flags.from_stats), options);
+    result = session.calibrate_from(load_all_statistics(flags.from_stats), options,
+                                    fmt::to_string(fmt::join(flags.from_stats, "', '")));
   }
   stop_if_interrupted();
 

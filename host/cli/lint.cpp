@@ -79,7 +79,7 @@ int lint(const Flags& flags) {
   if (with_data) {  // weights may have changed since: their ranges are what the file is asked about
     const StatisticsFile file = load_statistics(flags.from_stats);
     Fingerprint current = file.fingerprint;
-    current.model = hash_of_file(flags.model);
+    current.model = hash_of_model(model);
     require_same_origin(file.fingerprint, current, flags.from_stats);
     statistics = statistics_of(file, model.graph, sites);
   }

@@ -75,6 +75,13 @@ Model load_model(const std::filesystem::path& path) {
   });
 }
 
+std::vector<std::filesystem::path> external_files(const Model& model) {
+  std::vector<std::filesystem::path> files;
+  if (model.source == nullptr) return files;
+  for (const auto& [location, file] : model.source->external_files) files.push_back(model.source->folder / location);
+  return files;
+}
+
 namespace {
 
 /// Sequences inside of sequences cannot be held, so this goes at most three messages deep.

@@ -2,12 +2,14 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
-#include <fstream>
+#include <memory>
+#include <span>
 #include <vector>
 
-#include "tare/error.hpp"
+#include "run/bytes.hpp"
 
 namespace tare {
 namespace {
@@ -34,17 +36,25 @@ class Hash {
   std::uint64_t state_ = 0xcbf29ce484222325u;
 };
 
+void add_file(Hash& hash, const std::filesystem::path& path) {
+  const std::shared_ptr<ByteSource> file = open_file(path);
+  std::vector<std::byte> block(std::size_t{1} << 20);
+  for (std::uint64_t at = 0; at < file->size(); at += block.size()) {
+    const auto piece =
+        std::span(block).first(static_cast<std::size_t>(std::min<std::uint64_t>(block.size(), file->size() - at)));
+    file->read(at, piece);
+    hash.add(piece.data(), piece.size());
+  }
+}
+
 }  // namespace
 
 std::string library_version() { return TARE_VERSION; }
 
-std::string hash_of_file(const std::filesystem::path& file) {
-  std::ifstream stream(file, std::ios::binary);
-  if (!stream) throw Error(ErrorKind::io, fmt::format("{}: cannot be read", file.string()));
+std::string hash_of_model(const Model& model) {
   Hash hash;
-  std::vector<char> block(std::size_t{1} << 20);
-  while (stream.read(block.data(), static_cast<std::streamsize>(block.size())) || stream.gcount() > 0)
-    hash.add(block.data(), static_cast<std::size_t>(stream.gcount()));
+  add_file(hash, model.path);
+  for (const std::filesystem::path& file : external_files(model)) add_file(hash, file);
   return hash.text();
 }
 

@@ -102,7 +102,7 @@ struct Session::Implementation {
   Fingerprint fingerprint(const CalibrationOptions& calibration, const EncodingSet& parameters) const {
     Fingerprint result;
     result.tare_version = library_version();
-    result.model = hash_of_file(model.path);
+    result.model = hash_of_model(model);
     result.weight_encodings = hash_of_encodings(parameters);
     result.float_weights = !calibration.observe_quantized_weights;
     return result;
@@ -162,19 +162,20 @@ CalibrationResult Session::calibrate(Dataset& data, const CalibrationOptions& op
 
 CalibrationResult Session::calibrate(const CalibrationOptions& options) { return start_calibration(options).finish(); }
 
-CalibrationResult Session::calibrate_from(const StatisticsFile& statistics, const CalibrationOptions& options) {
+CalibrationResult Session::calibrate_from(const StatisticsFile& statistics, const CalibrationOptions& options,
+                                          std::string_view file) {
   if (options.search.scheme == Scheme::tf_enhanced)
     throw Error(ErrorKind::usage,
                 "tf_enhanced depends on the user's batches in their order: it cannot start from saved statistics; "
                 "use sqnr, or calibrate on the data");
   if (options.refine) throw Error(ErrorKind::usage, "--refine needs the data: it cannot start from saved statistics");
-  require_all_shards(statistics.fingerprint);
+  require_all_shards(statistics.fingerprint, file);
   const auto calibration = implementation_->start(options);
   Fingerprint current = implementation_->fingerprint(options, calibration->parameters);
   current.float_weights = statistics.fingerprint.float_weights;
   current.data = statistics.fingerprint.data;
   current.batch_grouping = statistics.fingerprint.batch_grouping;
-  require_same_origin(statistics.fingerprint, current, "the statistics");
+  require_same_origin(statistics.fingerprint, current, file);
   calibration->use(statistics);
   CalibrationResult result = calibration->finish();
   result.statistics.fingerprint = statistics.fingerprint;

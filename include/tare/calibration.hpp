@@ -98,7 +98,7 @@ class RefineAccumulator {
 /// What the statistics were taken from: runs may only be merged, resumed or searched when these agree.
 struct Fingerprint {
   std::string tare_version;
-  std::string model;             ///< hash of the model's bytes
+  std::string model;             ///< hash of the model's bytes, external data included
   std::string data;              ///< hash of the data, in order; "hash#2/4": the second of four shards; sums: "a+b"
   std::string batch_grouping;    ///< "32": samples a batch
   std::string weight_encodings;  ///< hash of the weights' encodings
@@ -129,8 +129,8 @@ StatisticsFile load_statistics(const std::string& path);
 /// the byte. Throws Error(usage) when the fingerprints (all but the data) or tensors differ, and for data or a shard
 /// that is there twice.
 void merge(StatisticsFile& into, const StatisticsFile& other);
-/// Throws Error(usage) that lists the shards that are missing.
-void require_all_shards(const Fingerprint& stored);
+/// Throws Error(usage) that lists the shards that are missing. `path`: of the file, for the message; empty: none.
+void require_all_shards(const Fingerprint& stored, std::string_view path = {});
 /// Throws Error(usage) that names what changed when statistics taken from `stored` cannot serve a run of `current`.
 void require_same_origin(const Fingerprint& stored, const Fingerprint& current, std::string_view path);
 

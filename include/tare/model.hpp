@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <vector>
 
 #include "tare/graph.hpp"
 
@@ -25,6 +26,9 @@ struct Model {
 /// element types. Throws Error(io) when it cannot be read, Error(model) when it does not hold together and
 /// Error(unsupported) for what a Graph cannot hold; every message names the file and the node or tensor.
 Model load_model(const std::filesystem::path& path);
+
+/// The files beside the model that its external data lies in, each once, in the order of their names.
+std::vector<std::filesystem::path> external_files(const Model& model);
 
 /// Reads a file that holds one serialized TensorProto (ONNX test data).
 Tensor load_tensor(const std::filesystem::path& pb_file);

@@ -16,6 +16,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "tare/backend.hpp"
@@ -123,8 +124,9 @@ class Session {
   CalibrationResult calibrate(const CalibrationOptions& options);
   Calibration start_calibration(const CalibrationOptions& options);
   /// Encodings from statistics saved earlier: no data, milliseconds. Throws Error(usage) when they do not fit the
-  /// options.
-  CalibrationResult calibrate_from(const StatisticsFile& statistics, const CalibrationOptions& options);
+  /// options, with the name of the file where one is given.
+  CalibrationResult calibrate_from(const StatisticsFile& statistics, const CalibrationOptions& options,
+                                   std::string_view file = {});
 
   /// From now on simulate() quantizes with these. Throws Error(model) naming encodings of tensors that the model does
   /// not have.

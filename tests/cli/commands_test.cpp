@@ -109,7 +109,7 @@ TEST_F(Commands, ShardsAddUpToOneRun) {
   EXPECT_TRUE(read_bytes(at("sum.stats")) == read_bytes(at("cls.stats")));
   EXPECT_TRUE(read_bytes(at("sum/cls.encodings")) == read_bytes(encodings()));
   expect_error(tare({"calibrate", model(), "--from-stats", at("shard2.stats"), "--output", at("unused")}), 2,
-               "shards 1, 3 of 3 are missing");
+               "shard2.stats' are not of all the data: shards 1, 3 of 3 are missing; give all");
   expect_error(
       tare({"calibrate", model(), "--from-stats", files, "--from-stats", at("shard2.stats"), "--output", at("unused")}),
       2, "shard2.stats': cannot merge statistics: some were taken from a shard");

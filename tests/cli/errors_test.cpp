@@ -241,13 +241,35 @@ TEST_F(Errors, EncodingsConfigsAndStatisticsThatDoNotHoldTogether) {
   onnx::ModelProto other = small_model();
   other.mutable_graph()->mutable_initializer(0)->mutable_raw_data()->at(1) ^= 1;
   write_model(other, at("other.onnx"));
-  expect_error(tare({"calibrate", at("other.onnx"), "--from-stats", at("x.stats"), "--output", at("o")}), 2, "model");
+  expect_error(tare({"calibrate", at("other.onnx"), "--from-stats", at("x.stats"), "--output", at("o")}), 2,
+               "x.stats' were taken with another model");
   expect_error(tare({"lint", at("other.onnx"), at("out/model.encodings"), "--from-stats", at("x.stats")}), 2,
                "x.stats' were taken with another model");
   expect_error(
       tare({"calibrate", model(), "--from-stats", at("x.stats"), "--scheme", "tf_enhanced", "--output", at("o")}), 2,
       "tf_enhanced");
   EXPECT_FALSE(std::filesystem::exists(at("o")));
+}
+
+/// The weights are part of the model, wherever they lie.
+TEST_F(Errors, StatisticsOfAModelWhoseExternalDataChanged) {
+  onnx::ModelProto external = small_model();
+  move_outside(*external.mutable_graph()->mutable_initializer(0), at("weights.bin"));
+  write_model(external, at("external.onnx"));
+  const auto from_statistics = [&] {
+    return tare({"calibrate", at("external.onnx"), "--from-stats", at("x.stats"), "--output", at("out")});
+  };
+  ASSERT_EQ(tare({"calibrate", at("external.onnx"), "--data", data(), "--observe-weights", "float", "--save-stats",
+                  at("x.stats"), "--output", at("out")})
+                .exit_code,
+            0);
+  EXPECT_EQ(from_statistics().exit_code, 0);
+  std::string weights = read_bytes(at("weights.bin"));
+  weights[201] = static_cast<char>(weights[201] ^ 1);
+  write_bytes(at("weights.bin"), weights);
+  expect_error(from_statistics(), 2, "x.stats' were taken with another model; calibrate this model");
+  expect_error(tare({"lint", at("external.onnx"), at("out/external.encodings"), "--from-stats", at("x.stats")}), 2,
+               "x.stats' were taken with another model");
 }
 
 TEST_F(Errors, LabelsThatDoNotFit) {

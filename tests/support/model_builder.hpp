@@ -134,4 +134,22 @@ onnx::TensorProto& add_initializer(onnx::GraphProto& graph, const std::string& n
   return tensor;
 }
 
+/// Moves a tensor's raw data to `offset` of a file, which is then the model's external data; the gap before is a hole
+/// where the file system has holes.
+inline void move_outside(onnx::TensorProto& tensor, const std::filesystem::path& file, std::uintmax_t offset = 0) {
+  const std::string bytes = tensor.raw_data();
+  std::ofstream(file, std::ios::binary | std::ios::app).close();
+  std::filesystem::resize_file(file, offset);
+  std::ofstream(file, std::ios::binary | std::ios::app) << bytes;
+  tensor.clear_raw_data();
+  tensor.set_data_location(onnx::TensorProto::EXTERNAL);
+  for (const auto& [key, value] : {std::pair<std::string, std::string>{"location", file.filename().string()},
+                                   {"offset", std::to_string(offset)},
+                                   {"length", std::to_string(bytes.size())}}) {
+    onnx::StringStringEntryProto& entry = *tensor.add_external_data();
+    entry.set_key(key);
+    entry.set_value(value);
+  }
+}
+
 }  // namespace tare::test
