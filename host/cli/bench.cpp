@@ -121,6 +121,7 @@ int bench(const Flags& flags) {
   ObserverClock clock;
   Session session = open_session(flags.model, flags.run, true,
                                  [&](std::unique_ptr<Backend> backend) { return clock.wrap(std::move(backend)); });
+  session.prepare();
   std::vector<Batch> batches;
   {
     const std::unique_ptr<Dataset> data = open_data(flags.data, flags.run, session.graph());

@@ -251,6 +251,7 @@ int calibrate(const Flags& flags) {
         throw Error(ErrorKind::usage, fmt::format("the export would replace '{}', which is part of the model; give "
                                                   "another --output or --prefix",
                                                   input.string()));
+  if (!flags.data.data.empty()) session.prepare();
   OutputSet files(flags.output);
 
   CalibrationResult result;

@@ -189,6 +189,7 @@ int evaluate(const Flags& flags) {
   const bool own = flags.encodings.empty() && !session.held_encodings().tensors.empty();
   Evaluation evaluation(flags, graph, own || !flags.encodings.empty());
   if (evaluation.simulated()) session.set_encodings(own ? session.held_encodings() : load_encodings(flags.encodings));
+  session.prepare();
   const std::unique_ptr<Dataset> data = open_data(flags.data, flags.run, graph);
   evaluation.check_labels(*data);
   double float_seconds = 0;

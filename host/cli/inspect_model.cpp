@@ -133,10 +133,11 @@ Inspection inspect_model(const InspectFlags& flags) {
   const auto backend = make_cpu_backend();
   try {
     check_supported(graph, *backend);
+    check_sound(graph);
     result.text += fmt::format("\nbackend     {}: runs all of it\n", backend->name());
     result.json["unsupported"] = nullptr;
   } catch (const Error& error) {
-    if (error.kind() != ErrorKind::unsupported) throw;
+    if (error.kind() != ErrorKind::unsupported && error.kind() != ErrorKind::model) throw;
     result.text += fmt::format("\nbackend     {}\n", error.what());
     result.json["unsupported"] = error.what();
   }

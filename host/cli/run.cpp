@@ -20,6 +20,7 @@ struct Flags {
 
 int run(const Flags& flags) {
   Session session = open_session(flags.model, flags.run);
+  session.prepare();
   OutputFile file(flags.output);
   const std::unique_ptr<Dataset> data = open_data(flags.data, flags.run, session.graph());
   const Pass pass = for_each_batch(

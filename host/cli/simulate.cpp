@@ -64,6 +64,7 @@ int simulate(const Flags& flags) {
   if (flags.encodings.empty() && session.held_encodings().tensors.empty())
     throw Error(ErrorKind::usage, "--encodings is required: the model holds no quantizers of its own");
   session.set_encodings(flags.encodings.empty() ? session.held_encodings() : load_encodings(flags.encodings));
+  session.prepare();
   OutputFile file(flags.output);
   const std::unique_ptr<Dataset> data = open_data(flags.data, flags.run, session.graph());
   const Graph& graph = session.graph();

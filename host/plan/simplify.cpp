@@ -8,6 +8,7 @@
 #include <unordered_set>
 
 #include "plan/control_flow.hpp"
+#include "plan/misfits.hpp"
 
 namespace tare {
 namespace {
@@ -97,15 +98,43 @@ void drop_dead(Graph& graph, const std::vector<bool>& visible) {
   std::erase_if(graph.constants, [&](const auto& entry) { return !needed[static_cast<std::size_t>(entry.first)]; });
 }
 
+/// By node: some output needs it.
+std::vector<bool> needed_nodes(const Graph& graph) {
+  std::vector<bool> wanted(graph.values.size(), false), needed(graph.nodes.size(), false);
+  const auto want = [&](ValueId value) {
+    if (value != absent) wanted[static_cast<std::size_t>(value)] = true;
+  };
+  for (const ValueId output : graph.outputs) want(output);
+  for (std::size_t n = graph.nodes.size(); n-- > 0;) {
+    const Node& node = graph.nodes[n];
+    needed[n] = std::any_of(node.outputs.begin(), node.outputs.end(),
+                            [&](ValueId v) { return v != absent && wanted[static_cast<std::size_t>(v)]; });
+    if (!needed[n]) continue;
+    for (const ValueId input : node.inputs) want(input);
+    for (const auto& [key, attribute] : node.attributes)
+      if (const Subgraph* body = std::get_if<Subgraph>(&attribute))
+        for (const ValueId capture : body->captures) want(capture);
+  }
+  return needed;
+}
+
 using NodesByOp = std::map<std::string, std::vector<std::string>>;
 
-/// Nodes for which remark(graph, node) is not empty, by operator and remark.
+template <class Visit>
+void visit_bodies(const Node& node, Visit&& visit) {
+  for (const auto& [key, attribute] : node.attributes)
+    if (const Subgraph* body = std::get_if<Subgraph>(&attribute)) visit(*body->graph);
+}
+
+/// Needed nodes for which remark(graph, node) is not empty, by operator and remark.
 template <class Remark>
 void collect(const Graph& graph, Remark&& remark, NodesByOp& found) {
-  for (const Node& node : graph.nodes) {
+  const std::vector<bool> needed = needed_nodes(graph);
+  for (std::size_t n = 0; n < graph.nodes.size(); ++n) {
+    const Node& node = graph.nodes[n];
+    if (!needed[n]) continue;
     if (is_control_flow(node)) {
-      for (const auto& [key, attribute] : node.attributes)
-        if (const Subgraph* body = std::get_if<Subgraph>(&attribute)) collect(*body->graph, remark, found);
+      visit_bodies(node, [&](const Graph& body) { collect(body, remark, found); });
       continue;
     }
     const std::string text = remark(graph, node);
@@ -115,10 +144,29 @@ void collect(const Graph& graph, Remark&& remark, NodesByOp& found) {
   }
 }
 
-std::string line_of(const std::string& op, const std::vector<std::string>& nodes) {
-  const std::size_t shown = std::min<std::size_t>(nodes.size(), 8);
-  return fmt::format("{}: {}{}", op, fmt::join(nodes.begin(), nodes.begin() + static_cast<std::ptrdiff_t>(shown), ", "),
-                     shown < nodes.size() ? fmt::format(" and {} more", nodes.size() - shown) : "");
+/// "Op (why): a, b, c", broken into lines that a terminal takes; names are never cut.
+std::string lines_of(const std::string& op, const std::vector<std::string>& nodes) {
+  constexpr std::size_t width = 100;
+  std::string text = fmt::format("\n  {}:", op);
+  std::size_t begin = 1;  // of the last line
+  for (std::size_t i = 0; i < nodes.size(); ++i) {
+    if (i > 0 && text.size() - begin + nodes[i].size() + 2 > width) {
+      begin = text.size() + 1;
+      text += "\n   ";
+    }
+    text += fmt::format(" {}{}", nodes[i], i + 1 < nodes.size() ? "," : "");
+  }
+  return text;
+}
+
+void collect_misfits(const Graph& graph, std::vector<std::string>& found) {
+  const std::vector<std::string> misfits = find_misfits(graph);
+  const std::vector<bool> needed = needed_nodes(graph);
+  for (std::size_t n = 0; n < graph.nodes.size(); ++n) {
+    if (!needed[n]) continue;
+    if (!misfits[n].empty()) found.push_back(fmt::format("{}: {}", graph.nodes[n].label(), misfits[n]));
+    visit_bodies(graph.nodes[n], [&](const Graph& body) { collect_misfits(body, found); });
+  }
 }
 
 }  // namespace
@@ -131,6 +179,28 @@ Graph simplify(Graph graph, const std::vector<bool>& visible, Backend& backend) 
   return graph;
 }
 
+void drop_dead_that_cannot_run(Graph& graph, const Backend& backend) {
+  const std::vector<bool> needed = needed_nodes(graph);
+  const std::vector<std::string> misfits = find_misfits(graph);
+  std::vector<bool> gone(graph.values.size(), false);
+  std::vector<Node> kept;
+  for (std::size_t n = 0; n < graph.nodes.size(); ++n) {
+    Node& node = graph.nodes[n];
+    const bool reads_nothing_gone = std::none_of(node.inputs.begin(), node.inputs.end(), [&](ValueId v) {
+      return v != absent && gone[static_cast<std::size_t>(v)];
+    });
+    // A dead node with bodies goes in any case: it would have to be looked through.
+    if (needed[n] || (reads_nothing_gone && !is_control_flow(node) && misfits[n].empty() &&
+                      backend.unsupported(graph, node).empty())) {
+      kept.push_back(std::move(node));
+      continue;
+    }
+    for (const ValueId output : node.outputs)
+      if (output != absent) gone[static_cast<std::size_t>(output)] = true;
+  }
+  graph.nodes = std::move(kept);
+}
+
 void check_supported(const Graph& graph, const Backend& backend) {
   NodesByOp offenders;
   collect(
@@ -138,8 +208,19 @@ void check_supported(const Graph& graph, const Backend& backend) {
   if (offenders.empty()) return;
   std::string message = fmt::format("{} operator{} of this model cannot run on {}:", offenders.size(),
                                     offenders.size() == 1 ? "" : "s", backend.name());
-  for (const auto& [op, nodes] : offenders) message += "\n  " + line_of(op, nodes);
+  for (const auto& [op, nodes] : offenders) message += lines_of(op, nodes);
   throw Error(ErrorKind::unsupported, message);
+}
+
+void check_sound(const Graph& graph) {
+  std::vector<std::string> misfits;
+  collect_misfits(graph, misfits);
+  if (!misfits.empty()) throw Error(ErrorKind::model, list_of_broken_nodes(misfits));
+}
+
+std::string list_of_broken_nodes(const std::vector<std::string>& nodes) {
+  return fmt::format("{} node{} of this model cannot run, mend or export it again: {}", nodes.size(),
+                     nodes.size() == 1 ? "" : "s", fmt::join(nodes, "; "));
 }
 
 std::vector<std::string> list_fallbacks(const Graph& graph, const Backend& backend) {
@@ -152,7 +233,7 @@ std::vector<std::string> list_fallbacks(const Graph& graph, const Backend& backe
       },
       found);
   std::vector<std::string> lines;
-  for (const auto& [op, nodes] : found) lines.push_back(line_of(op, nodes));
+  for (const auto& [op, nodes] : found) lines.push_back(fmt::format("{}: {}", op, fmt::join(nodes, ", ")));
   return lines;
 }
 

@@ -14,9 +14,17 @@ namespace tare {
 /// (or not) at run time: it may sit behind a condition.
 Graph simplify(Graph graph, const std::vector<bool>& visible, Backend& backend);
 
-/// Throws one Error(unsupported) that lists every operator the backend cannot run, with its node names; bodies
-/// included.
+/// Removes nodes that no output needs and that could not run here: what nobody asked for must not stop a model. Other
+/// dead nodes stay, as their values may carry quantizers.
+void drop_dead_that_cannot_run(Graph& graph, const Backend& backend);
+
+/// Throws one Error(unsupported) that lists every operator the backend cannot run, with all its node names; bodies
+/// included. Only nodes that an output needs count, here and in check_sound.
 void check_supported(const Graph& graph, const Backend& backend);
+/// Throws one Error(model) that lists every node that cannot be right (plan/misfits); bodies included.
+void check_sound(const Graph& graph);
+/// The message for nodes that cannot run, each with the reason.
+std::string list_of_broken_nodes(const std::vector<std::string>& nodes);
 
 /// One line an operator that the backend has run elsewhere, with where and its nodes; bodies included.
 std::vector<std::string> list_fallbacks(const Graph& graph, const Backend& backend);

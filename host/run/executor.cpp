@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "plan/control_flow.hpp"
+#include "plan/simplify.hpp"
 #include "run/control_flow.hpp"
 
 namespace tare {
@@ -44,17 +45,35 @@ struct Executor::Implementation {
     for (const auto& [value, tensor] : graph.constants) constants[index(value)] = backend.upload(tensor);
     kernels.resize(graph.nodes.size());
     control_flow.resize(graph.nodes.size());
+    std::vector<std::string> broken;
     for (std::size_t n = 0; n < graph.nodes.size(); ++n) {
       const Node& node = graph.nodes[n];
       if (is_control_flow(node)) {
-        control_flow[n] = make_control_flow(node, backend);
+        try {
+          control_flow[n] = make_control_flow(node, backend);
+        } catch (const Error& error) {
+          if (error.kind() == ErrorKind::internal) throw;
+          broken.push_back(naming_node(node, error.what()));
+        }
         continue;
       }
       std::vector<const Tensor*> known;
       for (const ValueId input : node.inputs)
         known.push_back(input != absent && constants[index(input)].present() ? &constants[index(input)] : nullptr);
-      kernels[n] = backend.compile(graph, node, known);
+      try {
+        kernels[n] = backend.compile(graph, node, known);
+      } catch (const Error& error) {
+        if (error.kind() == ErrorKind::internal) throw;
+        broken.push_back(naming_node(node, error.what()));
+      }
     }
+    if (!broken.empty()) throw Error(ErrorKind::model, list_of_broken_nodes(broken));
+  }
+
+  /// The message with the node before it, unless it says its name itself.
+  static std::string naming_node(const Node& node, std::string_view message) {
+    const std::string label = node.label();
+    return message.find(label) != std::string_view::npos ? std::string(message) : fmt::format("{}: {}", label, message);
   }
 
   static std::size_t index(ValueId value) { return static_cast<std::size_t>(value); }
@@ -181,9 +200,7 @@ struct Executor::Implementation {
       try {
         run_node(n, hook);
       } catch (const Error& error) {
-        const std::string label = graph.nodes[n].label();
-        if (std::string_view(error.what()).find(label) != std::string_view::npos) throw;
-        throw Error(error.kind(), fmt::format("{}: {}", label, error.what()));
+        throw Error(error.kind(), naming_node(graph.nodes[n], error.what()));
       } catch (const std::bad_alloc&) {
         throw Error(ErrorKind::data, fmt::format("{}: out of memory; lower --batch-size", graph.nodes[n].label()));
       } catch (const std::exception& error) {

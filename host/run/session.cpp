@@ -63,10 +63,20 @@ struct Session::Implementation {
       model = std::move(parts.model);
       held = std::move(parts.encodings);
     }
-    try {
+    naming_model([&] {
+      drop_dead_that_cannot_run(model.graph, *backend);
       check_supported(model.graph, *backend);
+      check_sound(model.graph);
+    });
+  }
+
+  /// Puts the model's file before what is wrong with the model.
+  template <class Check>
+  void naming_model(const Check& check) const {
+    try {
+      check();
     } catch (const Error& error) {
-      throw Error(error.kind(), fmt::format("{}: {}", path.string(), error.what()));
+      throw Error(error.kind(), fmt::format("{}: {}", model.path.string(), error.what()));
     }
   }
 
@@ -81,6 +91,7 @@ struct Session::Implementation {
   std::unique_ptr<Calibration::Implementation> start(const CalibrationOptions& calibration) {
     CalibrationOptions complete = calibration;
     if (!held.tensors.empty() && !calibration.recalibrate) add_held(complete);
+    float_executor.reset();  // its packed weights would lie beside those of the run that is observed
     return std::make_unique<Calibration::Implementation>(model.graph, *backend, std::move(complete), options.rounding,
                                                          options.cpu.threads);
   }
@@ -124,6 +135,10 @@ Backend& Session::backend() { return *implementation_->backend; }
 
 std::vector<std::string> Session::fallbacks() const {
   return list_fallbacks(implementation_->model.graph, *implementation_->backend);
+}
+
+void Session::prepare() {
+  implementation_->naming_model([&] { implementation_->float_run(); });
 }
 
 std::vector<Tensor> Session::run(std::span<const Tensor> inputs) { return implementation_->float_run().run(inputs); }

@@ -99,7 +99,8 @@ class Calibration {
 
 class Session {
  public:
-  /// Loads and checks the model. Throws one Error(unsupported) that lists everything the device cannot run.
+  /// Loads and checks the model. Throws one Error(unsupported) that lists everything the device cannot run, or one
+  /// Error(model) that lists the nodes that cannot be right.
   explicit Session(const std::filesystem::path& model, const SessionOptions& options = {});
   /// The same on a backend made elsewhere (tare/cuda.hpp); `device` of the options is not looked at.
   Session(const std::filesystem::path& model, std::unique_ptr<Backend> backend, const SessionOptions& options = {});
@@ -115,6 +116,9 @@ class Session {
   /// Operators that run elsewhere because the device has no kernel for them: "TopK (on cpu): name, name".
   std::vector<std::string> fallbacks() const;
 
+  /// Makes the float model ready, as the first run() does: before data is opened, so that a model that cannot run says
+  /// so first. Throws one Error(model) that lists every node that cannot be made ready.
+  void prepare();
   /// The float model. inputs in the order of graph.inputs, outputs in the order of graph.outputs; host tensors.
   std::vector<Tensor> run(std::span<const Tensor> inputs);
 
