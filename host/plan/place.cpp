@@ -10,6 +10,7 @@
 #include <set>
 
 #include "plan/control_flow.hpp"
+#include "plan/fixed_range.hpp"
 #include "plan/ops.hpp"
 #include "plan/ties.hpp"
 #include "tare/error.hpp"
@@ -18,7 +19,7 @@
 namespace tare {
 namespace {
 
-/// What the rules of one stage said of each tensor, with the key that said it.
+/// What the rules of one stage said of one setting of each tensor, with the key that said it.
 class Said {
  public:
   explicit Said(const std::string& config) : config_(config) {}
@@ -33,6 +34,12 @@ class Said {
  private:
   const std::string& config_;
   std::map<ValueId, std::pair<bool, std::string>> said_;
+};
+
+/// Rules of which none comes later than another.
+struct Stage {
+  explicit Stage(const std::string& config) : enabled(config), symmetric(config) {}
+  Said enabled, symmetric;
 };
 
 class Placement {
@@ -119,34 +126,44 @@ class Placement {
 
   void apply_defaults() {
     for (const Op& op : ops_) {
-      for (const ValueId output : op.outputs) {
-        set(site(output), config_.default_op.output_quantized, "defaults.ops");
-        apply_symmetry(site(output), config_.default_op.symmetric);
-      }
-      for (const ValueId input : op.inputs) {
-        set(site(input), config_.default_op.input_quantized, "defaults.ops");
-        apply_symmetry(site(input), config_.default_op.symmetric);
-      }
-      for (const Parameter& parameter : op.parameters) {
-        apply_parameter_rule(parameter, config_.default_parameter, "defaults.params");
-        if (const auto it = config_.parameters.find(parameter.type); it != config_.parameters.end())
-          apply_parameter_rule(parameter, it->second, "params." + parameter.type);
-      }
+      for (const ValueId output : op.outputs) apply_default(output, config_.default_op.output_quantized);
+      for (const ValueId input : op.inputs) apply_default(input, config_.default_op.input_quantized);
     }
+    Stage defaults(config_.source);
+    Stage types(config_.source);
+    for (const Op& op : ops_)
+      for (const Parameter& parameter : op.parameters)
+        apply_parameter_rule(parameter, config_.default_parameter, "defaults.params", defaults);
+    for (const Op& op : ops_)
+      for (const Parameter& parameter : op.parameters)
+        if (const auto it = config_.parameters.find(parameter.type); it != config_.parameters.end())
+          apply_parameter_rule(parameter, it->second, "params." + parameter.type, types);
     for (QuantSite& s : sites_)
       if (waits_for_model_input(s)) {
         s.enabled = false;
         s.reason = "model_input";
       }
   }
+  /// On where what makes the tensor or what reads it says so. All are off at first: "False" asks for nothing, and is no
+  /// conflict with the other's "True".
+  void apply_default(ValueId value, const std::optional<bool>& quantized) {
+    QuantSite* s = site(value);
+    if (s == nullptr || s->role != SiteRole::activation) return;
+    if (!s->enabled) set(s, quantized, "defaults.ops");
+    apply_symmetry(s, config_.default_op.symmetric);
+  }
 
   static void apply_symmetry(QuantSite* s, const std::optional<bool>& symmetric) {
     if (s != nullptr && symmetric && s->role == SiteRole::activation) s->spec.symmetric = *symmetric;
   }
-  void apply_parameter_rule(const Parameter& parameter, const QuantizerRule& rule, const std::string& why) {
+  /// A parameter that several operators share gets the rules of all of them.
+  void apply_parameter_rule(const Parameter& parameter, const QuantizerRule& rule, const std::string& key,
+                            Stage& stage) {
     QuantSite* s = site(parameter.value);
     if (s == nullptr || s->role != SiteRole::parameter) return;
-    set(s, rule.quantized, why);
+    stage.enabled.say(*s, rule.quantized, key + ".is_quantized");
+    stage.symmetric.say(*s, rule.symmetric, key + ".is_symmetric");
+    set(s, rule.quantized, key);
     if (rule.symmetric) s->spec.symmetric = *rule.symmetric;
   }
 
@@ -156,8 +173,7 @@ class Placement {
     for (const Op& op : ops_)
       if (rule_of(op) == nullptr && is_grid_preserving(op.type))
         for (const ValueId output : op.outputs) set(site(output), false, op.type + " keeps the grid of its input");
-    Said enabled(config_.source);
-    Said symmetric(config_.source);
+    Stage stage(config_.source);
     for (const Op& op : ops_) {
       const OpRule* rule = rule_of(op);
       if (rule == nullptr) continue;
@@ -165,25 +181,28 @@ class Placement {
       for (const ValueId output : op.outputs) {
         QuantSite* s = site(output);
         if (s == nullptr) continue;
-        enabled.say(*s, rule->output_quantized, key + ".is_output_quantized");
-        symmetric.say(*s, rule->symmetric, key + ".is_symmetric");
+        stage.enabled.say(*s, rule->output_quantized, key + ".is_output_quantized");
+        stage.symmetric.say(*s, rule->symmetric, key + ".is_symmetric");
         set(s, rule->output_quantized, key);
         apply_symmetry(s, rule->symmetric);
-        s->spec.fixed_min = rule->fixed_min;
-        s->spec.fixed_max = rule->fixed_max;
       }
       for (const ValueId input : op.inputs) {
         QuantSite* s = site(input);
         if (s == nullptr || s->role != SiteRole::activation) continue;
-        enabled.say(*s, rule->input_quantized, key + ".is_input_quantized");
-        symmetric.say(*s, rule->symmetric, key + ".is_symmetric");
+        stage.enabled.say(*s, rule->input_quantized, key + ".is_input_quantized");
+        stage.symmetric.say(*s, rule->symmetric, key + ".is_symmetric");
         set(s, rule->input_quantized, "inputs of " + op.type);
         apply_symmetry(s, rule->symmetric);
       }
       for (const Parameter& parameter : op.parameters)
         if (const auto it = rule->parameters.find(parameter.type); it != rule->parameters.end())
-          apply_parameter_rule(parameter, it->second, fmt::format("{}.params.{}", key, parameter.type));
+          apply_parameter_rule(parameter, it->second, fmt::format("{}.params.{}", key, parameter.type), stage);
     }
+    // After all symmetries: a range that is symmetric itself settles its own.
+    for (const Op& op : ops_)
+      if (const OpRule* rule = rule_of(op); rule != nullptr && rule->fixed_min)
+        for (const ValueId output : op.outputs)
+          if (QuantSite* s = site(output)) fix_range(s->spec, {rule->fixed_min, rule->fixed_max});
   }
 
   bool is_graph_input(ValueId value) const {
@@ -248,17 +267,23 @@ class Placement {
     }
   }
 
+  /// Parameters that several operators share: an operator's own entry goes before the default of another.
   void apply_per_channel() {
-    for (const Op& op : ops_) {
-      const OpRule* rule = rule_of(op);
-      const bool per_channel = rule != nullptr && rule->per_channel ? *rule->per_channel : config_.per_channel;
-      if (!per_channel) continue;
-      const Node& node = graph_.nodes[static_cast<std::size_t>(op.nodes[0])];
-      if (op.type == "ConvTranspose" && node.integer("group", 1) != 1) continue;
-      for (const Parameter& parameter : op.parameters)
-        if (QuantSite* s = site(parameter.value); s != nullptr && s->role == SiteRole::parameter)
-          s->spec.channel_axis = parameter.channel_axis;
-    }
+    Said said(config_.source);
+    for (const bool own : {false, true})
+      for (const Op& op : ops_) {
+        const OpRule* rule = rule_of(op);
+        if ((rule != nullptr && rule->per_channel.has_value()) != own) continue;
+        const bool per_channel = own ? *rule->per_channel : config_.per_channel;
+        const Node& node = graph_.nodes[static_cast<std::size_t>(op.nodes[0])];
+        const bool grouped = op.type == "ConvTranspose" && node.integer("group", 1) != 1;
+        for (const Parameter& parameter : op.parameters) {
+          QuantSite* s = site(parameter.value);
+          if (s == nullptr || s->role != SiteRole::parameter || !parameter.channel_axis) continue;
+          if (own) said.say(*s, per_channel, fmt::format("op_type.{}.per_channel_quantization", op.type));
+          s->spec.channel_axis = per_channel && !grouped ? parameter.channel_axis : std::nullopt;
+        }
+      }
   }
 
   /// The second operand of a product that is not constant takes the symmetry of a weight.
@@ -268,9 +293,8 @@ class Placement {
       if (op.type != "Conv" && op.type != "ConvTranspose" && op.type != "Gemm" && op.type != "MatMul") continue;
       const Node& node = graph_.nodes[static_cast<std::size_t>(op.nodes[0])];
       if (node.inputs.size() < 2) continue;
-      const bool weight_is_parameter = std::any_of(op.parameters.begin(), op.parameters.end(),
-                                                   [](const Parameter& p) { return p.type == "weight"; });
-      if (weight_is_parameter) continue;
+      // That the first operand of a MatMul is constant changes nothing: the hardware's weight is the second.
+      if (std::find(op.inputs.begin(), op.inputs.end(), node.inputs[1]) == op.inputs.end()) continue;
       std::optional<bool> symmetric = config_.default_parameter.symmetric;
       const auto refine = [&](const std::map<std::string, QuantizerRule>& rules) {
         if (const auto it = rules.find("weight"); it != rules.end() && it->second.symmetric)

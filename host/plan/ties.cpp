@@ -4,8 +4,8 @@
 #include <functional>
 #include <map>
 #include <numeric>
-#include <optional>
-#include <utility>
+
+#include "plan/fixed_range.hpp"
 
 namespace tare {
 namespace {
@@ -34,7 +34,11 @@ class Ties {
 
   void run() {
     for (const Op& op : ops_)
-      if (is_recurrent(op.type)) tie_recurrent(op);
+      if (is_recurrent(op.type)) {
+        tie_recurrent(op);
+      } else if (op.type == "Scan") {
+        tie_states(op);
+      }
     for (auto op = ops_.rbegin(); op != ops_.rend(); ++op)
       if (is_backward(op->type)) tie_backward(*op);
     for (const Op& op : ops_)
@@ -47,16 +51,18 @@ class Ties {
   void take(std::int32_t site, std::int32_t other) {
     if (site >= 0 && other >= 0) object_[static_cast<std::size_t>(site)] = object_[static_cast<std::size_t>(other)];
   }
-  using FixedRange = std::pair<std::optional<double>, std::optional<double>>;
   /// Of the quantizer that a site uses: that of any site sharing it.
   FixedRange fixed_range(std::int32_t site) const {
     if (site < 0) return {};
     for (std::size_t s = 0; s < sites_.size(); ++s)
       if (object_[s] == object_[static_cast<std::size_t>(site)] && sites_[s].spec.fixed_min)
-        return {sites_[s].spec.fixed_min, sites_[s].spec.fixed_max};
+        return fixed_range_of(sites_[s].spec);
     return {};
   }
-  bool is_fixed(std::int32_t site) const { return fixed_range(site).first.has_value(); }
+  bool is_fixed(std::int32_t site) const { return fixed_range(site).min.has_value(); }
+  bool have_different_ranges(std::int32_t a, std::int32_t b) const {
+    return is_fixed(a) && is_fixed(b) && fixed_range(a) != fixed_range(b);
+  }
 
   /// Layer input, hidden state and output are added and compared on one grid; so are the cell states of an LSTM.
   void tie_recurrent(const Op& op) {
@@ -72,8 +78,19 @@ class Ties {
     std::int32_t first = -1;
     for (const std::int32_t s : members) {
       if (first < 0) first = s;
-      take(s, first);
+      if (!have_different_ranges(s, first)) take(s, first);
     }
+  }
+  /// What the body of a Scan gives as a state, it gets as one in the next step: initial and final state are on one
+  /// grid.
+  void tie_states(const Op& op) {
+    const Node& node = graph_.nodes[static_cast<std::size_t>(op.nodes[0])];
+    const std::size_t lengths = node.opset >= 9 ? 0 : 1;  // sequence_lens comes first in opset 8
+    const auto inputs = static_cast<std::int64_t>(node.inputs.size());
+    const std::int64_t states = inputs - static_cast<std::int64_t>(lengths) - node.integer("num_scan_inputs");
+    for (std::size_t i = 0; static_cast<std::int64_t>(i) < states && i < node.outputs.size(); ++i)
+      if (node.outputs[i] != absent && lengths + i < node.inputs.size())
+        tie_all({effective_.of(node.inputs[lengths + i]), effective_.of(node.outputs[i])});
   }
 
   /// Inputs with a fixed range (behind a Softmax) keep their quantizer, unless all have the same: then the output's is
@@ -85,10 +102,7 @@ class Ties {
     const FixedRange first = fixed_range(effective_.of(op.inputs[0]));
     const bool alike = std::all_of(op.inputs.begin(), op.inputs.end(),
                                    [&](ValueId input) { return fixed_range(effective_.of(input)) == first; });
-    if (alike && first.first && !is_fixed(output)) {
-      sites_[static_cast<std::size_t>(output)].spec.fixed_min = first.first;
-      sites_[static_cast<std::size_t>(output)].spec.fixed_max = first.second;
-    }
+    if (alike && first.min && !is_fixed(output)) fix_range(sites_[static_cast<std::size_t>(output)].spec, first);
     for (const ValueId input : op.inputs) adopt(input, output);
   }
   std::int32_t effective_output(ValueId value) const {
@@ -114,8 +128,7 @@ class Ties {
     if (op.inputs.empty() || op.outputs.empty()) return;
     const std::int32_t input = effective_.of(op.inputs[0]);
     const std::int32_t output = effective_output(op.outputs[0]);
-    const bool conflict = is_fixed(input) && is_fixed(output) && fixed_range(input) != fixed_range(output);
-    if (!conflict) take(output, input);
+    if (!have_different_ranges(input, output)) take(output, input);
   }
 
   void number_groups() {

@@ -325,11 +325,8 @@ Encoding Calibration::Implementation::search(std::size_t g) const {
 CalibrationResult Calibration::Implementation::finish() {
   close_statistics();
   std::vector<Encoding> found(groups.size());
-  parallel_sites(groups.size(), threads, [&](std::size_t g) {
-    found[g] = refining() ? accumulators[g].best() : search(g);
-    const QuantizerSpec& spec = spec_of(g);
-    if (spec.fixed_min) found[g] = fixed_range_encoding(*spec.fixed_min, spec.fixed_max.value_or(found[g].max), spec);
-  });
+  parallel_sites(groups.size(), threads,
+                 [&](std::size_t g) { found[g] = refining() ? accumulators[g].best() : search(g); });
 
   CalibrationResult result;
   for (std::size_t i = 0; i < observed.size(); ++i) {

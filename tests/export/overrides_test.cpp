@@ -127,6 +127,13 @@ TEST_F(Overrides, SchemesAndFixedRangesOfSingleTensors) {
   expect_error(ErrorKind::usage, "'c1': a run of tf_enhanced", [&] { calibrate(aimet); });
 }
 
+/// A fixed range is one of integers: the scale of an 8-bit float is that of its data.
+TEST_F(Overrides, FixedRangesLeaveFloatsAlone) {
+  const CalibrationResult plain = calibrate(with({"y:type=float8e4m3fn"}));
+  const CalibrationResult fixed = calibrate(with({"y:type=float8e4m3fn,min=-1,max=3"}));
+  EXPECT_EQ(of(fixed, "y").encodings, of(plain, "y").encodings);
+}
+
 TEST_F(Overrides, WhatMatchesNothingIsNamed) {
   expect_error(ErrorKind::usage, "'conv.*'", [&] { calibrate(with({"conv.*:bits=4"})); });
   expect_error(ErrorKind::usage, "'('", [&] { calibrate(with({"(:bits=4"})); });

@@ -295,6 +295,49 @@ TEST(Ties, StatesOfARecurrentLayer) {
   EXPECT_FALSE(scene.tied("x", "c"));
 }
 
+TEST(Ties, StatesOfARecurrentLayerWithDifferentFixedRangesStayApart) {
+  Scene scene;
+  scene.input("u", {3, 1, 2}).input("v", {1, 1, 2}).output("y", {3, 1, 1, 2});
+  scene.constant("w", {1, 6, 2}).constant("r", {1, 6, 2});
+  scene.node("Sigmoid", {"u"}, {"x"});
+  scene.node("Tanh", {"v"}, {"h"});
+  test::add_integer(scene.node("GRU", {"x", "w", "r", "", "", "h"}, {"y"}), "hidden_size", 2);
+  ConfigText config;
+  config.op_type = R"({"Sigmoid": {"encoding_constraints": {"min": 0, "max": 1}},
+                       "Tanh": {"encoding_constraints": {"min": -1, "max": 1}}})";
+  scene.place(config);
+  EXPECT_TRUE(scene.tied("x", "y"));
+  EXPECT_FALSE(scene.tied("x", "h"));
+  EXPECT_EQ(scene.site("h").spec.fixed_min, -1.0);
+  EXPECT_EQ(scene.site("y").spec.fixed_min, 0.0);
+}
+
+/// y[t] = state[t + 1] = state[t] + x[t]
+void add_scan(Scene& scene, const std::vector<std::string>& inputs) {
+  scene.input("s", {2}).input("x", {3, 2}).output("y", {3, 2}).output("e", {2});
+  onnx::NodeProto& scan = scene.node("Scan", inputs, {"e", "y"});
+  test::add_integer(scan, "num_scan_inputs", 1);
+  onnx::GraphProto& body = *test::add_attribute(scan, "body", onnx::AttributeProto::GRAPH).mutable_g();
+  test::add_input(body, "state", {2});
+  test::add_input(body, "one", {2});
+  test::add_output(body, "next", {2});
+  test::add_output(body, "each", {2});
+  test::add_node(body, "Add", {"state", "one"}, {"next"});
+  test::add_node(body, "Identity", {"next"}, {"each"});
+}
+
+TEST(Ties, StatesOfAScan) {
+  Scene scene;
+  add_scan(scene, {"s", "x"});
+  scene.place(ConfigText{});
+  EXPECT_TRUE(scene.tied("s", "e"));
+  EXPECT_FALSE(scene.tied("x", "y"));
+  Scene old(8);
+  add_scan(old, {"", "s", "x"});
+  old.place(ConfigText{});
+  EXPECT_TRUE(old.tied("s", "e"));
+}
+
 /// Two activations multiplied, with a normalization in front.
 class Product : public testing::Test {
  protected:
@@ -319,6 +362,17 @@ TEST_F(Product, ASecondOperandThatIsNoConstantIsSymmetricLikeAWeight) {
   EXPECT_FALSE(scene.site("n").spec.symmetric);
 }
 
+TEST(Products, AConstantFirstOperandLeavesTheSecondAWeight) {
+  Scene scene;
+  scene.input("x", {4, 4}).output("y", {4, 4}).constant("w", {4, 4});
+  scene.node("Neg", {"x"}, {"n"});
+  scene.node("MatMul", {"w", "n"}, {"y"});
+  scene.place(ConfigText{});
+  EXPECT_EQ(scene.site("w").role, SiteRole::parameter);
+  EXPECT_TRUE(scene.site("n").spec.symmetric);
+  EXPECT_FALSE(scene.site("y").spec.symmetric);
+}
+
 TEST_F(Product, EarlyHardwareHasEightBitsThere) {
   place("V68", 16);
   EXPECT_EQ(scene.site("z").spec.bitwidth, 8);
@@ -340,13 +394,47 @@ TEST_F(Product, ParametersOfANormalizationHaveEightBitsOrMore) {
   EXPECT_FALSE(scene.site("scale").spec.symmetric);
 }
 
-TEST(Exceptions, GroupAndInstanceNormFollowTheirOutput) {
+/// Their parameters are as wide and as symmetric as their output, but never narrower than 8 bits.
+class FollowingNorms : public testing::TestWithParam<std::string> {
+ protected:
+  FollowingNorms() : scene(GetParam() == "RMSNormalization" ? 23 : 21) {
+    scene.input("x", {1, 4, 2, 4}).output("y", {1, 4, 2, 4}).constant("scale", {4}).constant("shift", {4});
+    std::vector<std::string> inputs = {"x", "scale", "shift"};
+    if (GetParam() == "RMSNormalization") inputs.pop_back();
+    onnx::NodeProto& node = scene.node(GetParam(), inputs, {"y"});
+    if (GetParam() == "GroupNormalization") test::add_integer(node, "num_groups", 2);
+  }
   Scene scene;
-  scene.input("x", {1, 4, 2, 2}).output("y", {1, 4, 2, 2}).constant("scale", {4}).constant("shift", {4});
-  scene.node("InstanceNormalization", {"x", "scale", "shift"}, {"y"});
-  scene.place(ConfigText{}, 16, 8);
+};
+
+TEST_P(FollowingNorms, ParametersFollowTheirOutput) {
+  ConfigText config;
+  scene.place(config, 16, 8);
+  EXPECT_EQ(scene.site("scale").role, SiteRole::parameter);
   EXPECT_EQ(scene.site("scale").spec.bitwidth, 16);
-  EXPECT_FALSE(scene.site("scale").spec.symmetric);
+  EXPECT_FALSE(scene.site("scale").spec.symmetric);  // against the rule for parameters
+  scene.place(config, 4, 16);
+  EXPECT_EQ(scene.site("scale").spec.bitwidth, 8);
+  config.op_type = R"({")" + GetParam() + R"(": {"is_symmetric": "True"}})";
+  scene.place(config, 16, 8);
+  EXPECT_TRUE(scene.site("scale").spec.symmetric);
+  config.op_type = R"({")" + GetParam() + R"(": {"is_output_quantized": "False"}})";
+  scene.place(config, 16, 4);
+  EXPECT_EQ(scene.site("scale").spec.bitwidth, 8);  // nothing to follow: as wide as parameters are, and 8 at least
+  EXPECT_TRUE(scene.site("scale").spec.symmetric);
+}
+
+INSTANTIATE_TEST_SUITE_P(Exceptions, FollowingNorms,
+                         testing::Values("GroupNormalization", "InstanceNormalization", "RMSNormalization"),
+                         [](const auto& test) { return test.param; });
+
+TEST_F(Norm, SpelledOutRmsNormalizationFollowsItsOutput) {
+  build(false, false);
+  ConfigText config;
+  config.passes = R"(["RMSNormalization"])";
+  scene.place(config, 16, 8);
+  EXPECT_EQ(scene.site("w").spec.bitwidth, 16);
+  EXPECT_FALSE(scene.site("w").spec.symmetric);
 }
 
 }  // namespace

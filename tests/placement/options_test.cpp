@@ -149,6 +149,21 @@ TEST_F(Options, FixedRanges) {
   EXPECT_EQ(spec("s").fixed_max, std::nullopt);
 }
 
+/// AIMET's fixed range of a Tanh: [-1, 1] is symmetric, so its quantizer is, whatever its readers are said to be.
+TEST_F(Options, FixedRangesThatAreSymmetricMakeTheQuantizerSo) {
+  config.op_type = R"({"Sigmoid": {"encoding_constraints": {"min": -1.0, "max": 1.0}},
+                       "Mul": {"is_symmetric": "False"}})";
+  EXPECT_TRUE(spec("s").symmetric);
+  const Encoding grid = find_encoding(observe_values(std::vector<float>{-0.25f, 0.5f}), spec("s"));
+  EXPECT_DOUBLE_EQ(grid.scale, 1.0 / 127);
+  EXPECT_EQ(grid.offset, -128);
+  config.op_type = R"({"Sigmoid": {"encoding_constraints": {"min": -1.0, "max": 2.0}}})";
+  EXPECT_FALSE(spec("s").symmetric);
+  scene.place_with("htp_v81");
+  EXPECT_EQ(scene.site("s").spec.fixed_max, 1.0);
+  EXPECT_FALSE(scene.site("s").spec.symmetric);
+}
+
 TEST_F(Options, FusedGroups) {
   config.supergroups = R"([{"op_list": ["Conv", "Relu"]}])";
   EXPECT_THAT(enabled(), UnorderedElementsAre("x", "k", "w", "b", "r", "s", "y"));
@@ -193,6 +208,71 @@ TEST_F(Options, RulesOfOneStageMustAgree) {
   EXPECT_THAT(conflict(), HasSubstr("$.op_type.Conv.is_symmetric and $.op_type.Relu.is_symmetric disagree"));
   config.op_type = R"({"Conv": {"is_output_quantized": "True"}, "Relu": {"is_input_quantized": "True"}})";
   EXPECT_EQ(conflict(), "no error");
+}
+
+/// The default of a tensor that is an output and an input: on where either side says so.
+TEST_F(Options, DefaultsOfBothSidesAddUp) {
+  config.ops = R"({"is_input_quantized": "True", "is_output_quantized": "False"})";
+  EXPECT_THAT(enabled(), UnorderedElementsAre("x", "k", "w", "b", "c", "r", "s"));
+  config.ops = R"({"is_input_quantized": "False", "is_output_quantized": "True"})";
+  EXPECT_THAT(enabled(), UnorderedElementsAre("x", "k", "w", "b", "c", "r", "s", "y"));
+}
+
+/// A weight of two operators, and the bias of another that is the scale of a norm.
+class SharedParameters : public testing::Test {
+ protected:
+  SharedParameters() {
+    scene.input("x", {4, 4}).output("y", {4, 4}).constant("w", {4, 4}).constant("b", {4});
+    scene.node("Gemm", {"x", "w", "b"}, {"g"});
+    scene.node("MatMul", {"g", "w"}, {"m"});
+    scene.node("LayerNormalization", {"m", "b"}, {"y"});
+  }
+  std::string conflict() {
+    try {
+      scene.place(config);
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "no error";
+  }
+  Scene scene;
+  ConfigText config;
+};
+
+TEST_F(SharedParameters, RulesOfTheirOperatorsMustAgree) {
+  EXPECT_EQ(conflict(), "no error");
+  config.op_type = R"({"Gemm": {"params": {"weight": {"is_symmetric": "True"}}},
+                       "MatMul": {"params": {"weight": {"is_symmetric": "False"}}}})";
+  EXPECT_THAT(conflict(), HasSubstr("$.op_type.Gemm.params.weight.is_symmetric and "
+                                    "$.op_type.MatMul.params.weight.is_symmetric disagree about tensor 'w'"));
+  config.op_type = R"({"Gemm": {"params": {"weight": {"is_quantized": "False"}}},
+                       "MatMul": {"params": {"weight": {"is_quantized": "True"}}}})";
+  EXPECT_THAT(conflict(), HasSubstr("is_quantized disagree about tensor 'w'"));
+  config.op_type = "{}";
+  config.params_by_type = R"({"weight": {"is_quantized": "True"}, "bias": {"is_quantized": "False"}})";
+  EXPECT_THAT(conflict(), HasSubstr("$.params.bias.is_quantized and $.params.weight.is_quantized disagree about "
+                                    "tensor 'b'"));
+}
+
+TEST_F(SharedParameters, OperatorsMustAgreeAboutChannels) {
+  config.op_type = R"({"Gemm": {"per_channel_quantization": "True"},
+                       "MatMul": {"per_channel_quantization": "False"}})";
+  EXPECT_THAT(conflict(), HasSubstr("$.op_type.Gemm.per_channel_quantization and "
+                                    "$.op_type.MatMul.per_channel_quantization disagree about tensor 'w'"));
+  config.op_type = R"({"Gemm": {"per_channel_quantization": "True"}})";  // the default of MatMul gives way
+  EXPECT_EQ(conflict(), "no error");
+  EXPECT_EQ(scene.site("w").spec.channel_axis, 1);
+  config.more_defaults = R"(, "per_channel_quantization": "True")";
+  config.op_type = R"({"Gemm": {"per_channel_quantization": "False"}})";
+  EXPECT_EQ(conflict(), "no error");
+  EXPECT_EQ(scene.site("w").spec.channel_axis, std::nullopt);
+}
+
+/// What is said of one type of parameters holds for those that are another elsewhere, in whatever order they come.
+TEST_F(SharedParameters, TypesComeAfterTheDefaultsOfAllOperators) {
+  config.params_by_type = R"({"bias": {"is_quantized": "False"}})";
+  scene.place(config);
+  EXPECT_FALSE(scene.site("b").enabled);
 }
 
 TEST_F(Options, Bitwidths) {
