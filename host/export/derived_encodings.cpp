@@ -34,9 +34,27 @@ double largest_magnitude(const Tensor& tensor) {
   return largest;
 }
 
+/// Whether all values of the outputs are values of the input, or zero. Col2Im adds where its blocks overlap; a sequence
+/// is no tensor that could be quantized.
+bool moves_values(const Graph& graph, const Node& node) {
+  if (node.op_type == "Col2Im" || node.op_type == "SplitToSequence") return false;
+  if (node.op_type != "Pad" || node.text("mode", "constant") != "constant") return is_grid_preserving(node.op_type);
+  if (node.opset < 11) return node.real("value", 0) == 0;
+  if (node.inputs.size() < 3 || node.inputs[2] == absent) return true;
+  const Tensor* padding = graph.constant(node.inputs[2]);
+  return padding != nullptr && is_quantizable(padding->type()) && padding->elements() == 1 &&
+         real_element(*padding, 0) == 0;
+}
+
 class Deriver {
  public:
-  Deriver(EncodingSet& set, const Graph& graph) : set_(set), graph_(graph), consumers_(consumers(graph)) {
+  Deriver(EncodingSet& set, const Graph& graph, std::span<const QuantSite> sites)
+      : set_(set),
+        graph_(graph),
+        ops_(sites.empty() ? collect_ops(graph, {"MatmulAdd"}) : collect_ops_of_all_passes(graph)),
+        consumers_(consumers(graph)) {
+    for (const QuantSite& site : sites)
+      if (site.role == SiteRole::activation) no_parameters_.insert(site.value);
     std::unordered_map<std::string_view, ValueId> by_name;
     for (std::size_t v = 0; v < graph.values.size(); ++v)
       by_name.emplace(graph.values[v].name, static_cast<ValueId>(v));
@@ -44,18 +62,31 @@ class Deriver {
       if (const auto it = by_name.find(set.tensors[i].tensor); it != by_name.end()) known_.emplace(it->second, i);
   }
 
+  void derive_moved() {
+    const auto visit_moving = [&](const Node& node) {
+      if (node.domain.empty() && moves_values(graph_, node)) visit(node);
+    };
+    std::for_each(graph_.nodes.begin(), graph_.nodes.end(), visit_moving);
+    std::for_each(graph_.nodes.rbegin(), graph_.nodes.rend(), visit_moving);
+    sort();
+  }
+
   void derive() {
     for (const Node& node : graph_.nodes) visit(node);
     for (auto node = graph_.nodes.rbegin(); node != graph_.nodes.rend(); ++node) visit(*node);
-    for (const Op& op : collect_ops(graph_, {"MatmulAdd"}))
+    for (const Op& op : ops_)
       for (const Parameter& parameter : op.parameters)
-        if (parameter.type == "bias") add_bias(op, parameter);
+        if (parameter.type == "bias" && !no_parameters_.contains(parameter.value)) add_bias(op, parameter);
+    sort();
+  }
+
+ private:
+  void sort() {
     std::stable_sort(set_.tensors.begin(), set_.tensors.end(), [](const TensorEncodings& a, const TensorEncodings& b) {
       return a.role != b.role ? a.role < b.role : a.tensor < b.tensor;
     });
   }
 
- private:
   const TensorEncodings* encodings_of(ValueId value) const {
     const auto it = known_.find(value);
     return it == known_.end() ? nullptr : &set_.tensors[it->second];
@@ -185,11 +216,17 @@ class Deriver {
   const Graph& graph_;
   std::vector<std::vector<std::int32_t>> consumers_;
   std::unordered_map<ValueId, std::size_t> known_;
+  std::vector<Op> ops_;
   std::unordered_set<ValueId> derived_biases_;
 };
+  std::unordered_set<ValueId> no_parameters_;  ///< constants that the config leaves among the activations
 
 }  // namespace
 
-void add_derived_encodings(EncodingSet& encodings, const Graph& graph) { Deriver(encodings, graph).derive(); }
+void add_derived_encodings(EncodingSet& encodings, const Graph& graph, std::span<const QuantSite> sites) {
+  Deriver(encodings, graph, sites).derive();
+}
+
+void add_moved_encodings(EncodingSet& encodings, const Graph& graph) { Deriver(encodings, graph, {}).derive_moved(); }
 
 }  // namespace tare

@@ -31,8 +31,8 @@ class Adopter {
     for (std::size_t v = 0; v < graph.values.size(); ++v)
       values_.emplace(graph.values[v].name, static_cast<ValueId>(v));
     for (std::size_t s = 0; s < sites.size(); ++s) site_of_.emplace(sites[s].value, s);
-    for (const Op& op : collect_ops(graph, {"MatmulAdd"}))
-      for (const Parameter& parameter : op.parameters) parameters_.emplace(parameter.value, parameter);
+    for (const Op& op : collect_ops_of_all_passes(graph))
+      for (const Parameter& parameter : op.parameters) positions_.emplace(parameter.value, parameter);
     adopted_.resize(sites.size());
   }
 
@@ -46,6 +46,8 @@ class Adopter {
       }
       if (is_wider_than_searched(tensor.spec)) continue;
       const bool parameter = graph_.constant(value->second) != nullptr && parameters_.contains(value->second);
+      const bool parameter = site != site_of_.end() && sites_[site->second].role == SiteRole::parameter;
+      if (given_.parameters_only && !parameter) continue;
       if (given_.parameters_only && !parameter) continue;
       const auto site = site_of_.find(value->second);
       if (site != site_of_.end() && sites_[site->second].enabled)
@@ -83,8 +85,8 @@ class Adopter {
     if (!spec.channel_axis && constant != nullptr) {
       std::optional<int> axis = site.spec.channel_axis;
       std::optional<int> block_axis = site.spec.block_axis;
-      if (const auto it = parameters_.find(site.value);
-          it != parameters_.end() && (tensor.encodings.size() > 1 || spec.block_size > 0)) {
+      if (const auto it = positions_.find(site.value);
+          it != positions_.end() && (tensor.encodings.size() > 1 || spec.block_size > 0)) {
         axis = it->second.channel_axis;
         block_axis = it->second.block_axis;
       }
@@ -153,8 +155,6 @@ class Adopter {
         QuantSite added;
         added.value = value;
         added.tensor = tensor->tensor;
-        added.role = parameters_.contains(value) && graph_.constant(value) != nullptr ? SiteRole::parameter
-                                                                                      : SiteRole::activation;
         added.enabled = false;
         added.reason = "not a place for one";
         site = site_of_.emplace(value, sites_.size()).first;
@@ -167,6 +167,16 @@ class Adopter {
 
   void disable_others() {
     for (std::size_t s = 0; s < sites_.size(); ++s) {
+  /// Quantizers that the file leaves out: they are searched. A float16 needs no encoding, and 2.0.0 lists none.
+  void list_missing() {
+    for (std::size_t s = 0; s < sites_.size(); ++s) {
+      const QuantSite& site = sites_[s];
+      const bool asked = !given_.parameters_only || site.role == SiteRole::parameter;
+      if (site.enabled && !adopted_[s] && asked && site.spec.format != NumberFormat::float16)
+        mismatches_.push_back(fmt::format("'{}': none given, placed {}", site.tensor, kind_text(site.spec)));
+    }
+  }
+
       if (adopted_[s] || !sites_[s].enabled) continue;
       sites_[s].enabled = false;
       sites_[s].reason = "no encodings given";
@@ -178,7 +188,7 @@ class Adopter {
   const GivenEncodings& given_;
   std::unordered_map<std::string, ValueId> values_;
   std::unordered_map<ValueId, std::size_t> site_of_;
-  std::unordered_map<ValueId, Parameter> parameters_;
+  std::unordered_map<ValueId, Parameter> positions_;     ///< where its axes are, should a constant be a parameter
   std::vector<std::optional<TensorEncodings>> adopted_;  ///< by site
   std::vector<std::string> unknown_, mismatches_;
 };

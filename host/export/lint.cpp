@@ -124,7 +124,7 @@ class Linter {
   /// What is listed without a quantizer: does it say what follows anyway?
   void compare_others() {
     EncodingSet with_derived = placed_;
-    add_derived_encodings(with_derived, graph_);
+    add_derived_encodings(with_derived, graph_, sites_);
     const ByName derived = by_name(with_derived);
     for (const TensorEncodings& tensor : given_.set.tensors) {
       if (is_placed(tensor.tensor)) continue;

@@ -144,6 +144,10 @@ std::vector<Op> collect_ops(const Graph& graph, const std::vector<std::string>& 
   return Collector(graph, passes).collect();
 }
 
+std::vector<Op> collect_ops_of_all_passes(const Graph& graph) {
+  return collect_ops(graph, {known_passes.begin(), known_passes.end()});
+}
+
 bool is_grid_preserving(const std::string& op_type) {
   static constexpr std::array<std::string_view, 27> list = {
       "Col2Im",         "Compress",  "DepthToSpace", "Dropout",   "Expand",       "Flatten",     "Gather",

@@ -28,6 +28,9 @@ struct Op {
 
 /// `passes`: supergroup_pass_list of the config.
 std::vector<Op> collect_ops(const Graph& graph, const std::vector<std::string>& passes);
+/// With all passes there are: whoever knows the placed sites asks it where and what a parameter may be, and them
+/// whether it is one.
+std::vector<Op> collect_ops_of_all_passes(const Graph& graph);
 
 /// Moving or selecting elements keeps them on their grid: such outputs need no quantizer of their own.
 bool is_grid_preserving(const std::string& op_type);

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -62,8 +63,13 @@ void save_encodings(const EncodingSet& encodings, EncodingVersion version, const
 
 /// What version 2.0.0 says of tensors that have no quantizer of their own: outputs that lie on the grid of an input
 /// (reshaped, moved, selected, clipped or padded), inputs that lie on the grid of the output they go into, and 32-bit
-/// grids for the biases of quantized operators. Adds them to `encodings`; what is there is kept.
-void add_derived_encodings(EncodingSet& encodings, const Graph& graph);
+/// grids for the biases of quantized operators. Adds them to `encodings`; what is there is kept. `sites`: as placed for
+/// this graph, they say which constants are biases; without them it is those that are so for AIMET's default config.
+void add_derived_encodings(EncodingSet& encodings, const Graph& graph, std::span<const QuantSite> sites = {});
+
+/// Of these, the tensors that hold the very values of others: behind and in front of operators that only move or select
+/// (MaxPool, Reshape, Transpose; not Clip, nor Pad with another number than 0). A quantizer there changes nothing.
+void add_moved_encodings(EncodingSet& encodings, const Graph& graph);
 
 /// TensorRT's calibration cache: one symmetric scale of 8 bits an activation, as wide as its range. Parameters are left
 /// out: TensorRT finds their scales itself.
