@@ -87,9 +87,12 @@ class ScaleRaiser {
       largest[channel] = channels > 1 ? both : std::max(largest[channel], both);
     }
     const double factor_bound = output == nullptr ? 0 : smallest_factor * output->scale / input.scale;
+    // The scale of the bias, the product of the two, is stored in its type.
+    const bool half_bias = bias != nullptr && bias->type() == DataType::float16;
+    const double underflow_bound = half_bias ? static_cast<double>(smallest_normal_half) / input.scale : 0;
     for (std::size_t c = 0; c < channels; ++c) {
       Encoding& encoding = weight.encodings[c];
-      const double raised = std::max(factor_bound, largest[c] / input.scale / largest_sum);
+      const double raised = std::max({factor_bound, underflow_bound, largest[c] / input.scale / largest_sum});
       if (raised <= encoding.scale || !std::isfinite(raised)) continue;
       encoding.scale = raised;
       encoding.min = raised * encoding.offset;

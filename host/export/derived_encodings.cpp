@@ -192,6 +192,8 @@ class Deriver {
   };
 
   BiasScales bias_scales(const Op& op, const Tensor& values) const {
+    const double smallest =
+        values.type() == DataType::float16 ? static_cast<double>(smallest_normal_half) : smallest_bias_scale;
     const bool accumulates = op.type == "Conv" || op.type == "ConvTranspose" || op.type == "Gemm";
     const TensorEncodings* input = op.inputs.empty() ? nullptr : encodings_of(op.inputs[0]);
     const TensorEncodings* weight = nullptr;
@@ -203,23 +205,23 @@ class Deriver {
     if (accumulates && usable(input) && usable(weight) && input->encodings.size() == 1) {
       std::vector<double> scales;
       for (const double scale : channel_scales(*weight))
-        scales.push_back(std::max(scale * input->encodings[0].scale, smallest_bias_scale));
+        scales.push_back(std::max(scale * input->encodings[0].scale, smallest));
       if (scales.size() == 1 || static_cast<std::int64_t>(scales.size()) == values.elements())
         return {std::move(scales), weight->spec.channel_axis.has_value()};
     }
-    return {{std::max(largest_magnitude(values) / -bias_offset, smallest_bias_scale)}, false};
+    return {{std::max(largest_magnitude(values) / -bias_offset, smallest)}, false};
   }
 
   static Encoding grid(double scale) { return {scale * bias_offset, scale * (-bias_offset - 1), scale, bias_offset}; }
 
   EncodingSet& set_;
   const Graph& graph_;
+  std::vector<Op> ops_;
   std::vector<std::vector<std::int32_t>> consumers_;
   std::unordered_map<ValueId, std::size_t> known_;
-  std::vector<Op> ops_;
+  std::unordered_set<ValueId> no_parameters_;  ///< constants that the config leaves among the activations
   std::unordered_set<ValueId> derived_biases_;
 };
-  std::unordered_set<ValueId> no_parameters_;  ///< constants that the config leaves among the activations
 
 }  // namespace
 

@@ -21,8 +21,6 @@ namespace {
 
 using Nodes = std::vector<onnx::NodeProto>;
 
-constexpr float smallest_normal_half = 0x1p-14f;
-
 class Writer {
  public:
   Writer(const Model& model, const QdqOptions& options)
@@ -123,8 +121,8 @@ class Writer {
     if (values.type() != type)
       throw Error(ErrorKind::unsupported,
                   fmt::format("initializer '{}' is {}", encodings.tensor, name_of(values.type())));
-    OnnxGrid grid = onnx_grid(encodings);
-    // The scale of a bias is a product of two, which half types cannot hold below their normal range.
+    OnnxGrid grid = onnx_grid(encodings, options_.activations);
+    // Calibration keeps the product of two scales above this (calib/weight_scales); given and frozen ones may not be.
     if (grid.type == DataType::int32 && type == DataType::float16)
       for (float& scale : grid.scales) scale = std::max(scale, smallest_normal_half);
     const QuantizerSpec& spec = encodings.spec;

@@ -8,6 +8,9 @@
 
 namespace tare {
 
+/// Below it a float16 loses digits: scales that are stored as such stay above.
+inline constexpr float smallest_normal_half = 0x1p-14f;
+
 /// `tensor` is float32, float16 or bfloat16.
 inline float real_element(const Tensor& tensor, std::int64_t i) {
   switch (tensor.type()) {

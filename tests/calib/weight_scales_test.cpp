@@ -7,7 +7,9 @@
 
 #include "calib/weight_scales.hpp"
 #include "support/model_builder.hpp"
+#include "tare/export.hpp"
 #include "tare/model.hpp"
+#include "tare/numerics.hpp"
 #include "tare/placement.hpp"
 
 namespace tare {
@@ -94,6 +96,36 @@ TEST_F(WeightScales, GivenWeightsKeepTheirScaleAndAreNamed) {
   const EncodingSet given{{encodings.tensors[1]}};
   EXPECT_EQ(raise_weight_scales(graph, sites, {}, encodings, given), std::vector<std::string>{"w"});
   EXPECT_EQ(encodings.tensors[1].encodings[0].scale, floor_scale);
+}
+
+/// In a float16 model the scale of the bias is a float16: the product of the two others must not fall below its range.
+TEST_F(WeightScales, TheScaleOfAHalfBiasDoesNotUnderflow) {
+  constexpr int half = 10;
+  onnx::ModelProto model = test::empty_model();
+  onnx::GraphProto& proto = *model.mutable_graph();
+  test::add_input(proto, "x", {1, 1, 1, 1}, half);
+  test::add_output(proto, "y", {1, 2, 1, 1}, half);
+  const std::uint16_t one = float_to_half(1);
+  test::add_initializer<std::uint16_t>(proto, "w", half, {2, 1, 1, 1}, {one, one});
+  test::add_initializer<std::uint16_t>(proto, "b", half, {2}, {one, one});
+  test::add_node(proto, "Conv", {"x", "w", "b"}, {"y"});
+  graph = load_model(test::write_model(model, folder / "half.onnx")).graph;
+  sites = place(graph, load_config("default"));
+  set("x", 8, false, {0.01}, -3);
+  set("w", 8, true, {0.001, 0.5}, -128);
+  const std::vector<double> scales = raised();
+  EXPECT_DOUBLE_EQ(scales[0] * 0.01, 0x1p-14);
+  EXPECT_EQ(scales[1], 0.5);
+  add_derived_encodings(encodings, graph, sites);
+  const std::vector<Encoding>& bias = encodings.find("b", SiteRole::parameter)->encodings;
+  for (std::size_t i = 0; i < 2; ++i) EXPECT_DOUBLE_EQ(bias[i].scale, scales[i] * 0.01);
+}
+
+TEST_F(WeightScales, FloatBiasesHaveNoSuchBound) {
+  build({0, 0});
+  set("x", 8, false, {0.01}, -3);
+  set("w", 8, true, {0.001, 0.5}, -128);
+  EXPECT_EQ(raised()[0], 0.001);
 }
 
 TEST_F(WeightScales, WeightsOfSeveralOperatorsFitAll) {
