@@ -72,7 +72,8 @@ std::vector<NamedStatistics> statistics_of(const StatisticsFile& file, const Gra
 
 int lint(const Flags& flags) {
   const Model model = take_quantizers(load_model(flags.model)).model;
-  const EncodingSet encodings = load_encodings(flags.encodings);
+  const EncodingsFile listed = load_encodings_file(flags.encodings);
+  const EncodingSet& encodings = listed.set;
   const bool with_data = !flags.from_stats.empty();
   const std::vector<QuantSite> sites = placed_sites(model.graph, flags);
   std::vector<NamedStatistics> statistics;
@@ -83,7 +84,7 @@ int lint(const Flags& flags) {
     require_same_origin(file.fingerprint, current, flags.from_stats);
     statistics = statistics_of(file, model.graph, sites);
   }
-  const LintReport result = lint_encodings(model.graph, sites, encodings, statistics);
+  const LintReport result = lint_encodings(model.graph, sites, encodings, statistics, listed.version);
   if (flags.report.json) {
     nlohmann::ordered_json object = {{"model", flags.model},        {"encodings", flags.encodings},
                                      {"config", flags.config},      {"tensors", encodings.tensors.size()},

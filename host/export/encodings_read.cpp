@@ -286,14 +286,12 @@ TensorEncodings read_2_0_0(const json& entry, const Place& place) {
     result.encodings.push_back(grid(*scales.values[i], offset, spec, here.at("y_scale"), zero_at));
   }
   spec.symmetric = is_signed && !any_zero_point;
-  if (axis || is_signed) result.role = SiteRole::parameter;
+  if (axis || spec.symmetric) result.role = SiteRole::parameter;
   finish(result);
   return result;
 }
 
-void read_section(const json& file, const char* key, bool old, SiteRole role, const Place& top, EncodingSet& set) {
-  const json& section = member(file, key, top);
-  const Place place = top.at(key);
+void read_section(const json& section, const Place& place, bool old, SiteRole role, EncodingSet& set) {
   if (old ? !section.is_object() : !section.is_array())
     place.fail(old ? "an object with one list a tensor is needed here" : "a list of encodings is needed here");
   std::unordered_set<std::string> seen;
@@ -310,38 +308,63 @@ void read_section(const json& file, const char* key, bool old, SiteRole role, co
   }
 }
 
-EncodingSet read(const json& file, const std::string& source) {
+/// Either section may be missing: there are none, then.
+void read_sections(const json& file, const Place& top, bool old, EncodingSet& set) {
+  bool any = false;
+  for (const auto& [key, role] :
+       {std::pair{"activation_encodings", SiteRole::activation}, std::pair{"param_encodings", SiteRole::parameter}}) {
+    if (!file.contains(key)) continue;
+    any = true;
+    read_section(file[key], top.at(key), old, role, set);
+  }
+  if (!any) top.fail("keys 'activation_encodings' and 'param_encodings' are both missing");
+}
+
+/// What AIMET's AdaRound and SeqMSE leave: the section `param_encodings` alone, as 0.6.1 or 1.0.0 writes it.
+bool is_bare_section(const json& file) {
+  if (file.empty()) return false;
+  return file.is_array() ||
+         (file.is_object() && !file.contains("version") &&
+          std::all_of(file.begin(), file.end(), [](const json& value) { return value.is_array(); }) &&
+          !file.contains("param_encodings") && !file.contains("encodings"));
+}
+
+EncodingsFile read(const json& file, const std::string& source) {
   const Place top{source, ""};
-  const std::string version = text(member(file, "version", top), top.at("version"));
-  EncodingSet set;
-  if (version == "2.0.0") {
-    const json& list = member(file, "encodings", top);
-    if (!list.is_array()) top.at("encodings").fail("a list of encodings is needed here");
-    std::unordered_set<std::string> seen;
-    for (std::size_t i = 0; i < list.size(); ++i) {
-      set.tensors.push_back(read_2_0_0(list[i], top.at("encodings").at(i)));
-      if (!seen.insert(set.tensors.back().tensor).second)
-        top.at("encodings").at(i).fail(fmt::format("tensor '{}' stands here twice", set.tensors.back().tensor));
-    }
-  } else if (version == "0.6.1" || version == "1.0.0") {
-    read_section(file, "activation_encodings", version == "0.6.1", SiteRole::activation, top, set);
-    read_section(file, "param_encodings", version == "0.6.1", SiteRole::parameter, top, set);
+  EncodingsFile result;
+  EncodingSet& set = result.set;
+  if (is_bare_section(file)) {
+    result.version = file.is_object() ? EncodingVersion::v0_6_1 : EncodingVersion::v1_0_0;
+    read_section(file, top.at("parameters"), file.is_object(), SiteRole::parameter, set);
   } else {
-    top.at("version").fail(fmt::format("'{}' is not a version that tare reads (0.6.1, 1.0.0, 2.0.0)", version),
-                           ErrorKind::unsupported);
+    const std::string version = text(member(file, "version", top), top.at("version"));
+    if (version != "0.6.1" && version != "1.0.0" && version != "2.0.0")
+      top.at("version").fail(fmt::format("'{}' is not a version that tare reads (0.6.1, 1.0.0, 2.0.0)", version),
+                             ErrorKind::unsupported);
+    result.version = parse_encoding_version(version);
+    if (result.version != EncodingVersion::v2_0_0) {
+      read_sections(file, top, result.version == EncodingVersion::v0_6_1, set);
+    } else {
+      const json& list = member(file, "encodings", top);
+      if (!list.is_array()) top.at("encodings").fail("a list of encodings is needed here");
+      std::unordered_set<std::string> seen;
+      for (std::size_t i = 0; i < list.size(); ++i) {
+        set.tensors.push_back(read_2_0_0(list[i], top.at("encodings").at(i)));
+        if (!seen.insert(set.tensors.back().tensor).second)
+          top.at("encodings").at(i).fail(fmt::format("tensor '{}' stands here twice", set.tensors.back().tensor));
+      }
+    }
   }
   // The order of a run: activations, then parameters, each by name.
   std::stable_sort(set.tensors.begin(), set.tensors.end(), [](const TensorEncodings& a, const TensorEncodings& b) {
     return a.role != b.role ? a.role < b.role : a.tensor < b.tensor;
   });
-  return set;
+  return result;
 }
 
-}  // namespace
-
-EncodingSet encodings_from_json(std::string_view json_text, const std::string& source) {
+EncodingsFile parse(std::string_view text, const std::string& source) {
   try {
-    return read(json::parse(json_text.begin(), json_text.end()), source);
+    return read(json::parse(text.begin(), text.end()), source);
   } catch (const json::parse_error& error) {
     throw Error(ErrorKind::model,
                 fmt::format("{}: not an encodings file: no valid JSON at byte {}", source, error.byte));
@@ -350,7 +373,15 @@ EncodingSet encodings_from_json(std::string_view json_text, const std::string& s
   }
 }
 
-EncodingSet load_encodings(const std::filesystem::path& file) {
+}  // namespace
+
+EncodingSet encodings_from_json(std::string_view json_text, const std::string& source) {
+  return parse(json_text, source).set;
+}
+
+EncodingSet load_encodings(const std::filesystem::path& file) { return load_encodings_file(file).set; }
+
+EncodingsFile load_encodings_file(const std::filesystem::path& file) {
   std::error_code failed;
   if (std::filesystem::is_directory(file, failed))
     throw Error(ErrorKind::io, fmt::format("cannot read '{}': it is a folder; give an encodings file", file.string()));
@@ -363,7 +394,7 @@ EncodingSet load_encodings(const std::filesystem::path& file) {
   const std::string bytes{std::istreambuf_iterator<char>(stream), {}};
   if (stream.bad())
     throw Error(ErrorKind::io, fmt::format("cannot read '{}': the device reports an error", file.string()));
-  return encodings_from_json(bytes, file.string());
+  return parse(bytes, file.string());
 }
 
 }  // namespace tare

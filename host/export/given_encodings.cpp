@@ -45,11 +45,9 @@ class Adopter {
         continue;
       }
       if (is_wider_than_searched(tensor.spec)) continue;
-      const bool parameter = graph_.constant(value->second) != nullptr && parameters_.contains(value->second);
+      const auto site = site_of_.find(value->second);
       const bool parameter = site != site_of_.end() && sites_[site->second].role == SiteRole::parameter;
       if (given_.parameters_only && !parameter) continue;
-      if (given_.parameters_only && !parameter) continue;
-      const auto site = site_of_.find(value->second);
       if (site != site_of_.end() && sites_[site->second].enabled)
         adopt(site->second, tensor);
       else
@@ -58,7 +56,10 @@ class Adopter {
     if (!unknown_.empty()) fail("encodings name tensors that the model does not have", unknown_);
     adopt_groups();
     add_sites(without_site);
-    if (given_.only_quantizers) disable_others();
+    if (given_.only_quantizers)
+      disable_others();
+    else
+      list_missing();
     if (given_.strict && !mismatches_.empty()) fail("encodings do not fit the quantizers", mismatches_);
     AdoptedEncodings result;
     for (auto& tensor : adopted_)
@@ -99,7 +100,8 @@ class Adopter {
       return e.offset == -middle || (site.spec.unsigned_symmetric && e.offset == 0);
     });
     if (site.spec.symmetric && !site.spec.strict_symmetric && !spec.symmetric && centred) spec.symmetric = true;
-    if (spec.symmetric && site.spec.symmetric) spec.unsigned_symmetric = site.spec.unsigned_symmetric;
+    // A quantizer that may be unsigned is signed where the data is; one that may not never is unsigned.
+    if (spec.symmetric && site.spec.symmetric && site.spec.unsigned_symmetric) spec.unsigned_symmetric = true;
     if (!spec.symmetric) {  // the flags mean nothing there
       spec.strict_symmetric = site.spec.strict_symmetric;
       spec.unsigned_symmetric = site.spec.unsigned_symmetric;
@@ -165,8 +167,6 @@ class Adopter {
     }
   }
 
-  void disable_others() {
-    for (std::size_t s = 0; s < sites_.size(); ++s) {
   /// Quantizers that the file leaves out: they are searched. A float16 needs no encoding, and 2.0.0 lists none.
   void list_missing() {
     for (std::size_t s = 0; s < sites_.size(); ++s) {
@@ -177,6 +177,8 @@ class Adopter {
     }
   }
 
+  void disable_others() {
+    for (std::size_t s = 0; s < sites_.size(); ++s) {
       if (adopted_[s] || !sites_[s].enabled) continue;
       sites_[s].enabled = false;
       sites_[s].reason = "no encodings given";
@@ -206,8 +208,9 @@ std::string kind_text(const QuantizerSpec& spec) {
   if (spec.block_size > 0) scope = fmt::format(" per block of {}", spec.block_size);
   if (spec.decompressed_bitwidth > 0)
     scope = fmt::format(" per low-power block of {}, widened to {} bits", spec.block_size, spec.decompressed_bitwidth);
-  return fmt::format("{} bits {}symmetric{}{}", spec.bitwidth, spec.symmetric ? "" : "a",
-                     spec.symmetric && spec.strict_symmetric ? " strict" : "", scope);
+  return fmt::format("{} bits {}symmetric{}{}{}", spec.bitwidth, spec.symmetric ? "" : "a",
+                     spec.symmetric && spec.strict_symmetric ? " strict" : "",
+                     spec.symmetric && spec.unsigned_symmetric ? " unsigned" : "", scope);
 }
 
 AdoptedEncodings adopt_encodings(std::vector<QuantSite>& sites, const Graph& graph, const GivenEncodings& given) {

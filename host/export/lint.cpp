@@ -62,8 +62,11 @@ double share_outside(const TensorStatistics& statistics, double low, double high
 
 class Linter {
  public:
-  Linter(const Graph& graph, const std::vector<QuantSite>& sites, const EncodingSet& encodings)
-      : graph_(graph), sites_(sites), listed_(by_name(encodings)) {
+  Linter(const Graph& graph, const std::vector<QuantSite>& sites, const EncodingSet& encodings, EncodingVersion version)
+      : graph_(graph),
+        sites_(sites),
+        lists_every_tensor_(version == EncodingVersion::v2_0_0),
+        listed_(by_name(encodings)) {
     for (const QuantSite& site : sites) site_of_.emplace(site.tensor, &site);
     std::unordered_set<std::string_view> values;
     for (const Value& value : graph.values) values.insert(value.name);
@@ -107,6 +110,7 @@ class Linter {
       if (!site.enabled) continue;
       const auto listed = listed_.find(site.tensor);
       if (listed == listed_.end()) {
+        if (lists_every_tensor_ && site.spec.format == NumberFormat::float16) continue;
         add(FindingKind::missing, site.tensor,
             fmt::format("the config places a quantizer of {} here; calibrate again, or disable it in the config",
                         kind_text(site.spec)));
@@ -126,6 +130,7 @@ class Linter {
     EncodingSet with_derived = placed_;
     add_derived_encodings(with_derived, graph_, sites_);
     const ByName derived = by_name(with_derived);
+    if (lists_every_tensor_) find_underived(with_derived);
     for (const TensorEncodings& tensor : given_.set.tensors) {
       if (is_placed(tensor.tensor)) continue;
       const auto follows = derived.find(tensor.tensor);
@@ -144,6 +149,16 @@ class Linter {
                         grids_text(tensor), grids_text(*follows->second)));
       }
     }
+  }
+
+  /// A converter that finds a tensor in a file of 2.0.0 takes it, and calibrates the others itself.
+  void find_underived(const EncodingSet& with_derived) {
+    for (const TensorEncodings& tensor : with_derived.tensors)
+      if (!is_placed(tensor.tensor) && !listed_.contains(tensor.tensor))
+        add(FindingKind::missing, tensor.tensor,
+            fmt::format("version 2.0.0 lists what follows from other tensors, too: {}; export again, with 'tare "
+                        "calibrate --encodings-in' of this file",
+                        grids_text(tensor)));
   }
 
   /// Grids at the smallest scale, and channels of zeros whose scale was raised since to hold the bias.
@@ -209,6 +224,7 @@ class Linter {
 
   const Graph& graph_;
   const std::vector<QuantSite>& sites_;
+  bool lists_every_tensor_;
   ByName listed_;
   std::unordered_map<std::string_view, const QuantSite*> site_of_;
   std::unordered_map<std::string_view, const TensorStatistics*> seen_;
@@ -233,8 +249,8 @@ std::string_view name_of(FindingKind kind) {
 }
 
 LintReport lint_encodings(const Graph& graph, const std::vector<QuantSite>& sites, const EncodingSet& encodings,
-                          std::span<const NamedStatistics> statistics) {
-  return Linter(graph, sites, encodings).run(statistics);
+                          std::span<const NamedStatistics> statistics, EncodingVersion version) {
+  return Linter(graph, sites, encodings, version).run(statistics);
 }
 
 }  // namespace tare

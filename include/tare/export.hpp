@@ -79,12 +79,21 @@ std::string to_tensorrt_cache(const EncodingSet& encodings);
 /// Error(unsupported) naming a tensor whose grid has no such type (4, 8, 16 bits).
 std::string to_onnxruntime_overrides(const EncodingSet& encodings);
 
-/// Reads a file of any of the three versions, AIMET's or tare's. `source` names the text in messages. Versions 0.6.1
-/// and 1.0.0 do not say which axis the channels are on: channel_axis and block_axis stay unset. Version 2.0.0 does not
-/// say what is a parameter: taken for one are signed grids and those with an axis. Throws Error(model) naming the place
-/// in the file for whatever does not hold together, Error(unsupported) for kinds of encodings that tare does not have.
+/// Reads a file of any of the three versions, AIMET's or tare's; or the section of parameters alone, as AIMET's
+/// AdaRound writes it: an object as in 0.6.1, a list as in 1.0.0. A section that is missing is empty. `source` names
+/// the text in messages. Versions 0.6.1 and 1.0.0 do not say which axis the channels are on: channel_axis and
+/// block_axis stay unset. Version 2.0.0 does not say what is a parameter: taken for one are signed grids and those with
+/// an axis. Throws Error(model) naming the place in the file for whatever does not hold together, Error(unsupported)
+/// for kinds of encodings that tare does not have.
 EncodingSet encodings_from_json(std::string_view json, const std::string& source);
 /// Throws Error(io) when the file cannot be read.
 EncodingSet load_encodings(const std::filesystem::path& file);
 
 }  // namespace tare
+struct EncodingsFile {
+  EncodingSet set;
+  EncodingVersion version = EncodingVersion::v1_0_0;
+};
+/// The same, with the version: 2.0.0 promises to list every tensor, also those that follow from others.
+EncodingsFile load_encodings_file(const std::filesystem::path& file);
+

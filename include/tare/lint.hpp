@@ -9,13 +9,14 @@
 #include <vector>
 
 #include "tare/calibration.hpp"
+#include "tare/export.hpp"
 #include "tare/placement.hpp"
 #include "tare/quantizer.hpp"
 
 namespace tare {
 
 enum class FindingKind : std::uint8_t {
-  missing,   ///< a quantizer is placed, the file has no encoding
+  missing,   ///< a quantizer is placed, or a tensor follows from others in 2.0.0, and the file has no encoding
   unknown,   ///< the model has no such tensor
   mismatch,  ///< of another kind (bits, symmetry, channels) than the placed quantizer
   unplaced,  ///< no quantizer is placed, and the encoding follows from no other: ignored
@@ -40,9 +41,11 @@ struct LintReport {
   std::size_t checked = 0;            ///< … and those among them that `statistics` know
 };
 
-/// `sites`: as place() gives them for this graph. A value up to one step beyond a limit does not count as
-/// clipped, nor does a sentinel (find_sentinels). Throws Error(model) where the file's channels do not fit a parameter.
+/// `sites`: as place() gives them for this graph. `version`: of the file; 2.0.0 lists every tensor, also those that
+/// follow from others, and no float16. A value up to one step beyond a limit does not count as clipped, nor does a
+/// sentinel (find_sentinels). Throws Error(model) where the file's channels do not fit a parameter.
 LintReport lint_encodings(const Graph& graph, const std::vector<QuantSite>& sites, const EncodingSet& encodings,
-                          std::span<const NamedStatistics> statistics = {});
+                          std::span<const NamedStatistics> statistics = {},
+                          EncodingVersion version = EncodingVersion::v1_0_0);
 
 }  // namespace tare

@@ -55,13 +55,16 @@ std::optional<Scheme> scheme_of(std::string_view name);
 struct GivenEncodings {
   EncodingSet set;
   bool parameters_only = false;  ///< those of activations are left aside
-  bool strict = false;           ///< a quantizer that is of another kind is an error; else it becomes the given kind
+  /// A quantizer of another kind, or without a given encoding, is an error; else it becomes the given kind, or is
+  /// searched.
+  bool strict = false;
   bool only_quantizers = false;  ///< tensors without a given encoding have no quantizer
 };
 
 struct AdoptedEncodings {
-  EncodingSet set;                      ///< one for every site that needs no search, axes filled in
-  std::vector<std::string> mismatches;  ///< "'x': given 16 bits, placed 8 bits": one line a tensor
+  EncodingSet set;  ///< one for every site that needs no search, axes filled in
+  /// "'x': given 16 bits, placed 8 bits": one line a tensor; quantizers that the file leaves out are among them
+  std::vector<std::string> mismatches;
 };
 
 /// Gives the sites of the given tensors the given kind, and enables them. Encodings of more than 16 bits (biases) and

@@ -238,9 +238,12 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(
         Hostile{"", "no valid JSON"}, Hostile{"{", "no valid JSON at byte"}, Hostile{"\xff\xfe", "no valid JSON"},
         Hostile{"[]", "an object is needed"}, Hostile{"{}", "key 'version' is missing"},
+        Hostile{"[1]", "parameters[0]: an object is needed"}, Hostile{R"({"w":[1]})", "parameters 'w'"},
+        Hostile{R"({"w":1})", "key 'version' is missing"},
+        Hostile{R"({"param_encodings":[]})", "key 'version' is missing"},
         Hostile{R"({"version":1})", "version: a string is needed"},
         Hostile{R"({"version":"3.0.0"})", "'3.0.0' is not a version"},
-        Hostile{R"({"version":"1.0.0"})", "key 'activation_encodings' is missing"},
+        Hostile{R"({"version":"1.0.0"})", "'activation_encodings' and 'param_encodings' are both missing"},
         Hostile{R"({"version":"1.0.0","activation_encodings":{},"param_encodings":[]})",
                 "activation_encodings: a list"},
         Hostile{R"({"version":"0.6.1","activation_encodings":[],"param_encodings":{}})",
@@ -326,6 +329,33 @@ INSTANTIATE_TEST_SUITE_P(
                 "shape of the scales"},
         Hostile{ONE_NEW_ENTRY(R"({"name":"w","output_dtype":"uint8","y_scale":1,"y_zero_point":300})"), "outside"},
         Hostile{ONE_NEW_ENTRY(R"({"name":"w","output_dtype":"uint8","y_scale":1,"y_zero_point":"x"})"), "a number"}));
+
+/// What AdaRound and SeqMSE of AIMET leave: the parameters alone.
+TEST(Encodings, ABareSectionIsThatOfParameters) {
+  for (const EncodingVersion version : {EncodingVersion::v0_6_1, EncodingVersion::v1_0_0}) {
+    const json file = json::parse(encodings_to_json(example(), version));
+    const EncodingSet bare = encodings_from_json(file["param_encodings"].dump(), "text");
+    ASSERT_EQ(bare.tensors.size(), 2u);
+    for (const TensorEncodings& tensor : bare.tensors) {
+      EXPECT_EQ(tensor.role, SiteRole::parameter);
+      expect_same_grids(tensor, *round_trip(example(), version).find(tensor.tensor, SiteRole::parameter));
+    }
+    const test::TemporaryFolder folder;
+    test::write_bytes(folder / "bare", file["param_encodings"].dump());
+    EXPECT_EQ(load_encodings_file(folder / "bare").version, version);
+  }
+}
+
+TEST(Encodings, AMissingSectionIsEmpty) {
+  for (const EncodingVersion version : {EncodingVersion::v0_6_1, EncodingVersion::v1_0_0}) {
+    const json file = json::parse(encodings_to_json(example(), version));
+    for (const auto& [missing, left] : {std::pair{"activation_encodings", 2u}, std::pair{"param_encodings", 3u}}) {
+      json part = file;
+      part.erase(missing);
+      EXPECT_EQ(encodings_from_json(part.dump(), "text").tensors.size(), left);
+    }
+  }
+}
 
 TEST(Encodings, DeepNestingIsNoCrash) {
   std::string text =

@@ -53,11 +53,11 @@ class Lint : public testing::Test {
     statistics_ = std::move(result.statistics.derived);
     statistics_.insert(statistics_.end(), result.statistics.tensors.begin(), result.statistics.tensors.end());
   }
-  LintReport report(bool with_data = false) const {
+  LintReport report(bool with_data = false, EncodingVersion version = EncodingVersion::v1_0_0) const {
     const std::vector<QuantSite> sites = place(session_->graph(), load_config("default"));
     return lint_encodings(
         session_->graph(), sites, set_,
-        with_data ? std::span<const NamedStatistics>(statistics_) : std::span<const NamedStatistics>());
+        with_data ? std::span<const NamedStatistics>(statistics_) : std::span<const NamedStatistics>(), version);
   }
   /// "kind tensor" of every finding.
   static std::vector<std::string> lines(const LintReport& report) {
@@ -130,6 +130,17 @@ TEST_F(Lint, EncodingsThatAreDerivedAgain) {
   EXPECT_THAT(found.repeated, IsEmpty());
 }
 
+/// Version 2.0.0 promises every tensor, so that a converter calibrates none itself.
+TEST_F(Lint, NewFilesListWhatFollows) {
+  add_derived_encodings(set_, session_->graph());
+  EXPECT_THAT(lines(report(false, EncodingVersion::v2_0_0)), IsEmpty());
+  std::erase_if(set_.tensors, [](const TensorEncodings& t) { return t.tensor == "p" || t.tensor == "b1"; });
+  const LintReport found = report(false, EncodingVersion::v2_0_0);
+  EXPECT_THAT(lines(found), ElementsAre("missing p", "missing b1"));
+  EXPECT_THAT(found.findings[0].detail, HasSubstr("8 bits, scale"));
+  EXPECT_THAT(lines(report()), IsEmpty()) << "older versions list quantizers";
+}
+
 TEST_F(Lint, DeadTensorsAndChannels) {
   calibrate({0, 0, 0.2f, 0.45f});
   const LintReport found = report();
@@ -195,8 +206,9 @@ TEST(LintAimet, FilesOfAimetFit) {
         Case{"silero_vad_16k_sequence.onnx", "silero_vad.v1.0.0.encodings", {"stft.forward_basis_buffer"}, 0},
         Case{"silero_vad_16k_sequence.onnx", "silero_vad.v2.0.0.encodings", {"stft.forward_basis_buffer"}, 16}}) {
     const Model model = load_model(test::cache_folder() / "models" / given.model);
-    const EncodingSet theirs = load_encodings(test::data_folder() / "encodings" / given.file);
-    const LintReport report = lint_encodings(model.graph, place(model.graph, load_config("default")), theirs);
+    const EncodingsFile theirs = load_encodings_file(test::data_folder() / "encodings" / given.file);
+    const LintReport report =
+        lint_encodings(model.graph, place(model.graph, load_config("default")), theirs.set, {}, theirs.version);
     std::vector<std::string> dead;
     for (const Finding& finding : report.findings) {
       EXPECT_EQ(finding.kind, FindingKind::dead) << finding.tensor << ": " << finding.detail;

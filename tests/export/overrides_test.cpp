@@ -192,7 +192,8 @@ TEST_F(Overrides, GivenEncodingsStayAndTheRestIsFound) {
     }
   const CalibrationResult result = calibrate(options);
   EXPECT_EQ(result.given, 2u);
-  EXPECT_THAT(result.mismatches, IsEmpty());
+  ASSERT_EQ(result.mismatches.size(), 4u);  // c2, x, y and w2 are found
+  EXPECT_EQ(result.mismatches[0], "'x': none given, placed 8 bits asymmetric");
   EXPECT_EQ(of(result, "c1").encodings, options.given->set.tensors[0].encodings);
   EXPECT_EQ(of(result, "w1").encodings, options.given->set.tensors[1].encodings);
   EXPECT_EQ(of(result, "x").encodings, of(plain, "x").encodings);
@@ -201,6 +202,7 @@ TEST_F(Overrides, GivenEncodingsStayAndTheRestIsFound) {
   options.given->parameters_only = true;
   const CalibrationResult frozen = calibrate(options);
   EXPECT_EQ(frozen.given, 1u);
+  EXPECT_THAT(frozen.mismatches, ElementsAre("'w2': none given, placed 8 bits symmetric per channel"));
   EXPECT_EQ(of(frozen, "w1").encodings, options.given->set.tensors[1].encodings);
   EXPECT_NE(of(frozen, "c1").encodings, options.given->set.tensors[0].encodings);
 }
@@ -224,6 +226,36 @@ TEST_F(Overrides, MismatchesAreListedOrRefused) {
   options.given->set.tensors.erase(options.given->set.tensors.begin());
   options.given->strict = false;
   expect_error(ErrorKind::data, "1 tensors need it, such as 'c1'", [&] { session_->calibrate(options); });
+}
+
+TEST_F(Overrides, QuantizersThatTheFileLeavesOutAreRefusedWhenStrict) {
+  const CalibrationResult plain = calibrate(with({}));
+  CalibrationOptions options = with({});
+  options.given.emplace();
+  options.given->set = plain.encodings;
+  options.given->strict = true;
+  EXPECT_THAT(calibrate(options).mismatches, IsEmpty());
+  std::erase_if(options.given->set.tensors, [](const TensorEncodings& tensor) { return tensor.tensor == "c1"; });
+  expect_error(ErrorKind::model, "'c1': none given, placed 8 bits asymmetric", [&] { calibrate(options); });
+  options.given->parameters_only = true;  // activations are not asked for
+  EXPECT_THAT(calibrate(options).mismatches, IsEmpty());
+  std::erase_if(options.given->set.tensors, [](const TensorEncodings& tensor) { return tensor.tensor == "w1"; });
+  expect_error(ErrorKind::model, "'w1': none given", [&] { calibrate(options); });
+}
+
+TEST_F(Overrides, WhatIsUnsignedIsAnotherKind) {
+  const CalibrationResult plain = calibrate(with({"y:symmetric=true,unsigned=true"}));
+  ASSERT_EQ(of(plain, "y").encodings[0].offset, 0) << "a sigmoid is never negative";
+  CalibrationOptions options = with({"y:symmetric=true"});
+  options.given.emplace();
+  options.given->set = plain.encodings;
+  EXPECT_THAT(session_->calibrate(options).mismatches,
+              ElementsAre("'y': given 8 bits symmetric unsigned, placed 8 bits symmetric"));
+  // A quantizer that may be unsigned takes a signed grid as well: it depends on the data.
+  options = with({"y:symmetric=true,unsigned=true"});
+  options.given.emplace();
+  options.given->set = calibrate(with({"y:symmetric=true"})).encodings;
+  EXPECT_THAT(session_->calibrate(options).mismatches, IsEmpty());
 }
 
 /// Our own files and AIMET's, in any version, are what the quantizers are: nothing to complain about, nothing changed.
