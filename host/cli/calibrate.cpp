@@ -7,6 +7,7 @@
 #include <fstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "cli/options.hpp"
 #include "cli/output_set.hpp"
@@ -44,6 +45,9 @@ struct Flags {
   bool qdq = true;
   std::string qdq_weights = "float";
   bool qdq_int32_bias = false;
+  bool qdq_moved = true;
+  std::optional<bool> int32_bias;  ///< none: as AIMET, in 2.0.0 alone
+  std::string activations_as = "unsigned";
   std::vector<std::string> also;
   OverrideFlags overrides;
   bool recalibrate = false;
@@ -154,28 +158,44 @@ void write_text(const std::filesystem::path& file, const std::string& text) {
     throw Error(ErrorKind::io, fmt::format("cannot write '{}': check the space that is left", file.string()));
 }
 
+ActivationCodes activation_codes(const std::string& text) {
+  if (text == "signed") return ActivationCodes::as_signed;
+  return text == "as-is" ? ActivationCodes::as_is : ActivationCodes::as_unsigned;
+}
+
+bool is_bias(const TensorEncodings& tensor) { return tensor.spec.bitwidth == 32; }
+
+/// `found` with the 32-bit biases of `derived`.
+EncodingSet with_biases(EncodingSet found, const EncodingSet& derived) {
+  std::copy_if(derived.tensors.begin(), derived.tensors.end(), std::back_inserter(found.tensors), is_bias);
+  return found;
+}
+
 /// All files of the export, in the folder of `files`.
 void export_files(const Flags& flags, const Session& session, const CalibrationOptions& options,
-                  const EncodingSet& found, const std::string& prefix, const OutputSet& files) {
+                  const CalibrationResult& result, const std::string& prefix, const OutputSet& files) {
   const EncodingVersion version = parse_encoding_version(flags.encoding_version);
   ExportInfo info;
   info.scheme = scheme_in_files(options.search.scheme);
   info.activation_bitwidth = options.types.activation.bitwidth;
   info.parameter_bitwidth = options.types.parameter.bitwidth;
   info.graph = &session.graph();
+  info.activations = activation_codes(flags.activations_as);
+  const EncodingSet& found = result.encodings;
   EncodingSet derived = found;
-  add_derived_encodings(derived, session.graph());
-  save_encodings(version == EncodingVersion::v2_0_0 ? derived : found, version, files.place(prefix + ".encodings"),
-                 info);
+  add_derived_encodings(derived, session.graph(), result.sites);
+  const bool lists_derived = version == EncodingVersion::v2_0_0;
+  EncodingSet listed = lists_derived ? derived : with_biases(found, derived);
+  if (!flags.int32_bias.value_or(lists_derived)) std::erase_if(listed.tensors, is_bias);
+  save_encodings(listed, version, files.place(prefix + ".encodings"), info);
   save_model(session.model(), files.place(prefix + ".onnx"));
   if (flags.qdq) {
-    EncodingSet written = found;
-    if (flags.qdq_int32_bias)
-      std::copy_if(derived.tensors.begin(), derived.tensors.end(), std::back_inserter(written.tensors),
-                   [](const TensorEncodings& tensor) { return tensor.spec.bitwidth == 32; });
     QdqOptions qdq;
     qdq.prequantize_constants = flags.qdq_weights == "integer";
-    save_qdq_model(session.model(), written, files.place(prefix + ".qdq.onnx"), qdq);
+    qdq.activations = info.activations;
+    qdq.moved_tensors = flags.qdq_moved;
+    save_qdq_model(session.model(), flags.qdq_int32_bias ? with_biases(found, derived) : found,
+                   files.place(prefix + ".qdq.onnx"), qdq);
   }
   for (const std::string& format : flags.also) {
     if (format == "tensorrt")
@@ -268,7 +288,7 @@ int calibrate(const Flags& flags) {
   }
   stop_if_interrupted();
 
-  if (flags.shard.empty()) export_files(flags, session, options, result.encodings, prefix, files);
+  if (flags.shard.empty()) export_files(flags, session, options, result, prefix, files);
   stop_if_interrupted();
   if (!flags.save_stats.empty()) save_statistics(files.place_at(flags.save_stats), result.statistics);
   report(flags, result, files.commit());
@@ -344,6 +364,18 @@ void add_calibrate(CLI::App& root, Action& action) {
       ->check(CLI::IsMember({"float", "integer"}).description(""))
       ->capture_default_str();
   command.add_flag("--qdq-int32-bias", flags->qdq_int32_bias, "In the QDQ model: biases as 32-bit integers behind DQ");
+  command.add_flag("--qdq-derived,!--no-qdq-derived", flags->qdq_moved,
+                   "In the QDQ model: pairs behind Reshape, Transpose, MaxPool and the like, too (default: yes)");
+  command.add_flag_function(
+      "--int32-bias,!--no-int32-bias", [flags](std::int64_t count) { flags->int32_bias = count > 0; },
+      "In the encodings file: 32-bit grids of biases (default: in 2.0.0 alone)");
+  command
+      .add_option("--activations-as", flags->activations_as,
+                  "Integers of activations in the QDQ model and in 2.0.0, on the same grid: unsigned, signed, or as-is "
+                  "(symmetric ones signed)")
+      ->type_name("unsigned|signed|as-is")
+      ->check(CLI::IsMember({"unsigned", "signed", "as-is"}).description(""))
+      ->capture_default_str();
   command
       .add_option("--also", flags->also, "Also write PREFIX.trt.cache, PREFIX.ort-overrides.json (docs/encodings.md)")
       ->type_name("tensorrt,ort-overrides")

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "calib/low_power_blocks.hpp"
+#include "export/grid_tensors.hpp"
 #include "export/json_fields.hpp"
 #include "model/atomic_file.hpp"
 #include "run/fingerprint.hpp"
@@ -126,7 +127,8 @@ json nested_blocks(const TensorEncodings& tensor, const Graph* graph, std::size_
   return json_fields::nest(in_order, dims);
 }
 
-json entry_of_2_0_0(const TensorEncodings& tensor, const Graph* graph) {
+json entry_of_2_0_0(const TensorEncodings& tensor, const ExportInfo& info) {
+  const Graph* graph = info.graph;
   const QuantizerSpec& spec = tensor.spec;
   json entry = {{"name", tensor.tensor}};
   const std::string type = enc_type(tensor);
@@ -143,14 +145,10 @@ json entry_of_2_0_0(const TensorEncodings& tensor, const Graph* graph) {
   if (is_float8(spec.format)) {
     entry["output_dtype"] = spec.format == NumberFormat::float8e4m3fn ? "float8e4m3fn" : "float8e5m2";
   } else {
-    // AIMET's default: activations unsigned whatever their symmetry. A parameter that is symmetric and never negative
-    // is unsigned, too.
-    const bool is_signed =
-        spec.symmetric && tensor.role == SiteRole::parameter &&
-        std::all_of(tensor.encodings.begin(), tensor.encodings.end(), [](const Encoding& e) { return e.offset < 0; });
-    entry["output_dtype"] = fmt::format("{}int{}", is_signed ? "" : "u", spec.bitwidth);
+    const std::optional<std::int64_t> shift = shift_of_signed_codes(tensor, info.activations);
+    entry["output_dtype"] = fmt::format("{}int{}", shift ? "" : "u", spec.bitwidth);
     for (const Encoding& encoding : tensor.encodings) {
-      const std::int64_t zero_point = is_signed ? 0 : -std::llround(encoding.offset);
+      const std::int64_t zero_point = -std::llround(encoding.offset) - shift.value_or(0);
       any_zero_point = any_zero_point || zero_point != 0;
       zero_points.push_back(zero_point);
     }
@@ -229,7 +227,7 @@ std::string encodings_to_json(const EncodingSet& encodings, EncodingVersion vers
   if (version == EncodingVersion::v2_0_0) {
     json& list = file["encodings"] = json::array();
     for (const TensorEncodings& tensor : encodings.tensors)
-      if (tensor.spec.format != NumberFormat::float16) list.push_back(entry_of_2_0_0(tensor, info.graph));
+      if (tensor.spec.format != NumberFormat::float16) list.push_back(entry_of_2_0_0(tensor, info));
   } else {
     const bool old = version == EncodingVersion::v0_6_1;
     file["activation_encodings"] = old ? json::object() : json::array();

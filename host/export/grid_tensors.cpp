@@ -1,5 +1,5 @@
-// Which ONNX type and zero point a grid gets. Symmetric grids are signed with zero point 0, all others unsigned with
-// zero point -offset: the codes are AIMET's either way.
+// Which ONNX type and zero point a grid gets. Parameters with a symmetric grid are signed with zero point 0, others
+// unsigned with zero point -offset; activations are what the caller asks for. The grid is AIMET's either way.
 #include "export/grid_tensors.hpp"
 
 #include <fmt/format.h>
@@ -35,7 +35,20 @@ float positive_scale(const TensorEncodings& encodings, const Encoding& encoding)
 
 }  // namespace
 
-OnnxGrid onnx_grid(const TensorEncodings& encodings) {
+std::optional<std::int64_t> shift_of_signed_codes(const TensorEncodings& encodings, ActivationCodes activations) {
+  const QuantizerSpec& spec = encodings.spec;
+  const bool free = encodings.role == SiteRole::activation && spec.bitwidth <= 16;  // wider types are signed alone
+  if (free && activations == ActivationCodes::as_unsigned) return std::nullopt;
+  const double first = encodings.encodings.empty() ? 0 : encodings.encodings[0].offset;
+  const bool centred = spec.symmetric && first < 0 &&
+                       std::all_of(encodings.encodings.begin(), encodings.encodings.end(),
+                                   [&](const Encoding& e) { return e.offset == first; });
+  if (centred) return std::llround(-first);
+  if (free && activations == ActivationCodes::as_signed) return std::int64_t{1} << (spec.bitwidth - 1);
+  return std::nullopt;
+}
+
+OnnxGrid onnx_grid(const TensorEncodings& encodings, ActivationCodes activations) {
   const QuantizerSpec& spec = encodings.spec;
   if (encodings.encodings.empty()) refuse(encodings, ErrorKind::data, "it has no encoding");
   OnnxGrid grid;
@@ -50,10 +63,8 @@ OnnxGrid onnx_grid(const TensorEncodings& encodings) {
   }
   if (spec.bitwidth < 2 || spec.bitwidth > 32)
     refuse(encodings, ErrorKind::unsupported, fmt::format("no ONNX type has {} bits", spec.bitwidth));
-  const double first = encodings.encodings[0].offset;
-  const bool is_signed = spec.symmetric && first < 0 &&
-                         std::all_of(encodings.encodings.begin(), encodings.encodings.end(),
-                                     [&](const Encoding& e) { return e.offset == first; });
+  const std::optional<std::int64_t> shift = shift_of_signed_codes(encodings, activations);
+  const bool is_signed = shift.has_value();
   if (spec.bitwidth > 16 && !is_signed)
     refuse(encodings, ErrorKind::unsupported,
            fmt::format("{} bits can only be exported with a symmetric grid", spec.bitwidth));
@@ -66,9 +77,9 @@ OnnxGrid onnx_grid(const TensorEncodings& encodings) {
   for (const Encoding& encoding : encodings.encodings) {
     const float scale = positive_scale(encodings, encoding);
     const std::int64_t offset = std::llround(encoding.offset);
-    const std::int64_t lowest = is_signed ? offset : 0;
+    const std::int64_t lowest = -shift.value_or(0);
     const std::int64_t highest = lowest + spec.steps();
-    const std::int64_t zero_point = is_signed ? 0 : -offset;
+    const std::int64_t zero_point = lowest - offset;
     if (lowest < type_lowest || highest > type_highest || zero_point < type_lowest || zero_point > type_highest)
       refuse(
           encodings, ErrorKind::unsupported,

@@ -3,10 +3,11 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "model/source.hpp"
-#include "tare/quantizer.hpp"
+#include "tare/export.hpp"
 
 namespace tare {
 
@@ -20,8 +21,11 @@ struct OnnxGrid {
   std::int64_t opset = 13;  ///< what QuantizeLinear needs for it
 };
 
+/// By how much the codes of a tensor lie below those of its encodings, which start at 0; none: its type is unsigned.
+std::optional<std::int64_t> shift_of_signed_codes(const TensorEncodings& encodings, ActivationCodes activations);
+
 /// Throws Error naming the tensor when no ONNX type holds the grid.
-OnnxGrid onnx_grid(const TensorEncodings& encodings);
+OnnxGrid onnx_grid(const TensorEncodings& encodings, ActivationCodes activations);
 
 /// Shape of the scale: [] per tensor, [C] per channel, the tensor's own with blocks counted along the block axis.
 /// Throws Error when the encodings do not fit a tensor of this shape (not checked per tensor).

@@ -36,7 +36,8 @@ class Writer {
     for (const auto& input : graph_.input()) inputs_.insert(input.name());
   }
 
-  onnx::ModelProto write(const EncodingSet& set) {
+  onnx::ModelProto write(EncodingSet set) {
+    if (options_.moved_tensors) add_moved_tensors(set);
     std::int64_t opset = 13;
     for (const TensorEncodings& encodings : set.tensors) opset = std::max(opset, needed_opset(encodings));
     if (!set.tensors.empty()) raise_opset(proto_, opset, values_, names_);
@@ -48,6 +49,19 @@ class Writer {
   }
 
  private:
+  void add_moved_tensors(EncodingSet& set) const {
+    std::unordered_set<std::string> given;
+    for (const TensorEncodings& encodings : set.tensors) given.insert(encodings.tensor);
+    add_moved_encodings(set, model_.graph);
+    std::erase_if(set.tensors, [&](const TensorEncodings& encodings) {
+      const std::string& tensor = encodings.tensor;
+      if (given.contains(tensor)) return false;
+      const DataType type = type_of(encodings);
+      const bool exact = type == DataType::float32 || (type == DataType::float16 && encodings.spec.bitwidth <= 8);
+      return !exact || !(produced_.contains(tensor) || inputs_.contains(tensor) || initializers_.contains(tensor));
+    });
+  }
+
   DataType type_of(const TensorEncodings& encodings) const {
     const auto it = values_.find(encodings.tensor);
     const DataType type = it == values_.end() ? DataType::undefined : it->second->type;
@@ -60,7 +74,8 @@ class Writer {
 
   std::int64_t needed_opset(const TensorEncodings& encodings) const {
     if (encodings.spec.format == NumberFormat::float16) return 13;
-    return std::max<std::int64_t>(onnx_grid(encodings).opset, type_of(encodings) == DataType::float32 ? 13 : 19);
+    return std::max<std::int64_t>(onnx_grid(encodings, options_.activations).opset,
+                                  type_of(encodings) == DataType::float32 ? 13 : 19);
   }
 
   void place(const TensorEncodings& encodings) {
@@ -250,7 +265,7 @@ class Writer {
       set_integer(add("Cast", {half}, to, nodes), "to", static_cast<int>(type_of(encodings)));
       return;
     }
-    const OnnxGrid grid = onnx_grid(encodings);
+    const OnnxGrid grid = onnx_grid(encodings, options_.activations);
     if (grid.type == DataType::int32)
       throw Error(ErrorKind::unsupported, fmt::format("tensor '{}': {} bits cannot be written for an activation",
                                                       encodings.tensor, encodings.spec.bitwidth));

@@ -55,12 +55,16 @@ bool narrow(TensorEncodings& tensor, const Bounds& bounds) {
     steps = high - low;
     encoding.offset = low;
   }
+  // Signed or not: only a strict symmetric grid leaves out one code.
+  const bool centred = std::all_of(tensor.encodings.begin(), tensor.encodings.end(),
+                                   [&](const Encoding& encoding) { return encoding.offset == -*steps / 2; });
   for (int bits = 2; bits <= spec.bitwidth; ++bits) {
     const double whole = std::ldexp(1.0, bits) - 1;
-    const bool strict = spec.symmetric && *steps == whole - 1 && tensor.encodings[0].offset == -*steps / 2;
+    const bool strict = centred && *steps == whole - 1;
     if (*steps != whole && !strict) continue;
     spec.bitwidth = bits;
     spec.strict_symmetric = strict;
+    spec.symmetric = spec.symmetric || strict;
     return true;
   }
   return false;

@@ -13,10 +13,22 @@
 
 namespace tare {
 
+/// With which integers the grid of an activation is written; the grid is the same. AIMET calls it force_activation_as.
+enum class ActivationCodes : std::uint8_t {
+  as_unsigned,  ///< from 0, whatever the symmetry: AIMET's default
+  as_signed,    ///< around 0: a symmetric grid has zero point 0
+  as_is,        ///< symmetric grids signed, others unsigned
+};
+
 struct QdqOptions {
   /// Parameters as integers behind one DequantizeLinear; otherwise as floats behind QuantizeLinear and
   /// DequantizeLinear. Block-wise and 32-bit parameters are always integers.
   bool prequantize_constants = false;
+  ActivationCodes activations = ActivationCodes::as_unsigned;
+  /// Also a pair at tensors that follow by moving or selecting values alone (add_moved_encodings): runtimes that look
+  /// for quantizers around each operator find them. Tensors outside of the main graph are left out, and half types of a
+  /// precision that the pair would change.
+  bool moved_tensors = false;
   SaveOptions save = {};
 };
 
@@ -52,6 +64,7 @@ struct ExportInfo {
   int activation_bitwidth = 8;
   int parameter_bitwidth = 8;
   const Graph* graph = nullptr;  ///< for the shapes of tensors with blocks, which version 2.0.0 needs
+  ActivationCodes activations = ActivationCodes::as_unsigned;  ///< in version 2.0.0
 };
 
 /// JSON as AIMET writes it: keys sorted, four spaces. Throws Error(unsupported) naming the tensor when the version
@@ -89,7 +102,6 @@ EncodingSet encodings_from_json(std::string_view json, const std::string& source
 /// Throws Error(io) when the file cannot be read.
 EncodingSet load_encodings(const std::filesystem::path& file);
 
-}  // namespace tare
 struct EncodingsFile {
   EncodingSet set;
   EncodingVersion version = EncodingVersion::v1_0_0;
@@ -97,3 +109,4 @@ struct EncodingsFile {
 /// The same, with the version: 2.0.0 promises to list every tensor, also those that follow from others.
 EncodingsFile load_encodings_file(const std::filesystem::path& file);
 
+}  // namespace tare

@@ -357,6 +357,35 @@ TEST(Encodings, AMissingSectionIsEmpty) {
   }
 }
 
+/// The same grids in the integers that the user wants.
+TEST(Encodings, ActivationsAreUnsignedSignedOrAsTheyAre) {
+  QuantizerSpec asymmetric;
+  QuantizerSpec symmetric;
+  symmetric.symmetric = true;
+  QuantizerSpec weight = symmetric;
+  weight.channel_axis = 0;
+  EncodingSet set;
+  set.tensors = {tensor("a", SiteRole::activation, asymmetric, {{0.1, -12}}),
+                 tensor("s", SiteRole::activation, symmetric, {{0.5, -128}}),
+                 tensor("w", SiteRole::parameter, weight, {{0.25, -128}, {0.5, -128}})};
+  const auto written = [&](ActivationCodes activations) {
+    ExportInfo info;
+    info.activations = activations;
+    const std::string text = encodings_to_json(set, EncodingVersion::v2_0_0, info);
+    const EncodingSet read = encodings_from_json(text, "text");
+    for (const TensorEncodings& wanted : set.tensors)
+      for (const TensorEncodings& found : read.tensors)
+        if (found.tensor == wanted.tensor) expect_same_grids(found, wanted);
+    std::string kinds;
+    for (const auto& [name, entry] : entries(json::parse(text)))
+      kinds += entry["output_dtype"].get<std::string>() + " " + std::to_string(entry.value("y_zero_point", 0)) + "; ";
+    return kinds;
+  };
+  EXPECT_EQ(written(ActivationCodes::as_unsigned), "uint8 12; uint8 128; int8 0; ");
+  EXPECT_EQ(written(ActivationCodes::as_signed), "int8 -116; int8 0; int8 0; ");
+  EXPECT_EQ(written(ActivationCodes::as_is), "uint8 12; int8 0; int8 0; ");
+}
+
 TEST(Encodings, DeepNestingIsNoCrash) {
   std::string text =
       R"({"version":"2.0.0","encodings":[{"name":"w","output_dtype":"int8","axis":0,"block_size":1,"y_scale":)";

@@ -60,7 +60,8 @@ TEST_P(QdqRoundTrip, KeepsEncodingsAndValues) {
   SessionOptions taking;
   taking.take_quantizers = true;
   for (const bool integers : {false, true}) {
-    save_qdq_model(original.model(), encodings, folder / "qdq.onnx", {.prequantize_constants = integers});
+    save_qdq_model(original.model(), encodings, folder / "qdq.onnx",
+                   {.prequantize_constants = integers, .activations = ActivationCodes::as_is});
     Session again(folder / "qdq.onnx", taking);
     expect_same(again.held_encodings(), encodings);
     for (const Node& node : again.graph().nodes) {
@@ -170,11 +171,13 @@ TEST_F(QdqRead, ClampsNarrowTheGrid) {
         if (channels) tensor.spec.channel_axis = 1;
         const double offset = strict ? 1 - std::ldexp(1.0, bits - 1) : -1;
         for (int i = 0; i < (channels ? 3 : 1); ++i) tensor.encodings.push_back({0, 0, 0.3 + 0.1 * i, offset});
-        save_qdq_model(load_model(folder_ / "m.onnx"), {{tensor}}, folder_ / "q.onnx");
-        const UnquantizedModel parts = take_quantizers(load_model(folder_ / "q.onnx"));
-        expect_same(parts.encodings, {{tensor}});
-        EXPECT_EQ(parts.encodings.tensors.at(0).spec.strict_symmetric, strict) << bits;
-        EXPECT_THAT(operators(parts.model.graph), testing::ElementsAre("Relu"));
+        for (const ActivationCodes codes : {ActivationCodes::as_unsigned, ActivationCodes::as_signed}) {
+          save_qdq_model(load_model(folder_ / "m.onnx"), {{tensor}}, folder_ / "q.onnx", {.activations = codes});
+          const UnquantizedModel parts = take_quantizers(load_model(folder_ / "q.onnx"));
+          expect_same(parts.encodings, {{tensor}});
+          EXPECT_EQ(parts.encodings.tensors.at(0).spec.strict_symmetric, strict) << bits;
+          EXPECT_THAT(operators(parts.model.graph), testing::ElementsAre("Relu"));
+        }
       }
 }
 

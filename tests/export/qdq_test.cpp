@@ -1,5 +1,6 @@
 // The structure of QDQ models: where the quantizers stand, their types, zero points and bounds, and what raising the
 // opset does to older nodes. tests/onnxruntime runs them.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -101,12 +102,53 @@ TEST_F(Qdq, ActivationsKeepTheirNames) {
   EXPECT_EQ(producer(result, "h_unquantized").name(), "mm");
   EXPECT_EQ(producer(result, "h_unquantized").input(0), "x_dequantized");
   EXPECT_EQ(producer(result, "y_unquantized").input(0), "h");
-  // Asymmetric: unsigned with zero point -offset. Symmetric: signed around 0.
-  EXPECT_EQ(constant("x_zero_point").type(), DataType::uint8);
-  EXPECT_EQ(*constant("x_zero_point").data<std::uint8_t>(), 3);
-  EXPECT_EQ(constant("h_zero_point").type(), DataType::int8);
-  EXPECT_EQ(*constant("h_zero_point").data<std::int8_t>(), 0);
   EXPECT_EQ(*constant("x_scale").data<float>(), 0.1f);
+}
+
+TEST_F(Qdq, ActivationsAreUnsignedSignedOrAsTheyAre) {
+  const EncodingSet set{{encodings_of("x", 8, false, {0.1}), encodings_of("h", 8, true, {0.2})}};
+  const auto zero_point = [&](const std::string& tensor) {
+    const Tensor& stored = constant(tensor + "_zero_point");
+    return stored.type() == DataType::uint8 ? fmt::format("uint8 {}", *stored.data<std::uint8_t>())
+                                            : fmt::format("int8 {}", *stored.data<std::int8_t>());
+  };
+  export_model(linear(), set);
+  EXPECT_EQ(zero_point("x"), "uint8 3");
+  EXPECT_EQ(zero_point("h"), "uint8 128");
+  export_model(linear(), set, {.activations = ActivationCodes::as_signed});
+  EXPECT_EQ(zero_point("x"), "int8 -125");
+  EXPECT_EQ(zero_point("h"), "int8 0");
+  export_model(linear(), set, {.activations = ActivationCodes::as_is});
+  EXPECT_EQ(zero_point("x"), "uint8 3");
+  EXPECT_EQ(zero_point("h"), "int8 0");
+}
+
+/// Behind and in front of what only moves: there a pair changes nothing. A Clip may cut between two codes.
+TEST_F(Qdq, MovedTensorsHavePairsToo) {
+  onnx::ModelProto model = test::empty_model(17);
+  onnx::GraphProto& graph = *model.mutable_graph();
+  add_input(graph, "x", {2, 3});
+  add_output(graph, "y", {3, 4});
+  add_initializer<float>(graph, "limit", 1, {}, {0.25f});
+  add_initializer<std::int64_t>(graph, "pads", 7, {4}, {0, 0, 0, 2});
+  add_initializer<float>(graph, "one", 1, {}, {1});
+  add_node(graph, "Relu", {"x"}, {"r"});
+  add_node(graph, "Transpose", {"r"}, {"t"});
+  add_node(graph, "Pad", {"t", "pads"}, {"zeros"});
+  add_node(graph, "Clip", {"zeros", "limit"}, {"c"});
+  add_node(graph, "Identity", {"c"}, {"i"});
+  add_node(graph, "Pad", {"r", "pads", "one"}, {"ones"});
+  add_node(graph, "Neg", {"i"}, {"n"});
+  add_node(graph, "Transpose", {"n"}, {"back"});
+  add_node(graph, "Transpose", {"back"}, {"y"});
+  const EncodingSet set{{encodings_of("r", 8, false, {0.1}), encodings_of("y", 8, false, {0.2})}};
+  const onnx::ModelProto result = export_model(model, set, {.moved_tensors = true});
+  for (const auto* name : {"r", "t", "zeros", "n", "back", "y"})
+    EXPECT_EQ(producer(result, name).op_type(), "DequantizeLinear") << name;
+  for (const auto* name : {"c", "i", "ones"}) EXPECT_NE(producer(result, name).op_type(), "DequantizeLinear") << name;
+  EXPECT_EQ(*constant("t_scale").data<float>(), 0.1f);
+  EXPECT_EQ(*constant("n_scale").data<float>(), 0.2f);
+  EXPECT_NE(producer(export_model(model, set), "t").op_type(), "DequantizeLinear");
 }
 
 TEST_F(Qdq, GridsThatDoNotFillTheirTypeAreClamped) {

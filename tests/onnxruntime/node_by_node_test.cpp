@@ -126,7 +126,8 @@ class OnnxRuntime : public testing::TestWithParam<test::GoldenModel> {
     const test::TemporaryFolder folder;
     EncodingSet written = encodings_;
     if (integers) add_biases(written, session.graph());
-    save_qdq_model(session.model(), written, folder / "qdq.onnx", {.prequantize_constants = integers});
+    save_qdq_model(session.model(), written, folder / "qdq.onnx",
+                   {.prequantize_constants = integers, .moved_tensors = true});
     graph_ = load_model(folder / "qdq.onnx").graph;
     onnx::ModelProto proto;
     ASSERT_TRUE(proto.ParseFromString(test::read_bytes(folder / "qdq.onnx")));

@@ -1,0 +1,90 @@
+// What calibrate's flags about its files change in them: biases, signedness, pairs behind what only moves.
+#include <algorithm>
+#include <set>
+
+#include "cli/command.hpp"
+#include "tare/export.hpp"
+
+namespace tare::test {
+namespace {
+
+/// x → Conv(w, b) → c → MaxPool → p → Sigmoid → y, c symmetric.
+class ExportFlags : public testing::Test {
+ protected:
+  void SetUp() override {
+    onnx::ModelProto model = empty_model(17);
+    onnx::GraphProto& graph = *model.mutable_graph();
+    add_input(graph, "x", {-1, 3, 8, 8});
+    add_output(graph, "y", {-1, 2, 8, 8});
+    add_initializer<float>(graph, "w", 1, {2, 3, 1, 1}, {0.5f, -1, 0.25f, 1, 0.125f, -0.5f});
+    add_initializer<float>(graph, "b", 1, {2}, {0.5f, -0.25f});
+    add_node(graph, "Conv", {"x", "w", "b"}, {"c"});
+    add_integers(add_node(graph, "MaxPool", {"c"}, {"p"}), "kernel_shape", {1, 1});
+    add_node(graph, "Sigmoid", {"p"}, {"y"});
+    write_model(model, folder_ / "m.onnx");
+    write_samples(folder_ / "x.npz", 4);
+  }
+  void calibrate(std::vector<std::string> flags) {
+    flags.insert(flags.begin(),
+                 {"calibrate", "m.onnx", "--data", "x.npz", "--override", "c:symmetric=true", "--quiet"});
+    CommandOptions options;
+    options.folder = folder_.path();
+    const CommandResult result = tare(flags, options);
+    ASSERT_EQ(result.exit_code, 0) << result.errors;
+  }
+  std::set<std::string> listed() const {
+    std::set<std::string> names;
+    for (const TensorEncodings& tensor : load_encodings(folder_ / "out/m.encodings").tensors)
+      names.insert(tensor.tensor);
+    return names;
+  }
+  std::string type_of_c() const {
+    const nlohmann::json file = nlohmann::json::parse(read_bytes(folder_ / "out/m.encodings"));
+    for (const nlohmann::json& entry : file["encodings"])
+      if (entry["name"] == "c") return entry["output_dtype"];
+    return "none";
+  }
+  std::size_t pairs() const {
+    const Graph graph = load_model(folder_ / "out/m.qdq.onnx").graph;
+    return static_cast<std::size_t>(std::count_if(graph.nodes.begin(), graph.nodes.end(),
+                                                  [](const Node& n) { return n.op_type == "QuantizeLinear"; }));
+  }
+  TemporaryFolder folder_;
+};
+
+TEST_F(ExportFlags, Int32Biases) {
+  const std::set<std::string> quantizers = {"x", "c", "y", "w"};
+  const std::set<std::string> all = {"x", "c", "p", "y", "w", "b"};
+  calibrate({});
+  EXPECT_EQ(listed(), quantizers);
+  calibrate({"--int32-bias"});
+  EXPECT_EQ(listed(), (std::set<std::string>{"x", "c", "y", "w", "b"}));
+  const EncodingSet set = load_encodings(folder_ / "out/m.encodings");
+  EXPECT_EQ(set.find("b", SiteRole::parameter)->spec.bitwidth, 32);
+  EXPECT_EQ(set.find("b", SiteRole::parameter)->encodings.size(), 2u);
+  calibrate({"--encoding-version", "2.0.0"});
+  EXPECT_EQ(listed(), all);
+  calibrate({"--encoding-version", "2.0.0", "--no-int32-bias"});
+  EXPECT_EQ(listed(), (std::set<std::string>{"x", "c", "p", "y", "w"}));
+}
+
+TEST_F(ExportFlags, SignednessOfActivations) {
+  for (const auto& [value, type] : {std::pair{"unsigned", "uint8"}, {"signed", "int8"}, {"as-is", "int8"}}) {
+    calibrate({"--encoding-version", "2.0.0", "--activations-as", value});
+    EXPECT_EQ(type_of_c(), type);
+    const Graph graph = load_model(folder_ / "out/m.qdq.onnx").graph;
+    EXPECT_EQ(name_of(graph.constant(graph.find("c_zero_point"))->type()), type);
+    const bool y_is_signed = graph.constant(graph.find("y_zero_point"))->type() == DataType::int8;
+    EXPECT_EQ(y_is_signed, std::string(value) == "signed");
+  }
+}
+
+TEST_F(ExportFlags, PairsBehindWhatMoves) {
+  calibrate({});
+  EXPECT_EQ(pairs(), 5u);  // x, w, c, p, y
+  calibrate({"--no-qdq-derived"});
+  EXPECT_EQ(pairs(), 4u);
+}
+
+}  // namespace
+}  // namespace tare::test
