@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <set>
+#include <sstream>
 
 #include "placement/scene.hpp"
 #include "support/paths.hpp"
@@ -170,6 +172,35 @@ TEST(ConfigFile, TheDocumentsExampleIsOne) {
   const std::size_t begin = document.find("```json") + 7;
   const Config config = load(document.substr(begin, document.find("```", begin) - begin));
   EXPECT_EQ(config.op_types.at("Sigmoid").output_quantized, false);
+}
+
+/// The keys that the complaints about a wrong one list, section by section, against the tables of the document.
+TEST(ConfigFile, TheDocumentExplainsEveryKey) {
+  const std::string document = test::read_bytes(test::data_folder() / "../../docs/config.md");
+  std::vector<ConfigText> wrong(8);
+  wrong[0].ops = R"({"?": 0})";
+  wrong[1].params = R"({"?": 0})";
+  wrong[2].more_defaults = R"(, "?": 0)";
+  wrong[3].op_type = R"({"Conv": {"?": 0}})";
+  wrong[4].op_type = R"({"Conv": {"encoding_constraints": {"?": 0}}})";
+  wrong[5].supergroups = R"([{"?": 0}])";
+  wrong[6].more_defaults = R"(, "supported_kernels": [{"?": 0}])";
+  wrong[7].more_defaults = R"(, "supported_kernels": [{"activation": {"?": 0}}])";
+  std::set<std::string> keys = {"supergroup_pass_list"};
+  for (const ConfigText& text : wrong) {
+    const std::string message = complaint(text);
+    const std::size_t list = message.find("known: ");
+    ASSERT_NE(list, std::string::npos) << message;
+    std::stringstream known(message.substr(list + 7));
+    for (std::string key; std::getline(known >> std::ws, key, ',');) keys.insert(key);
+  }
+  EXPECT_GE(keys.size(), 20u);
+  for (const std::string& key : keys) {
+    const bool explained =
+        document.find("`" + key + "`") != std::string::npos || document.find("." + key + "`") != std::string::npos ||
+        document.find("`" + key + ".") != std::string::npos || document.find("`" + key + "[") != std::string::npos;
+    EXPECT_TRUE(explained) << key;
+  }
 }
 
 TEST(ConfigFile, NeitherNameNorFile) {
