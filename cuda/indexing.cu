@@ -1,10 +1,11 @@
-// Gather, GatherElements, GatherND, Scatter… : indices lie on the host, where they are checked and become offsets; the
-// device moves runs of elements. Odd: reductions of ScatterElements and ScatterND go target by target: one thread
-// applies the updates of a target in their order, so that duplicates give the same bits every time.
+// Gather, GatherElements, GatherND, Scatter…, MaxUnpool: indices lie on the host, where they are checked and become
+// offsets; the device moves runs of elements. Odd: reductions of ScatterElements and ScatterND go target by target: one
+// thread applies the updates of a target in their order, so that duplicates give the same bits every time.
 #include <algorithm>
 #include <numeric>
 
 #include "cpu/indexing.hpp"
+#include "cpu/sampling.hpp"
 #include "launch.hpp"
 #include "moved_element.hpp"
 #include "operators.hpp"
@@ -144,17 +145,9 @@ struct ApplyUpdates {
   }
 };
 
-/// outputs[0]: a copy of inputs[0] with the updates applied, runs of `run` elements at `offsets`.
-void scatter(Call& call, const std::vector<std::int64_t>& offsets, std::int64_t run) {
-  const Tensor data = call.input(0);
-  const Tensor updates = call.input(2);
-  if (updates.type() != data.type())
-    call.fail(joined("updates are ", name_of(updates.type()), ", data ", name_of(data.type())));
-  const cpu::ScatterReduction reduction = cpu::reduction_of(call);
-  Tensor& out = call.output(0, data.type(), data.shape());
-  if (out.bytes() == 0) return;
-  TARE_CUDA_CHECK(
-      cudaMemcpyAsync(out.mutable_data(), data.data(), out.bytes(), cudaMemcpyDeviceToDevice, stream_of(call).get()));
+/// Applies updates to `out`, runs of `run` elements at `offsets`.
+void apply_updates(const Call& call, const Tensor& updates, const std::vector<std::int64_t>& offsets, std::int64_t run,
+                   cpu::ScatterReduction reduction, Tensor& out) {
   if (offsets.empty() || run == 0) return;
   // Updates by target, those of one target in their order.
   std::vector<std::int64_t> order(offsets.size());
@@ -181,12 +174,37 @@ void scatter(Call& call, const std::vector<std::int64_t>& offsets, std::int64_t 
     return move_runs(call, updates.data(), out.mutable_data(), size_of(out.type()), source_list, target_list, count,
                      run);
   }
-  if (data.type() != DataType::float32) cpu::fail_type(call, data.type());
+  if (out.type() != DataType::float32) cpu::fail_type(call, out.type());
   const Tensor begin_list = device.upload_to<std::int64_t>(begins);
   const Tensor order_list = device.upload_to<std::int64_t>(order);
   for_each(count * run, stream_of(call),
            ApplyUpdates{out.mutable_data<float>(), updates.data<float>(), target_list.data<std::int64_t>(),
                         begin_list.data<std::int64_t>(), order_list.data<std::int64_t>(), run, reduction});
+}
+
+/// outputs[0]: a copy of inputs[0] with the updates applied.
+void scatter(Call& call, const std::vector<std::int64_t>& offsets, std::int64_t run) {
+  const Tensor data = call.input(0);
+  const Tensor updates = call.input(2);
+  if (updates.type() != data.type())
+    call.fail(joined("updates are ", name_of(updates.type()), ", data ", name_of(data.type())));
+  const cpu::ScatterReduction reduction = cpu::reduction_of(call);
+  Tensor& out = call.output(0, data.type(), data.shape());
+  if (out.bytes() == 0) return;
+  TARE_CUDA_CHECK(
+      cudaMemcpyAsync(out.mutable_data(), data.data(), out.bytes(), cudaMemcpyDeviceToDevice, stream_of(call).get()));
+  apply_updates(call, updates, offsets, run, reduction, out);
+}
+
+/// Zeros, with the elements at their indices; of several at one place the last one stays.
+void max_unpool(Call& call) {
+  const Tensor in = call.input(0);
+  const cpu::MaxUnpool plan = cpu::plan_max_unpool(call);
+  Tensor& out = call.output(0, in.type(), plan.output);
+  const std::uint64_t zero = 0;
+  if (out.elements() == 0) return;
+  cpu::fill(call.device, size_of(out.type()), &zero, out.mutable_data(), out.elements());
+  apply_updates(call, in, plan.offsets, 1, cpu::ScatterReduction::none, out);
 }
 
 void scatter_elements(Call& call) {
@@ -218,6 +236,7 @@ void register_indexing(OperatorTable& table) {
   table.add("Gather", cpu::checked<gather, 2>, cpu::Half::native, data);
   table.add("GatherElements", cpu::checked<gather_elements, 2>, cpu::Half::native, data);
   table.add("GatherND", cpu::checked<gather_nd, 2>, cpu::Half::native, data);
+  table.add("MaxUnpool", cpu::checked<max_unpool, 2>, cpu::Half::native, data);
   // Half types are widened: reductions compute in float32.
   table.add("Scatter", cpu::checked<scatter_elements, 3>, cpu::Half::widen, {.device = 5});
   table.add("ScatterElements", cpu::checked<scatter_elements, 3>, cpu::Half::widen, {.device = 5});

@@ -44,6 +44,8 @@ void register_binary(OperatorTable&);
 void register_cast(OperatorTable&);
 void register_convolution(OperatorTable&);
 void register_indexing(OperatorTable&);
+void register_linear_algebra(OperatorTable&);
+void register_loss(OperatorTable&);
 void register_matmul(OperatorTable&);
 void register_movement(OperatorTable&);
 void register_normalization(OperatorTable&);
@@ -51,8 +53,11 @@ void register_pooling(OperatorTable&);
 void register_quantize_linear(OperatorTable&);
 void register_recurrent(OperatorTable&);
 void register_reduction(OperatorTable&);
+void register_sampling(OperatorTable&);
 void register_selection(OperatorTable&);
+void register_signal(OperatorTable&);
 void register_softmax(OperatorTable&);
+void register_sorting(OperatorTable&);
 void register_unary(OperatorTable&);
 
 /// The text of its parts, for messages of .cu files: nvcc's host compiler pass does not take fmt's format strings.

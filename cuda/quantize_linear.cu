@@ -1,5 +1,6 @@
-// QuantizeLinear and DequantizeLinear for integer codes up to 16 bits (and int32 to dequantize), per tensor, per axis
-// and in blocks, with the formulas of numerics.hpp. Odd: codes of 8-bit floats are the host's types and stay there.
+// QuantizeLinear, DequantizeLinear and DynamicQuantizeLinear for integer codes up to 16 bits (and int32 to dequantize),
+// per tensor, per axis and in blocks, with the formulas of numerics.hpp. Odd: codes of 8-bit floats are the host's
+// types and stay there.
 #include "cpu/quantized.hpp"
 #include "launch.hpp"
 #include "operators.hpp"
@@ -83,10 +84,54 @@ void dequantize_linear(Call& call) {
   });
 }
 
+/// Grid of all values together, which a team finds: a scale, and a zero point as a code.
+struct FindGrid {
+  const float* in;
+  float* scale;
+  std::uint8_t* zero_point;
+  std::int64_t count;
+  TARE_DEVICE void operator()(std::int64_t, const Team& team) const {
+    float low = 0;
+    float high = 0;
+    for (std::int64_t i = team.thread; i < count; i += team.size) {
+      const float value = in[i];
+      low = value < low ? value : low;
+      high = value > high ? value : high;
+    }
+    low = team.minimum(low);
+    high = team.maximum(high);
+    if (team.thread != 0) return;
+    const cpu::DynamicGrid grid = cpu::dynamic_grid(low, high);
+    *scale = grid.scale;
+    *zero_point = static_cast<std::uint8_t>(grid.zero_point);
+  }
+};
+
+void dynamic_quantize_linear(Call& call) {
+  cpu::require_inputs(call, 1);
+  const Tensor x = call.input(0);
+  if (x.type() != DataType::float32) cpu::fail_type(call, x.type());
+  Tensor& y = call.output(0, DataType::uint8, x.shape());
+  Tensor scale = call.device.allocate(DataType::float32, {});
+  Tensor zero_point = call.device.allocate(DataType::uint8, {});
+  for_each_row(
+      1, std::max(x.elements(), short_row + 1), stream_of(call),
+      FindGrid{x.data<float>(), scale.mutable_data<float>(), zero_point.mutable_data<std::uint8_t>(), x.elements()});
+  for_each(x.elements(), stream_of(call),
+           ToCodes<std::uint8_t>{x.data<float>(), scale.data<float>(), zero_point.data<std::uint8_t>(),
+                                 y.mutable_data<std::uint8_t>(), cpu::Granularity{}, 0.0f, 255.0f});
+  if (call.wants(1)) call.outputs[1] = scale;
+  if (call.wants(2)) call.outputs[2] = zero_point;
+}
+
 }  // namespace
 
 void register_quantize_linear(OperatorTable& table) {
   table.add("DequantizeLinear", dequantize_linear, cpu::Half::widen, {.device = 5});
+  table.add("DynamicQuantizeLinear", dynamic_quantize_linear);
+  // Integer arithmetic, of which only the scales are floats: the host's.
+  for (const std::string_view name : {"QLinearConv", "QLinearMatMul"})
+    table.add(name, run_on_host, cpu::Half::native, {.host = Places::all});
   table.add("QuantizeLinear", quantize_linear, cpu::Half::widen, {.device = 4});
 }
 

@@ -113,6 +113,16 @@ View view_of(const Call& call, const Tensor& in, const std::vector<bool>& reduce
   return view;
 }
 
+void reduce_to(const Call& call, Reduce kind, const Tensor& in, const std::vector<bool>& reduced, Tensor& out) {
+  if (out.elements() == 0) return;
+  const View view = view_of(call, in, reduced);
+  const Rows rows{kind, view.tensor.data<float>(), out.mutable_data<float>(), view.count, view.inner};
+  if (view.inner > 1)
+    for_each(view.outer * view.inner, stream_of(call), Columns{rows});
+  else
+    for_each_row(view.outer, view.count, stream_of(call), rows);
+}
+
 template <Reduce kind>
 void reduce(Call& call) {
   const Tensor in = call.input(0);
@@ -135,13 +145,25 @@ void reduce(Call& call) {
     if (keep || !reduced[d]) shape.push_back(reduced[d] ? 1 : in.shape()[d]);
   }
   Tensor& out = call.output(0, DataType::float32, shape);
-  if (out.elements() == 0) return;
-  const View view = view_of(call, in, reduced);
-  const Rows rows{kind, view.tensor.data<float>(), out.mutable_data<float>(), view.count, view.inner};
-  if (view.inner > 1)
-    for_each(view.outer * view.inner, stream_of(call), Columns{rows});
-  else
-    for_each_row(view.outer, view.count, stream_of(call), rows);
+  reduce_to(call, kind, in, reduced, out);
+}
+
+/// tare::SumTo: the dimensions that `like` was broadcast along are summed.
+void sum_to(Call& call) {
+  const Tensor in = call.input(0);
+  const Shape shape = call.input(1).shape();
+  if (in.type() != DataType::float32) cpu::fail_type(call, in.type());
+  if (in.shape() == shape) {
+    call.outputs[0] = in;
+    return;
+  }
+  if (shape.rank() > in.rank() || !(cpu::broadcast(call, in.shape(), shape) == in.shape()))
+    call.fail(in.shape().text() + " is not broadcast from " + shape.text());
+  std::vector<bool> reduced(in.rank());
+  const std::size_t missing = in.rank() - shape.rank();
+  for (std::size_t d = 0; d < in.rank(); ++d) reduced[d] = d < missing || shape[d - missing] == 1;
+  Tensor& out = call.output(0, DataType::float32, shape);
+  reduce_to(call, Reduce::sum, in, reduced, out);
 }
 
 struct ArgExtreme {
@@ -201,6 +223,7 @@ void register_reduction(OperatorTable& table) {
   table.add("ReduceProd", cpu::checked<reduce<Reduce::prod>>);
   table.add("ReduceSum", cpu::checked<reduce<Reduce::sum>>);
   table.add("ReduceSumSquare", cpu::checked<reduce<Reduce::sum_square>>);
+  table.add("tare::SumTo", cpu::checked<sum_to, 2>);
 }
 
 }  // namespace tare::cuda

@@ -1,4 +1,5 @@
-// Trilu, ReverseSequence, Compress, CumSum: operators that keep, drop, reorder or add up elements along an axis.
+// Trilu, ReverseSequence, Compress, ArrayFeatureExtractor, CumSum, CumProd: operators that keep, drop, reorder or add
+// up elements along an axis.
 #include "launch.hpp"
 #include "operators.hpp"
 
@@ -96,32 +97,57 @@ void reverse_sequence(Call& call) {
   call.outputs[0] = call.outputs[0].reshaped(shape);
 }
 
-struct RunningSum {
+struct AddUp {
+  static constexpr float neutral = 0;
+  TARE_HD static float combine(float a, float b) { return a + b; }
+};
+struct MultiplyUp {
+  static constexpr float neutral = 1;
+  TARE_HD static float combine(float a, float b) { return a * b; }
+};
+
+template <class Combine>
+struct Cumulate {
   const float* in;
   float* out;
   std::int64_t length, inner;
   bool exclusive, reverse;
   TARE_DEVICE void operator()(std::int64_t row) const {
     const std::int64_t base = row / inner * length * inner + row % inner;
-    float sum = 0;
+    float result = Combine::neutral;
     for (std::int64_t k = 0; k < length; ++k) {
       const std::int64_t at = base + (reverse ? length - 1 - k : k) * inner;
-      const float before = sum;
-      sum = sum + in[at];
-      out[at] = exclusive ? before : sum;
+      const float before = result;
+      const float x = in[at];
+      result = k == 0 ? x : Combine::combine(result, x);
+      out[at] = exclusive ? before : result;
     }
   }
 };
 
-void cumulative_sum(Call& call) {
+template <class Combine>
+void cumulate(Call& call) {
   const Tensor in = call.input(0);
   if (in.type() != DataType::float32) cpu::fail_type(call, in.type());
   const std::size_t axis = cpu::axis_of(call, cpu::integer_of(call, 1, "axis"), in.rank());
   const std::int64_t inner = in.shape().elements(axis + 1, in.rank());
   Tensor& out = call.output(0, DataType::float32, in.shape());
   for_each(in.shape().elements(0, axis) * inner, stream_of(call),
-           RunningSum{in.data<float>(), out.mutable_data<float>(), in.shape()[axis], inner,
-                      call.node.integer("exclusive", 0) != 0, call.node.integer("reverse", 0) != 0});
+           Cumulate<Combine>{in.data<float>(), out.mutable_data<float>(), in.shape()[axis], inner,
+                             call.node.integer("exclusive", 0) != 0, call.node.integer("reverse", 0) != 0});
+}
+
+/// Columns of the last axis, by number.
+void array_feature_extractor(Call& call) {
+  const Tensor in = call.input(0);
+  const Tensor& wanted = call.input(1);
+  if (in.rank() == 0) call.fail("needs at least one axis");
+  if (wanted.type() != DataType::int64) call.fail("columns must be int64, not " + std::string(name_of(wanted.type())));
+  const std::span<const std::int64_t> columns = wanted.span<std::int64_t>();
+  for (const std::int64_t column : columns)
+    if (column < 0 || column >= in.shape().back()) call.fail(joined("column ", column, " of ", in.shape().back()));
+  const Tensor rows = in.rank() == 1 ? in.reshaped({1, in.elements()}) : in;
+  take_slices(call, rows, rows.rank() - 1, {columns.begin(), columns.end()});
 }
 
 }  // namespace
@@ -129,8 +155,11 @@ void cumulative_sum(Call& call) {
 void register_selection(OperatorTable& table) {
   constexpr Places data{.device = 1};
   table.add("Compress", cpu::checked<compress, 2>, cpu::Half::native, data);
-  table.add("CumSum", cpu::checked<cumulative_sum, 2>);
+  table.add("CumProd", cpu::checked<cumulate<MultiplyUp>, 2>);
+  table.add("CumSum", cpu::checked<cumulate<AddUp>, 2>);
   table.add("ReverseSequence", cpu::checked<reverse_sequence, 2>, cpu::Half::native, data);
+  table.add("ai.onnx.ml::ArrayFeatureExtractor",
+            {.function = cpu::checked<array_feature_extractor, 2>, .half = cpu::Half::native, .objects = true}, data);
   table.add("Trilu", cpu::checked<trilu>, cpu::Half::native, data);
 }
 

@@ -61,6 +61,7 @@ TARE_UNARY(tanh, elementary::tanh(x))
     TARE_HD float operator()(float x) const { return formula; } \
   };
 
+TARE_UNARY_OF_TWO(binarizer, x > a ? 1.0f : 0.0f)
 TARE_UNARY_OF_TWO(celu, elementary::celu(x, a))
 TARE_UNARY_OF_TWO(clip, elementary::clip(x, a, b))
 TARE_UNARY_OF_TWO(elu, elementary::elu(x, a))
@@ -78,6 +79,7 @@ void gelu_by_name(Call& call) {
   if (approximate != "none") call.fail("approximate must be 'none' or 'tanh', not '" + approximate + "'");
   gelu_of(call);
 }
+void binarizer_of(Call& call) { unary(call, binarizer_formula{call.node.real("threshold", 0.0f), 0}); }
 void celu_of(Call& call) {
   const float alpha = call.node.real("alpha", 1.0f);
   if (alpha == 0) call.fail("alpha must not be 0");
@@ -180,6 +182,7 @@ void register_unary(OperatorTable& table) {
   table.add("Tan", tan_of);
   table.add("Tanh", tanh_of);
   table.add("ThresholdedRelu", thresholded_relu_of);
+  table.add("ai.onnx.ml::Binarizer", binarizer_of);
 }
 
 }  // namespace tare::cuda

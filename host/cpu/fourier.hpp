@@ -17,6 +17,12 @@ class Fourier {
   /// In place; values.size() is the length.
   void run(std::span<Complex> values);
 
+  // The tables, for other devices that take the same steps.
+  std::size_t padded() const { return padded_; }
+  std::span<const Complex> roots() const { return roots_; }
+  std::span<const Complex> chirp() const { return chirp_; }
+  std::span<const Complex> chirp_transform() const { return chirp_transform_; }
+
  private:
   void butterflies(std::span<Complex> values, bool conjugate) const;
 

@@ -1,102 +1,16 @@
 // Einsum and Det.
 // Einsum contracts its operands pair by pair, left to right. A pair is packed as [batch, rows, inner] and [batch,
-// inner, columns] and multiplied; a label that only one operand has, and nobody after it, is summed while packing. Odd:
-// a label is an int. Letters are themselves; the dimensions of "..." are 256, 257, …, counted from the right.
-#include <fmt/format.h>
-
+// inner, columns] and multiplied; a label that only one operand has, and nobody after it, is summed while packing. What
+// is planned stands in einsum.cpp.
 #include <algorithm>
 #include <cmath>
-#include <map>
-#include <string>
 #include <vector>
 
-#include "cpu/operators.hpp"
+#include "cpu/einsum.hpp"
 #include "cpu/vector.hpp"
 
 namespace tare::cpu {
 namespace {
-
-constexpr int ellipsis_base = 256;
-using Labels = std::vector<int>;
-
-bool contains(const Labels& labels, int label) {
-  return std::find(labels.begin(), labels.end(), label) != labels.end();
-}
-
-struct Equation {
-  std::vector<Labels> inputs;
-  Labels output;
-  std::map<int, std::int64_t> sizes;
-};
-
-/// `ellipsis`: how many dimensions "..." stands for here; a negative number asks for none.
-Labels parse_term(const Call& call, const std::string& term, std::int64_t ellipsis) {
-  Labels labels;
-  bool seen = false;
-  for (std::size_t i = 0; i < term.size(); ++i) {
-    if (term[i] == '.') {
-      if (term.compare(i, 3, "...") != 0 || seen) call.fail("a stray '.' in the equation");
-      seen = true;
-      for (std::int64_t k = ellipsis; k-- > 0;) labels.push_back(ellipsis_base + static_cast<int>(k));
-      i += 2;
-    } else if ((term[i] >= 'a' && term[i] <= 'z') || (term[i] >= 'A' && term[i] <= 'Z')) {
-      labels.push_back(term[i]);
-    } else {
-      call.fail(fmt::format("'{}' in the equation is no letter", term[i]));
-    }
-  }
-  return labels;
-}
-
-Equation parse(const Call& call) {
-  std::string text = call.node.text("equation");
-  std::erase(text, ' ');
-  const std::size_t arrow = text.find("->");
-  const std::string left = text.substr(0, arrow);
-  Equation equation;
-  std::int64_t widest = 0;
-  std::size_t begin = 0;
-  for (std::size_t i = 0;; ++i) {
-    const std::size_t end = std::min(left.find(',', begin), left.size());
-    const std::string term = left.substr(begin, end - begin);
-    const Shape& shape = call.input(i).shape();
-    const auto letters =
-        static_cast<std::int64_t>(std::count_if(term.begin(), term.end(), [](char c) { return c != '.'; }));
-    const std::int64_t ellipsis = static_cast<std::int64_t>(shape.rank()) - letters;
-    const bool has_ellipsis = term.find('.') != std::string::npos;
-    if (ellipsis < 0 || (ellipsis > 0 && !has_ellipsis))
-      call.fail(fmt::format("the term '{}' does not fit the shape {}", term, shape.text()));
-    widest = std::max(widest, ellipsis);
-    equation.inputs.push_back(parse_term(call, term, ellipsis));
-    for (std::size_t d = 0; d < shape.rank(); ++d) {
-      std::int64_t& size = equation.sizes.try_emplace(equation.inputs.back()[d], 1).first->second;
-      if (size != shape[d] && size != 1 && shape[d] != 1)
-        call.fail(
-            fmt::format("dimension {} of input {} is {}, but the same label is {} elsewhere", d, i, shape[d], size));
-      if (size == 1) size = shape[d];
-    }
-    if (end == left.size()) break;
-    begin = end + 1;
-  }
-  if (equation.inputs.size() != call.inputs.size())
-    call.fail(fmt::format("{} terms for {} inputs", equation.inputs.size(), call.inputs.size()));
-  if (arrow != std::string::npos) {
-    equation.output = parse_term(call, text.substr(arrow + 2), widest);
-    for (std::size_t i = 0; i < equation.output.size(); ++i)
-      if (!equation.sizes.contains(equation.output[i]) ||
-          std::find(equation.output.begin() + static_cast<std::ptrdiff_t>(i) + 1, equation.output.end(),
-                    equation.output[i]) != equation.output.end())
-        call.fail("the output of the equation repeats a label or names one that no input has");
-    return equation;
-  }
-  for (std::int64_t k = widest; k-- > 0;) equation.output.push_back(ellipsis_base + static_cast<int>(k));
-  std::map<int, int> uses;
-  for (const Labels& labels : equation.inputs)
-    for (const int label : labels) ++uses[label];
-  for (const auto& [label, count] : uses)
-    if (label < ellipsis_base && count == 1) equation.output.push_back(label);
-  return equation;
-}
 
 template <class T>
 struct Operand {
@@ -109,33 +23,9 @@ struct Operand {
 /// The elements in the order of `kept`, summed over every other label. Repeated labels walk the diagonal; a dimension
 /// of 1 is repeated to the label's size.
 template <class T>
-std::vector<T> pack(const Device& device, const Operand<T>& operand, const Labels& kept,
-                    const std::map<int, std::int64_t>& sizes) {
-  struct Axis {
-    std::int64_t size, stride;
-  };
-  const auto axis_for = [&](int label) {
-    Axis axis{sizes.at(label), 0};
-    std::int64_t stride = 1;
-    for (std::size_t d = operand.labels.size(); d-- > 0;) {
-      if (operand.labels[d] == label && operand.dims[d] != 1) axis.stride += stride;
-      stride *= operand.dims[d];
-    }
-    return axis;
-  };
-  std::vector<Axis> outer, summed;
-  std::int64_t count = 1, terms = 1;
-  for (const int label : kept) {
-    outer.push_back(axis_for(label));
-    count *= outer.back().size;
-  }
-  Labels seen = kept;
-  for (const int label : operand.labels) {
-    if (contains(seen, label)) continue;
-    seen.push_back(label);
-    summed.push_back(axis_for(label));
-    terms *= summed.back().size;
-  }
+std::vector<T> pack(const Device& device, const Operand<T>& operand, const Labels& kept, const Sizes& sizes) {
+  auto [outer, summed] = packing(operand.labels, operand.dims, kept, sizes);
+  const std::int64_t count = steps_of(outer), terms = steps_of(summed);
   const auto offset_of = [](const std::vector<Axis>& axes, std::int64_t index) {
     std::int64_t offset = 0;
     for (std::size_t i = axes.size(); i-- > 0;) {
@@ -195,38 +85,22 @@ void multiply(const Device& device, const T* a, const T* b, T* c, std::int64_t b
 /// One pair: what `needed` (the output and the operands to come) does not mention is summed.
 template <class T>
 Operand<T> contract(const Device& device, const Operand<T>& a, const Operand<T>& b, const Labels& needed,
-                    const std::map<int, std::int64_t>& sizes) {
-  Labels batch, rows, inner, columns;
-  for (const int label : a.labels) {
-    Labels& group = contains(b.labels, label) ? (contains(needed, label) ? batch : inner) : rows;
-    if (!contains(group, label) && (&group != &rows || contains(needed, label))) group.push_back(label);
-  }
-  for (const int label : b.labels)
-    if (!contains(a.labels, label) && contains(needed, label) && !contains(columns, label)) columns.push_back(label);
-  const auto product = [&](const Labels& labels) {
-    std::int64_t n = 1;
-    for (const int label : labels) n *= sizes.at(label);
-    return n;
-  };
-  const auto joined = [](Labels first, const Labels& second, const Labels& third) {
-    first.insert(first.end(), second.begin(), second.end());
-    first.insert(first.end(), third.begin(), third.end());
-    return first;
-  };
-  const std::vector<T> left = pack(device, a, joined(batch, rows, inner), sizes);
-  const std::vector<T> right = pack(device, b, joined(batch, inner, columns), sizes);
+                    const Sizes& sizes) {
+  const Contraction pair = contraction(a.labels, b.labels, needed);
+  const std::vector<T> left = pack(device, a, pair.left(), sizes);
+  const std::vector<T> right = pack(device, b, pair.right(), sizes);
   Operand<T> result;
-  result.labels = joined(batch, rows, columns);
+  result.labels = pair.result();
   for (const int label : result.labels) result.dims.push_back(sizes.at(label));
-  result.storage.resize(static_cast<std::size_t>(product(result.labels)));
-  multiply(device, left.data(), right.data(), result.storage.data(), product(batch), product(rows), product(inner),
-           product(columns));
+  result.storage.resize(static_cast<std::size_t>(product(result.labels, sizes)));
+  multiply(device, left.data(), right.data(), result.storage.data(), product(pair.batch, sizes),
+           product(pair.rows, sizes), product(pair.inner, sizes), product(pair.columns, sizes));
   result.data = result.storage.data();
   return result;
 }
 
 void einsum(Call& call) {
-  const Equation equation = parse(call);
+  const Equation equation = parse_equation(call);
   Shape shape;
   for (const int label : equation.output) shape.push_back(equation.sizes.at(label));
   const DataType type = call.input(0).type();
@@ -242,10 +116,7 @@ void einsum(Call& call) {
       };
       Operand<T> result = operand(0);
       for (std::size_t i = 1; i < equation.inputs.size(); ++i) {
-        Labels needed = equation.output;
-        for (std::size_t k = i + 1; k < equation.inputs.size(); ++k)
-          needed.insert(needed.end(), equation.inputs[k].begin(), equation.inputs[k].end());
-        result = contract(call.device, result, operand(i), needed, equation.sizes);
+        result = contract(call.device, result, operand(i), equation.needed_after(i), equation.sizes);
         result.data = result.storage.data();
       }
       const std::vector<T> values = pack(call.device, result, equation.output, equation.sizes);

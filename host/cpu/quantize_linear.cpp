@@ -159,12 +159,10 @@ void dynamic_quantize_linear(Call& call) {
     low = value < low ? value : low;
     high = value > high ? value : high;
   }
-  const float range = (high - low) / 255.0f;
-  const float scale = range == 0 ? 1.0f : range;
-  const float zero_point = clamp(round_half_even(clamp(-low / scale, 0.0f, 255.0f)), 0.0f, 255.0f);
+  const auto [scale, zero_point] = dynamic_grid(low, high);
   std::uint8_t* out = call.output(0, DataType::uint8, x.shape()).mutable_data<std::uint8_t>();
   const float* in = x.data<float>();
-  call.device.parallel(x.elements(), grain, [&](std::int64_t begin, std::int64_t end) {
+  call.device.parallel(x.elements(), grain, [&, scale = scale, zero_point = zero_point](auto begin, auto end) {
     for (std::int64_t i = begin; i < end; ++i)
       out[i] = static_cast<std::uint8_t>(quantize(in[i], scale, zero_point, 0.0f, 255.0f));
   });

@@ -56,6 +56,16 @@ struct Granularity {
   }
 };
 
+/// The grid of DynamicQuantizeLinear for values from low <= 0 to high >= 0.
+struct DynamicGrid {
+  float scale, zero_point;
+};
+TARE_HD DynamicGrid dynamic_grid(float low, float high) {
+  const float range = (high - low) / 255.0f;
+  const float scale = range == 0 ? 1.0f : range;
+  return {scale, clamp(round_half_even(clamp(-low / scale, 0.0f, 255.0f)), 0.0f, 255.0f)};
+}
+
 /// From `axis`, `block_size` and the shape of the scale; fails when they do not fit.
 Granularity granularity(const Call& call);
 

@@ -21,8 +21,10 @@ void dispatch_real(const Call& call, DataType type, Function&& function) {
 
 constexpr std::int64_t longest_transform = std::int64_t{1} << 28;
 
-void dft(Call& call) {
-  const Tensor in = call.input(0);
+}  // namespace
+
+Dft plan_dft(const Call& call) {
+  const Tensor& in = call.input(0);
   if (in.rank() < 2) call.fail(fmt::format("needs rank 2 or more, not {}", in.shape().text()));
   const std::int64_t parts = in.shape().back();
   if (parts != 1 && parts != 2)
@@ -38,15 +40,23 @@ void dft(Call& call) {
   const std::int64_t length = call.has(1) ? integer_of(call, 1, "dft_length") : dim;
   if (length < 1 || length > longest_transform) call.fail(fmt::format("a transform of length {}", length));
   if (onesided && (inverse || parts == 2)) call.fail("a one-sided transform is only that of real numbers, forward");
-  Shape shape = in.shape();
-  shape[axis] = onesided ? length / 2 + 1 : length;
-  shape.back() = 2;
-  Tensor& out = call.output(0, in.type(), shape);
-  if (out.elements() == 0) return;
+  Dft plan{dim,     length,    onesided ? length / 2 + 1 : length, in.shape().elements(axis + 1, in.rank() - 1), parts,
+           inverse, in.shape()};
+  plan.output[axis] = plan.kept;
+  plan.output.back() = 2;
+  return plan;
+}
 
-  const std::int64_t inner = shape.elements(axis + 1, shape.rank() - 1);
-  const std::int64_t lanes = shape.elements(0, axis) * inner;
-  const std::int64_t kept = shape[axis];
+namespace {
+
+void dft(Call& call) {
+  const Tensor in = call.input(0);
+  const Dft plan = plan_dft(call);
+  const std::int64_t dim = plan.dim, length = plan.length, kept = plan.kept, inner = plan.inner, parts = plan.parts;
+  const bool inverse = plan.inverse;
+  Tensor& out = call.output(0, in.type(), plan.output);
+  if (out.elements() == 0) return;
+  const std::int64_t lanes = plan.lanes();
   const double scale = inverse ? 1.0 / static_cast<double>(length) : 1.0;
   dispatch_real(call, in.type(), [&]<class T>() {
     const T* from = in.data<T>();
@@ -74,8 +84,10 @@ void dft(Call& call) {
   });
 }
 
-void stft(Call& call) {
-  const Tensor signal = call.input(0);
+}  // namespace
+
+Stft plan_stft(const Call& call) {
+  const Tensor& signal = call.input(0);
   if (signal.rank() != 2 && !(signal.rank() == 3 && (signal.shape()[2] == 1 || signal.shape()[2] == 2)))
     call.fail(fmt::format("a signal of shape {}: [batch, length, 1 or 2] is needed", signal.shape().text()));
   const std::int64_t parts = signal.rank() == 3 ? signal.shape()[2] : 1;
@@ -93,8 +105,14 @@ void stft(Call& call) {
     call.fail(fmt::format("a window of {} for frames of {}", call.input(2).elements(), frame));
   const bool onesided = call.node.integer("onesided", 1) != 0;
   if (onesided && parts == 2) call.fail("a one-sided transform is only that of real numbers");
-  const std::int64_t frames = (length - frame) / step + 1;
-  const std::int64_t bins = onesided ? frame / 2 + 1 : frame;
+  return {batch, length, (length - frame) / step + 1, frame, step, onesided ? frame / 2 + 1 : frame, parts, windowed};
+}
+
+namespace {
+
+void stft(Call& call) {
+  const Tensor signal = call.input(0);
+  const auto [batch, length, frames, frame, step, bins, parts, windowed] = plan_stft(call);
   Tensor& out = call.output(0, signal.type(), {batch, frames, bins, 2});
   dispatch_real(call, signal.type(), [&]<class T>() {
     const T* window = windowed ? call.input(2).data<T>() : nullptr;

@@ -20,7 +20,9 @@ std::vector<std::int64_t> numbers(const Call& call, std::string_view name, std::
   return values;
 }
 
-void col2im(Call& call) {
+}  // namespace
+
+Col2Im plan_col2im(const Call& call) {
   const Tensor& in = call.input(0);
   const Shape image = call.input(1).to_shape(call.node.label() + ": image_shape");
   const Shape block = call.input(2).to_shape(call.node.label() + ": block_shape");
@@ -41,37 +43,52 @@ void col2im(Call& call) {
   if (taps <= 0 || in.shape()[1] % taps != 0 || in.shape()[2] != columns.elements())
     call.fail(fmt::format("the input {} does not hold blocks {} of an image {}", in.shape().text(), block.text(),
                           image.text()));
-  const std::int64_t planes = in.shape()[0] * (in.shape()[1] / taps);
   Shape shape{in.shape()[0], in.shape()[1] / taps};
   for (const std::int64_t dim : image) shape.push_back(dim);
-  Tensor& out = call.output(0, in.type(), shape);
-  const std::int64_t pixels = image.elements();
-  dispatch(in.type(), call, [&]<class T>() {
-    call.device.parallel(planes, 1, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t p = begin; p < end; ++p) {
-        T* y = out.mutable_data<T>() + p * pixels;
-        std::fill_n(y, pixels, T{0});
-        const T* x = in.data<T>() + p * taps * in.shape()[2];
-        for (std::int64_t t = 0; t < taps; ++t)
-          for (std::int64_t c = 0; c < in.shape()[2]; ++c, ++x) {
-            std::int64_t tap = t, column = c, offset = 0, stride = 1;
-            bool inside = true;
-            for (std::size_t d = rank; d-- > 0;) {
-              const std::int64_t at = column % columns[d] * strides[d] - pads[d] + tap % block[d] * dilations[d];
-              column /= columns[d];
-              tap /= block[d];
-              inside = inside && at >= 0 && at < image[d];
-              offset += at * stride;
-              stride *= image[d];
-            }
-            if (inside) y[offset] = static_cast<T>(y[offset] + *x);
-          }
-      }
-    });
-  });
+  return {image, block, columns, strides, dilations, pads, shape};
 }
 
-void max_unpool(Call& call) {
+namespace {
+
+void col2im(Call& call) {
+  const Tensor& in = call.input(0);
+  const auto [image, block, columns, strides, dilations, pads, shape] = plan_col2im(call);
+  const std::size_t rank = image.rank();
+  const std::int64_t taps = block.elements();
+  Tensor& out = call.output(0, in.type(), shape);
+  const std::int64_t pixels = image.elements();
+  const std::int64_t planes = shape[0] * shape[1];
+  dispatch(in.type(), call,
+           [&, &image = image, &block = block, &columns = columns, &strides = strides, &dilations = dilations,
+            &pads = pads]<class T>() {
+             call.device.parallel(planes, 1, [&](std::int64_t begin, std::int64_t end) {
+               for (std::int64_t p = begin; p < end; ++p) {
+                 T* y = out.mutable_data<T>() + p * pixels;
+                 std::fill_n(y, pixels, T{0});
+                 const T* x = in.data<T>() + p * taps * in.shape()[2];
+                 for (std::int64_t t = 0; t < taps; ++t)
+                   for (std::int64_t c = 0; c < in.shape()[2]; ++c, ++x) {
+                     std::int64_t tap = t, column = c, offset = 0, stride = 1;
+                     bool inside = true;
+                     for (std::size_t d = rank; d-- > 0;) {
+                       const std::int64_t at =
+                           column % columns[d] * strides[d] - pads[d] + tap % block[d] * dilations[d];
+                       column /= columns[d];
+                       tap /= block[d];
+                       inside = inside && at >= 0 && at < image[d];
+                       offset += at * stride;
+                       stride *= image[d];
+                     }
+                     if (inside) y[offset] = static_cast<T>(y[offset] + *x);
+                   }
+               }
+             });
+           });
+}
+
+}  // namespace
+
+MaxUnpool plan_max_unpool(const Call& call) {
   const Tensor& in = call.input(0);
   const Tensor& indices = call.input(1);
   if (in.rank() < 3 || indices.type() != DataType::int64 || !(indices.shape() == in.shape()))
@@ -92,23 +109,31 @@ void max_unpool(Call& call) {
       if (shape[d] < inferred[d])
         call.fail(fmt::format("output_shape {} is smaller than {}", shape.text(), inferred.text()));
   }
-  Tensor& out = call.output(0, in.type(), shape);
   // Indices count in the inferred shape, which lies in the corner of the output.
   const std::int64_t limit = inferred.elements();
-  dispatch(in.type(), call, [&]<class T>() {
-    T* y = out.mutable_data<T>();
-    std::fill_n(y, out.elements(), T{0});
-    for (std::int64_t i = 0; i < in.elements(); ++i) {
-      std::int64_t index = indices.data<std::int64_t>()[i];
-      if (index < 0 || index >= limit) call.fail(fmt::format("index {} is out of range", index));
-      std::int64_t offset = 0, stride = 1;
-      for (std::size_t d = shape.rank(); d-- > 0;) {
-        offset += index % inferred[d] * stride;
-        index /= inferred[d];
-        stride *= shape[d];
-      }
-      y[offset] = in.data<T>()[i];
+  MaxUnpool plan{shape, {}};
+  for (std::int64_t index : indices.span<std::int64_t>()) {
+    if (index < 0 || index >= limit) call.fail(fmt::format("index {} is out of range", index));
+    std::int64_t offset = 0, stride = 1;
+    for (std::size_t d = shape.rank(); d-- > 0;) {
+      offset += index % inferred[d] * stride;
+      index /= inferred[d];
+      stride *= shape[d];
     }
+    plan.offsets.push_back(offset);
+  }
+  return plan;
+}
+
+namespace {
+
+void max_unpool(Call& call) {
+  const Tensor& in = call.input(0);
+  const MaxUnpool plan = plan_max_unpool(call);
+  Tensor& out = call.output(0, in.type(), plan.output);
+  dispatch(in.type(), call, [&]<class T>() {
+    std::fill_n(out.mutable_data<T>(), out.elements(), T{0});
+    for (std::size_t i = 0; i < plan.offsets.size(); ++i) out.mutable_data<T>()[plan.offsets[i]] = in.data<T>()[i];
   });
 }
 

@@ -1,0 +1,210 @@
+// Operators whose ONNX examples are small: larger data, odd sizes, special values, beside the CPU backend.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <random>
+
+#include "run/executor.hpp"
+#include "support/backends.hpp"
+#include "tare/cuda.hpp"
+
+namespace tare {
+namespace {
+
+struct Case {
+  std::string op_type;
+  std::vector<Tensor> inputs;
+  std::map<std::string, Attribute> attributes = {};
+  std::size_t outputs = 1;
+  std::string domain = {};
+  bool same_bits = true;  ///< no sums in another order, no functions of the libraries
+};
+
+Tensor floats(const Shape& shape, unsigned seed, float spread = 1.0f) {
+  Tensor tensor = Tensor::host(DataType::float32, shape);
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal(0.0f, spread);
+  for (float& x : tensor.mutable_span<float>()) x = normal(random);
+  return tensor;
+}
+
+Tensor integers(const Shape& shape, const std::vector<std::int64_t>& values) {
+  return Tensor::of<std::int64_t>(shape, values);
+}
+
+Tensor random_integers(const Shape& shape, std::int64_t below, unsigned seed) {
+  Tensor tensor = Tensor::host(DataType::int64, shape);
+  std::mt19937 random(seed);
+  for (std::int64_t& x : tensor.mutable_span<std::int64_t>()) x = static_cast<std::int64_t>(random()) % below;
+  return tensor;
+}
+
+std::vector<Tensor> run(Backend& backend, const Case& c) {
+  Graph graph;
+  Node node;
+  node.name = "node";
+  node.op_type = c.op_type;
+  node.domain = c.domain;
+  node.opset = c.domain.empty() ? 22 : 3;
+  node.attributes = {c.attributes.begin(), c.attributes.end()};
+  for (const Tensor& input : c.inputs) {
+    if (!input.present()) {
+      node.inputs.push_back(absent);
+      continue;
+    }
+    node.inputs.push_back(graph.add_value({fmt::format("x{}", node.inputs.size()), input.type(), std::nullopt}));
+    graph.inputs.push_back(node.inputs.back());
+  }
+  for (std::size_t o = 0; o < c.outputs; ++o)
+    node.outputs.push_back(graph.add_value({fmt::format("y{}", o), DataType::undefined, std::nullopt}));
+  graph.outputs = node.outputs;
+  graph.nodes.push_back(node);
+  std::vector<Tensor> given;
+  for (const Tensor& input : c.inputs)
+    if (input.present()) given.push_back(input);
+  return Executor(graph, backend).run(given);
+}
+
+void compare(const Case& c) {
+  const auto host = make_cpu_backend({.threads = 2});
+  const auto device = test::backends().at(0).make();
+  const std::vector<Tensor> want = run(*host, c);
+  const std::vector<Tensor> have = run(*device, c);
+  ASSERT_EQ(have.size(), want.size());
+  for (std::size_t o = 0; o < want.size(); ++o) {
+    const std::string where = fmt::format("{}, output {}", c.op_type, o);
+    ASSERT_EQ(have[o].type(), want[o].type()) << where;
+    ASSERT_EQ(have[o].shape().text(), want[o].shape().text()) << where;
+    if (c.same_bits || want[o].type() != DataType::float32) {
+      EXPECT_EQ(std::memcmp(have[o].data(), want[o].data(), want[o].bytes()), 0) << where;
+      continue;
+    }
+    for (std::int64_t i = 0; i < want[o].elements(); ++i) {
+      const float w = want[o].data<float>()[i];
+      ASSERT_NEAR(have[o].data<float>()[i], w, 1e-5f * (1.0f + std::abs(w))) << where << ", element " << i;
+    }
+  }
+}
+
+TEST(CudaOperators, TopK) {
+  constexpr float nan = std::numeric_limits<float>::quiet_NaN();
+  Tensor special =
+      Tensor::of<float>({2, 9}, std::vector<float>{0.0f, -0.0f, nan, 1, 1, -1, INFINITY, -INFINITY, nan,  //
+                                                   2, 2, 2, 2, 2, 2, 2, 2, 2});
+  for (const std::int64_t largest : {0, 1})
+    for (const std::int64_t sorted : {0, 1}) {
+      const std::map<std::string, Attribute> attributes{{"largest", largest}, {"sorted", sorted}};
+      const auto with_axis = [&](std::int64_t axis) {
+        auto all = attributes;
+        all["axis"] = axis;
+        return all;
+      };
+      compare({"TopK", {special, integers({1}, {5})}, attributes, 2});
+      compare({"TopK", {floats({3, 1000, 5}, 1), integers({1}, {17})}, with_axis(1), 2});
+      compare({"TopK", {floats({2, 20'000}, 2), integers({1}, {300})}, attributes, 2});  // a launch a step
+      compare({"TopK", {floats({4, 33}, 3), integers({1}, {33})}, attributes, 2});
+      compare({"TopK", {floats({4, 1}, 4), integers({1}, {1})}, attributes, 2});
+      compare({"TopK", {floats({4, 3}, 5), integers({1}, {0})}, attributes, 2});
+    }
+}
+
+TEST(CudaOperators, AlongAnAxis) {
+  for (const std::int64_t exclusive : {0, 1})
+    for (const std::int64_t reverse : {0, 1})
+      for (const char* type : {"CumSum", "CumProd"})
+        compare({type, {floats({3, 50, 7}, 6), integers({}, {1})}, {{"exclusive", exclusive}, {"reverse", reverse}}});
+  compare({"NonZero", {floats({5, 6, 7}, 7)}});
+  compare({"Unique", {floats({40, 3}, 8)}, {{"axis", std::int64_t{0}}}, 4});
+  compare({"ArrayFeatureExtractor", {floats({6, 9}, 9), integers({1, 4}, {8, 0, 3, 3})}, {}, 1, "ai.onnx.ml"});
+  compare({"Binarizer", {floats({7, 11}, 10)}, {{"threshold", 0.25f}}, 1, "ai.onnx.ml"});
+  compare({"SumTo", {floats({4, 5, 6, 7}, 11), floats({5, 1, 7}, 12)}, {}, 1, "tare", false});
+  compare({"DynamicQuantizeLinear", {floats({64, 33}, 13, 4.0f)}, {}, 3});
+}
+
+TEST(CudaOperators, Sampling) {
+  for (const char* mode : {"nearest", "linear", "cubic"})
+    for (const char* padding : {"zeros", "border", "reflection"})
+      for (const std::int64_t corners : {0, 1}) {
+        const std::map<std::string, Attribute> attributes{
+            {"mode", std::string(mode)}, {"padding_mode", std::string(padding)}, {"align_corners", corners}};
+        compare({"GridSample", {floats({2, 11, 9, 13}, 20), floats({2, 17, 5, 2}, 21)}, attributes});
+        compare({"GridSample", {floats({1, 3, 4, 5, 6}, 22), floats({1, 3, 4, 5, 3}, 23)}, attributes});
+      }
+  for (const std::int64_t corners : {0, 1}) {
+    compare({"AffineGrid", {floats({2, 2, 3}, 24), integers({4}, {2, 3, 13, 17})}, {{"align_corners", corners}}});
+    compare({"AffineGrid", {floats({2, 3, 4}, 25), integers({5}, {2, 3, 5, 1, 7})}, {{"align_corners", corners}}});
+  }
+  Tensor regions = Tensor::of<float>({3, 4}, std::vector<float>{0, 0, 30, 20, -4, 2.5f, 9, 40, 12, 12, 12, 13});
+  for (const char* mode : {"avg", "max"})
+    for (const std::int64_t samples : {0, 2})
+      compare({"RoiAlign",
+               {floats({2, 5, 25, 31}, 26), regions, integers({3}, {1, 0, 1})},
+               {{"mode", std::string(mode)},
+                {"sampling_ratio", samples},
+                {"output_height", std::int64_t{3}},
+                {"output_width", std::int64_t{4}},
+                {"spatial_scale", 0.75f}}});
+  Tensor pooled = Tensor::of<float>({2, 5}, std::vector<float>{1, 0, 0, 30, 20, 0, 7, 5, 3, 40});
+  compare({"MaxRoiPool", {floats({2, 5, 25, 31}, 27), pooled}, {{"pooled_shape", std::vector<std::int64_t>{3, 4}}}});
+  compare({"Col2Im",
+           {floats({2, 3 * 6, 30}, 28), integers({2}, {9, 8}), integers({2}, {2, 3})},
+           {{"strides", std::vector<std::int64_t>{2, 1}}, {"pads", std::vector<std::int64_t>{1, 0, 1, 0}}}});
+  const std::map<std::string, Attribute> unpool{{"kernel_shape", std::vector<std::int64_t>{2, 2}},
+                                                {"strides", std::vector<std::int64_t>{2, 2}}};
+  compare({"MaxUnpool", {floats({2, 3, 5, 7}, 29), random_integers({2, 3, 5, 7}, 2 * 3 * 10 * 14, 30)}, unpool});
+  const std::map<std::string, Attribute> deformed{
+      {"pads", std::vector<std::int64_t>{1, 1, 1, 1}}, {"group", std::int64_t{2}}, {"offset_group", std::int64_t{2}}};
+  compare({"DeformConv",
+           {floats({2, 4, 9, 11}, 31), floats({6, 2, 3, 3}, 32), floats({2, 36, 9, 11}, 33, 2.0f), floats({6}, 34),
+            floats({2, 18, 9, 11}, 35)},
+           deformed,
+           1,
+           "",
+           false});
+}
+
+TEST(CudaOperators, SignalsAndMatrices) {
+  for (const std::int64_t length : {1, 8, 12, 37})
+    for (const std::int64_t inverse : {0, 1})
+      for (const std::int64_t parts : {1, 2})
+        compare({"DFT",
+                 {floats({2, 12, 3, parts}, 40), integers({}, {length}), integers({}, {1})},
+                 {{"inverse", inverse}, {"onesided", std::int64_t{inverse == 0 && parts == 1 ? 1 : 0}}}});
+  compare({"STFT", {floats({2, 100, 1}, 41), integers({}, {10}), floats({24}, 42), integers({}, {24})}});
+  compare({"STFT",
+           {floats({1, 64, 2}, 43), integers({}, {7}), Tensor(), integers({}, {16})},
+           {{"onesided", std::int64_t{0}}}});
+  compare({"Det", {floats({5, 13, 13}, 44)}});
+  compare({"Det", {floats({3, 1, 1}, 45)}});
+  const auto einsum = [](const char* equation, std::vector<Tensor> inputs) {
+    compare({"Einsum", std::move(inputs), {{"equation", std::string(equation)}}, 1, "", false});
+  };
+  einsum("bij,bjk->bik", {floats({3, 5, 7}, 46), floats({3, 7, 4}, 47)});
+  einsum("...ij->...ji", {floats({2, 3, 5, 7}, 48)});
+  einsum("ii->i", {floats({6, 6}, 49)});
+  einsum("ij,jk,kl->il", {floats({4, 5}, 50), floats({5, 6}, 51), floats({6, 3}, 52)});
+  einsum("bhqd,bhkd->bhqk", {floats({2, 3, 5, 8}, 53), floats({2, 3, 7, 8}, 54)});
+  einsum("ij->", {floats({9, 8}, 55)});
+}
+
+TEST(CudaOperators, Losses) {
+  for (const char* reduction : {"none", "sum", "mean"})
+    for (const char* type : {"NegativeLogLikelihoodLoss", "SoftmaxCrossEntropyLoss"}) {
+      const std::map<std::string, Attribute> attributes{{"reduction", std::string(reduction)},
+                                                        {"ignore_index", std::int64_t{3}}};
+      const std::size_t outputs = std::string_view(type).starts_with("Softmax") ? 2 : 1;
+      compare({type, {floats({6, 10}, 60), random_integers({6}, 10, 61)}, attributes, outputs, "", false});
+      compare({type,
+               {floats({2, 5, 4, 3}, 62), random_integers({2, 4, 3}, 5, 63), floats({5}, 64)},
+               attributes,
+               outputs,
+               "",
+               false});
+    }
+}
+
+}  // namespace
+}  // namespace tare
