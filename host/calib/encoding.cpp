@@ -9,6 +9,8 @@
 #include <cfloat>
 #include <cmath>
 
+#include "run/parallel_sites.hpp"
+#include "tare/backend.hpp"
 #include "tare/error.hpp"
 
 namespace tare {
@@ -156,6 +158,19 @@ const TensorEncodings* EncodingSet::find(std::string_view tensor, SiteRole role)
 
 Encoding find_encoding(const TensorStatistics& statistics, const QuantizerSpec& spec, const SearchOptions& options) {
   return find_candidates(statistics, spec, options, 1).front();
+}
+
+std::vector<Encoding> find_encodings(std::span<const SearchRequest> requests, const SearchOptions& options,
+                                     int threads) {
+  std::vector<Encoding> found(requests.size());
+  parallel_sites(requests.size(), threads,
+                 [&](std::size_t i) { found[i] = find_encoding(*requests[i].statistics, requests[i].spec, options); });
+  return found;
+}
+
+std::vector<Encoding> Backend::find_encodings(std::span<const SearchRequest> requests, const SearchOptions& options,
+                                              int threads) {
+  return tare::find_encodings(requests, options, threads);
 }
 
 std::vector<Encoding> find_candidates(const TensorStatistics& statistics, const QuantizerSpec& spec,

@@ -11,7 +11,7 @@
 #include <memory>
 #include <vector>
 
-#include "cpu/chain_step.hpp"
+#include "cpu/chain_plan.hpp"
 
 namespace tare::cpu {
 namespace {
@@ -35,23 +35,19 @@ void quantize_dequantize_of(Call& call) {
   });
 }
 
-/// How an input lies beside the blocks.
-enum class Access { block, channel, number };
-
 class Chain final : public Kernel {
  public:
   explicit Chain(const Compile& compile)
-      : node_(compile.node), device_(compile.device), graph_(*compile.node.subgraph("steps").graph) {
-    for (const Node& node : graph_.nodes) steps_.push_back(step_of(graph_, node, device_.vector()));
-    place_results();
-  }
+      : device_(compile.device),
+        plan_(*compile.node.subgraph("steps").graph, compile.device.vector()),
+        steps_(plan_.steps()) {}
 
   bool accepts_channels_last() const override { return true; }
 
   void run(std::span<Tensor> inputs, std::span<Tensor> outputs) override {
-    Run run;
-    if (!bind(inputs, run)) return run_one_by_one(inputs, outputs);
-    make_outputs(inputs, outputs, run);
+    ChainRun run;
+    if (!plan_.bind(inputs, run) || run.type != DataType::float32) return run_one_by_one(inputs, outputs);
+    plan_.make_outputs(device_, inputs, outputs, run);
     const std::int64_t units = run.elements / run.unit;
     const std::int64_t block_units = std::max<std::int64_t>(1, block_elements / run.unit);
     device_.parallel(units, std::max<std::int64_t>(1, chain_grain / run.unit),
@@ -59,129 +55,21 @@ class Chain final : public Kernel {
   }
 
  private:
-  struct Run {
-    Shape shape;
-    Layout layout = Layout::plain;
-    std::int64_t elements = 0;
-    std::int64_t channels = 1;
-    std::int64_t spatial = 1;     ///< elements of a channel
-    bool channels_inner = false;  ///< channels lie beside each other
-    std::int64_t unit = 1;        ///< blocks hold whole multiples
-    std::vector<Access> access;
-    std::vector<const float*> in;
-    std::vector<float*> out;
-  };
-
-  struct Place {
-    std::int32_t output = -1;   ///< of the chain, or
-    std::size_t register_ = 0;  ///< a block that only the thread has
-  };
-
-  /// A result that is no output lies in a register from its step to its last reader, which may write over it.
-  void place_results() {
-    places_.resize(steps_.size());
-    std::vector<std::size_t> last_reader(steps_.size());
-    for (std::size_t s = 0; s < steps_.size(); ++s)
-      for (const Operand& operand : steps_[s].operands)
-        if (operand.kind == Operand::Kind::step) last_reader[operand.index] = s;
-    std::vector<std::size_t> free;
-    for (std::size_t s = 0; s < steps_.size(); ++s) {
-      const auto output = std::find(graph_.outputs.begin(), graph_.outputs.end(), graph_.nodes[s].outputs[0]);
-      if (output != graph_.outputs.end())
-        places_[s].output = static_cast<std::int32_t>(output - graph_.outputs.begin());
-    }
-    for (std::size_t s = 0; s < steps_.size(); ++s) {
-      for (std::size_t before = 0; before < s; ++before)
-        if (places_[before].output < 0 && last_reader[before] == s) free.push_back(places_[before].register_);
-      if (places_[s].output >= 0) continue;
-      if (free.empty()) free.push_back(registers_++);
-      places_[s].register_ = free.back();
-      free.pop_back();
-    }
-  }
-
-  void run_units(const Run& run, std::int64_t begin, std::int64_t end, std::int64_t block_units) const {
+  void run_units(const ChainRun& run, std::int64_t begin, std::int64_t end, std::int64_t block_units) const {
     const auto register_size = static_cast<std::size_t>((block_units * run.unit + 15) / 16 * 16);
-    std::size_t room = (registers_ * register_size + 16) * sizeof(float);
+    std::size_t room = (plan_.registers() * register_size + 16) * sizeof(float);
     const auto storage = std::make_unique_for_overwrite<float[]>(room / sizeof(float));
     void* start = storage.get();
-    auto* registers = static_cast<float*>(std::align(64, registers_ * register_size * sizeof(float), start, room));
+    auto* registers =
+        static_cast<float*>(std::align(64, plan_.registers() * register_size * sizeof(float), start, room));
     for (std::int64_t unit = begin; unit < end; unit += block_units) {
       const Block block{run, unit * run.unit, std::min(block_units, end - unit) * run.unit, registers, register_size};
       for (std::size_t s = 0; s < steps_.size(); ++s) apply(s, block);
     }
   }
 
-  bool bind(std::span<const Tensor> inputs, Run& run) const {
-    const Tensor* whole = &inputs[0];
-    for (const Tensor& input : inputs) {
-      if (input.type() != DataType::float32) return false;
-      if (input.elements() > whole->elements()) whole = &input;
-    }
-    run.shape = whole->shape();
-    run.layout = whole->layout();
-    run.elements = whole->elements();
-    const std::size_t rank = run.shape.rank();
-    if (rank >= 2) {
-      run.channels = run.shape[1];
-      run.spatial = run.shape.elements(2, rank);
-    }
-    run.channels_inner = run.layout == Layout::channels_last || run.spatial == 1;
-    bool by_channel = false;
-    for (const Tensor& input : inputs) {
-      run.in.push_back(input.data<float>());
-      if (input.shape() == run.shape && input.layout() == run.layout) {
-        run.access.push_back(Access::block);
-      } else if (input.elements() == 1 && input.rank() <= rank) {
-        run.access.push_back(Access::number);
-      } else if (rank >= 2 && input.rank() == rank && input.shape()[0] == run.shape[0] &&
-                 input.shape()[1] == run.channels && input.elements() == run.shape[0] * run.channels) {
-        run.access.push_back(Access::channel);
-        by_channel = true;
-      } else {
-        return false;
-      }
-    }
-    for (const Step& step : steps_) {
-      const auto is_whole = [&](const Operand& operand) {
-        return operand.kind == Operand::Kind::step ||
-               (operand.kind == Operand::Kind::input && run.access[operand.index] == Access::block);
-      };
-      if (std::none_of(step.operands.begin(), step.operands.end(), is_whole)) return false;
-      if (std::any_of(step.operands.begin(), step.operands.end(),
-                      [&](const Operand& operand) { return operand.rank > rank; }))
-        return false;
-      if (step.kind != Step::Kind::affine) continue;
-      if (rank < 2 || static_cast<std::int64_t>(step.affine.factors.size()) != run.channels) return false;
-      by_channel = true;
-    }
-    if (by_channel && run.channels_inner) run.unit = std::max<std::int64_t>(1, run.channels);
-    return true;
-  }
-
-  /// An output may lie where an input lay that nobody else holds and that no later step reads.
-  void make_outputs(std::span<Tensor> inputs, std::span<Tensor> outputs, Run& run) const {
-    std::vector<std::size_t> last_reader(inputs.size());
-    for (std::size_t s = 0; s < steps_.size(); ++s)
-      for (const Operand& operand : steps_[s].operands)
-        if (operand.kind == Operand::Kind::input) last_reader[operand.index] = s;
-    run.out.resize(outputs.size());
-    std::vector<bool> reused(inputs.size());
-    for (std::size_t s = 0; s < steps_.size(); ++s) {
-      if (places_[s].output < 0) continue;
-      const auto o = static_cast<std::size_t>(places_[s].output);
-      for (std::size_t i = 0; i < inputs.size() && !outputs[o].present(); ++i) {
-        if (reused[i] || run.access[i] != Access::block || last_reader[i] > s || !inputs[i].unique()) continue;
-        outputs[o] = inputs[i];
-        reused[i] = true;
-      }
-      if (!outputs[o].present()) outputs[o] = device_.allocate(DataType::float32, run.shape, run.layout);
-      run.out[o] = outputs[o].mutable_data<float>();
-    }
-  }
-
   struct Block {
-    const Run& run;
+    const ChainRun& run;
     std::int64_t first;  ///< element of the whole
     std::int64_t count;
     float* registers;
@@ -189,9 +77,10 @@ class Chain final : public Kernel {
   };
 
   float* place(std::size_t s, const Block& block) const {
-    const Place& place = places_[s];
-    return place.output >= 0 ? block.run.out[static_cast<std::size_t>(place.output)] + block.first
-                             : block.registers + place.register_ * block.register_size;
+    const ChainPlan::Place& place = plan_.places()[s];
+    return place.output >= 0
+               ? reinterpret_cast<float*>(block.run.out[static_cast<std::size_t>(place.output)]) + block.first
+               : block.registers + place.register_ * block.register_size;
   }
   const float* source(const Operand& operand, const Block& block) const {
     switch (operand.kind) {
@@ -199,7 +88,8 @@ class Chain final : public Kernel {
       case Operand::Kind::step: return place(operand.index, block);
       case Operand::Kind::input: break;
     }
-    return block.run.in[operand.index] + (block.run.access[operand.index] == Access::block ? block.first : 0);
+    return reinterpret_cast<const float*>(block.run.in[operand.index]) +
+           (block.run.access[operand.index] == Access::block ? block.first : 0);
   }
 
   void apply(std::size_t s, const Block& block) const {
@@ -227,7 +117,7 @@ class Chain final : public Kernel {
   }
 
   void apply_affine(const ChannelAffine<float>& affine, const Block& block, const float* x, float* y) const {
-    const Run& run = block.run;
+    const ChainRun& run = block.run;
     const VectorKernels& v = device_.vector();
     const auto& [centers, factors, addends] = affine;
     if (run.channels_inner)
@@ -241,7 +131,7 @@ class Chain final : public Kernel {
   }
 
   void apply_binary(const Step& step, const Block& block, const float* a, const float* b, float* y) const {
-    const Run& run = block.run;
+    const ChainRun& run = block.run;
     const auto access = [&](const Operand& operand) {
       if (operand.kind == Operand::Kind::input) return run.access[operand.index];
       return operand.kind == Operand::Kind::step ? Access::block : Access::number;
@@ -271,31 +161,14 @@ class Chain final : public Kernel {
   }
 
   void run_one_by_one(std::span<Tensor> inputs, std::span<Tensor> outputs) {
-    if (kernels_.empty())
-      for (const Node& node : graph_.nodes) {
-        std::vector<const Tensor*> known;
-        for (const ValueId input : node.inputs) known.push_back(input == absent ? nullptr : graph_.constant(input));
-        kernels_.push_back(make_kernel({graph_, node, device_, known}));
-      }
-    std::vector<Tensor> values(graph_.values.size());
-    for (const auto& [value, constant] : graph_.constants) values[static_cast<std::size_t>(value)] = constant;
-    for (std::size_t i = 0; i < inputs.size(); ++i) values[static_cast<std::size_t>(graph_.inputs[i])] = inputs[i];
-    for (std::size_t s = 0; s < steps_.size(); ++s) {
-      const Node& node = graph_.nodes[s];
-      std::vector<Tensor> operands;
-      for (const ValueId input : node.inputs)
-        operands.push_back(input == absent ? Tensor() : values[static_cast<std::size_t>(input)]);
-      kernels_[s]->run(operands, std::span(&values[static_cast<std::size_t>(node.outputs[0])], 1));
-    }
-    for (std::size_t o = 0; o < outputs.size(); ++o) outputs[o] = values[static_cast<std::size_t>(graph_.outputs[o])];
+    plan_.run_one_by_one(kernels_, inputs, outputs, [&](const Graph& graph, const Node& node, const auto& known) {
+      return make_kernel({graph, node, device_, known});
+    });
   }
 
-  const Node& node_;
   Device& device_;
-  const Graph& graph_;
-  std::vector<Step> steps_;
-  std::vector<Place> places_;  ///< of the steps' results
-  std::size_t registers_ = 0;
+  ChainPlan plan_;
+  std::span<const Step> steps_;
   std::vector<std::unique_ptr<Kernel>> kernels_;  ///< of the steps, once they had to run one by one
 };
 

@@ -4,6 +4,7 @@
 #include <span>
 #include <string_view>
 
+#include "model/real_element.hpp"
 #include "plan/clip_range.hpp"
 #include "tare/quantizer.hpp"
 
@@ -12,39 +13,44 @@ namespace {
 
 struct NamedFunction {
   std::string_view name;
+  Formula formula;
   void (*VectorKernels::*loop)(const float*, float*, std::size_t, float, float);
 };
 constexpr NamedFunction functions[] = {
-    {"Abs", &VectorKernels::unary_abs},
-    {"Erf", &VectorKernels::unary_erf},
-    {"Exp", &VectorKernels::unary_exp},
-    {"HardSigmoid", &VectorKernels::unary_hard_sigmoid},
-    {"HardSwish", &VectorKernels::unary_hard_swish},
-    {"LeakyRelu", &VectorKernels::unary_leaky_relu},
-    {"Neg", &VectorKernels::unary_negate},
-    {"Relu", &VectorKernels::unary_relu},
-    {"Sigmoid", &VectorKernels::unary_sigmoid},
-    {"Softplus", &VectorKernels::unary_softplus},
-    {"Sqrt", &VectorKernels::unary_sqrt},
-    {"Tanh", &VectorKernels::unary_tanh},
+    {"Abs", Formula::absolute, &VectorKernels::unary_abs},
+    {"Erf", Formula::erf, &VectorKernels::unary_erf},
+    {"Exp", Formula::exp, &VectorKernels::unary_exp},
+    {"HardSigmoid", Formula::hard_sigmoid, &VectorKernels::unary_hard_sigmoid},
+    {"HardSwish", Formula::hard_swish, &VectorKernels::unary_hard_swish},
+    {"LeakyRelu", Formula::leaky_relu, &VectorKernels::unary_leaky_relu},
+    {"Neg", Formula::negate, &VectorKernels::unary_negate},
+    {"Relu", Formula::relu, &VectorKernels::unary_relu},
+    {"Sigmoid", Formula::sigmoid, &VectorKernels::unary_sigmoid},
+    {"Softplus", Formula::softplus, &VectorKernels::unary_softplus},
+    {"Sqrt", Formula::sqrt, &VectorKernels::unary_sqrt},
+    {"Tanh", Formula::tanh, &VectorKernels::unary_tanh},
 };
 
 struct NamedArithmetic {
   std::string_view name;
+  Formula formula;
   BinaryLoops::Loop VectorKernels::*arrays;
   BinaryLoops::Loop VectorKernels::*second_scalar;
   BinaryLoops::Loop VectorKernels::*first_scalar;
 };
 constexpr NamedArithmetic arithmetic[] = {
-    {"Add", &VectorKernels::binary_add_vv, &VectorKernels::binary_add_vs, &VectorKernels::binary_add_sv},
-    {"Div", &VectorKernels::binary_divide_vv, &VectorKernels::binary_divide_vs, &VectorKernels::binary_divide_sv},
-    {"Mul", &VectorKernels::binary_multiply_vv, &VectorKernels::binary_multiply_vs, &VectorKernels::binary_multiply_sv},
-    {"Sub", &VectorKernels::binary_subtract_vv, &VectorKernels::binary_subtract_vs, &VectorKernels::binary_subtract_sv},
+    {"Add", Formula::add, &VectorKernels::binary_add_vv, &VectorKernels::binary_add_vs, &VectorKernels::binary_add_sv},
+    {"Div", Formula::divide, &VectorKernels::binary_divide_vv, &VectorKernels::binary_divide_vs,
+     &VectorKernels::binary_divide_sv},
+    {"Mul", Formula::multiply, &VectorKernels::binary_multiply_vv, &VectorKernels::binary_multiply_vs,
+     &VectorKernels::binary_multiply_sv},
+    {"Sub", Formula::subtract, &VectorKernels::binary_subtract_vv, &VectorKernels::binary_subtract_vs,
+     &VectorKernels::binary_subtract_sv},
 };
 
 Operand operand_of(const Graph& steps, ValueId value) {
   if (const Tensor* constant = steps.constant(value))
-    return {Operand::Kind::number, 0, *constant->data<float>(), constant->rank()};
+    return {Operand::Kind::number, 0, real_element(*constant, 0), constant->rank()};
   const auto input = std::find(steps.inputs.begin(), steps.inputs.end(), value);
   if (input != steps.inputs.end())
     return {Operand::Kind::input, static_cast<std::size_t>(input - steps.inputs.begin()), 0, 0};
@@ -57,9 +63,10 @@ ChannelAffine<float> affine_of(const Graph& steps, const Node& node) {
   std::vector<std::vector<double>> parameters;
   for (std::size_t i = 1; i < 5; ++i) {
     const Tensor& constant = *steps.constant(node.inputs[i]);
-    if (constant.type() != DataType::float32) return {};
-    const std::span<const float> values = constant.span<float>();
-    parameters.emplace_back(values.begin(), values.end());
+    if (!is_quantizable(constant.type())) return {};
+    std::vector<double>& values = parameters.emplace_back();
+    for (std::int64_t k = 0; k < constant.elements(); ++k)
+      values.push_back(static_cast<double>(real_element(constant, k)));
     if (parameters.back().size() != parameters.front().size()) return {};
   }
   return channel_affine<float>(parameters[0], parameters[1], parameters[2], parameters[3],
@@ -71,8 +78,9 @@ ChannelAffine<float> affine_of(const Graph& steps, const Node& node) {
 Quantizer quantizer_of(const Node& node, const VectorKernels& vector) {
   const Tensor& grid = node.tensor("grid");
   const std::span<const double> e = grid.span<double>();
-  const bool half_up = static_cast<Rounding>(node.integer("rounding")) == Rounding::half_up;
-  return {half_up ? vector.qdq_half_up : vector.qdq_half_even, make_grid(e[0], e[1], e[2], e[3], e[4])};
+  const auto rounding = static_cast<Rounding>(node.integer("rounding"));
+  return {rounding == Rounding::half_up ? vector.qdq_half_up : vector.qdq_half_even,
+          make_grid(e[0], e[1], e[2], e[3], e[4]), rounding};
 }
 
 Step step_of(const Graph& steps, const Node& node, const VectorKernels& vector) {
@@ -82,6 +90,7 @@ Step step_of(const Graph& steps, const Node& node, const VectorKernels& vector) 
   for (const NamedArithmetic& named : arithmetic) {
     if (named.name != type) continue;
     step.kind = Step::Kind::binary;
+    step.formula = named.formula;
     step.binary = {vector.*named.arrays, vector.*named.second_scalar, vector.*named.first_scalar};
     step.operands.push_back(operand_of(steps, node.inputs[1]));
     return step;
@@ -89,6 +98,7 @@ Step step_of(const Graph& steps, const Node& node, const VectorKernels& vector) 
   for (const NamedFunction& named : functions) {
     if (named.name != type) continue;
     step.unary = vector.*named.loop;
+    step.formula = named.formula;
     if (type == "LeakyRelu") step.a = node.real("alpha", 0.01f);
     if (type == "HardSigmoid") {
       step.a = node.real("alpha", 0.2f);
@@ -99,6 +109,7 @@ Step step_of(const Graph& steps, const Node& node, const VectorKernels& vector) 
   if (type == "Clip") {
     const ClipRange range = clip_range(steps, node).value();
     step.unary = vector.unary_clip;
+    step.formula = Formula::clip;
     step.a = range.low;
     step.b = range.high;
   } else if (type == "BatchNormalization") {

@@ -12,6 +12,7 @@ namespace tare::cpu {
 struct Quantizer {
   void (*loop)(const float*, float*, std::size_t, Grid) = nullptr;
   Grid grid{};
+  Rounding rounding = Rounding::half_even;
 };
 Quantizer quantizer_of(const Node& node, const VectorKernels& vector);
 
@@ -24,9 +25,31 @@ struct Operand {
   std::size_t rank = 0;  ///< of a number
 };
 
+/// What a unary or binary step computes, for devices that have no loops of vector.hpp.
+enum class Formula : std::uint8_t {
+  absolute,
+  clip,
+  erf,
+  exp,
+  hard_sigmoid,
+  hard_swish,
+  leaky_relu,
+  negate,
+  relu,
+  sigmoid,
+  softplus,
+  sqrt,
+  tanh,
+  add,
+  divide,
+  multiply,
+  subtract
+};
+
 struct Step {
-  enum class Kind { unary, binary, affine, quantize };
+  enum class Kind : std::uint8_t { unary, binary, affine, quantize };
   Kind kind = Kind::unary;
+  Formula formula = Formula::absolute;
   void (*unary)(const float*, float*, std::size_t, float, float) = nullptr;
   float a = 0;  ///< of `unary`
   float b = 0;

@@ -23,8 +23,9 @@ bool among(const std::array<std::string_view, n>& names, const Node& node) {
 
 class Joiner {
  public:
-  Joiner(Graph graph, const std::vector<bool>& visible)
+  Joiner(Graph graph, const std::vector<bool>& visible, const Backend& backend)
       : graph_(std::move(graph)),
+        backend_(backend),
         readers_(consumers(graph_)),
         producers_(producers(graph_)),
         visible_(visible),
@@ -66,12 +67,12 @@ class Joiner {
 
   bool is_number(ValueId value) const {
     const Tensor* constant = value == absent ? nullptr : graph_.constant(value);
-    return constant != nullptr && constant->elements() == 1 && constant->type() == DataType::float32;
+    return constant != nullptr && constant->elements() == 1 && backend_.joins(constant->type());
   }
   bool is_tensor(ValueId value) const { return value != absent && graph_.constant(value) == nullptr; }
 
   bool is_link(const Node& node) const {
-    if (node.inputs.empty() || node.outputs.empty() || graph_.value(node.outputs[0]).type != DataType::float32)
+    if (node.inputs.empty() || node.outputs.empty() || !backend_.joins(graph_.value(node.outputs[0]).type))
       return false;
     for (std::size_t i = 1; i < node.outputs.size(); ++i)
       if (node.outputs[i] != absent) return false;
@@ -158,6 +159,7 @@ class Joiner {
   }
 
   Graph graph_;
+  const Backend& backend_;
   std::vector<std::vector<std::int32_t>> readers_;
   std::vector<std::int32_t> producers_;
   std::vector<bool> visible_;
@@ -173,7 +175,7 @@ Graph join_chains(Graph graph, const std::vector<bool>& visible, const Backend& 
   chain.domain = "tare";
   chain.op_type = "Chain";
   if (!backend.unsupported(graph, chain).empty() || !backend.fallback(graph, chain).empty()) return graph;
-  return Joiner(std::move(graph), visible).run();
+  return Joiner(std::move(graph), visible, backend).run();
 }
 
 }  // namespace tare

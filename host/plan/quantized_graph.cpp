@@ -97,7 +97,7 @@ std::vector<bool> QuantizedGraph::visible() const {
 void QuantizedGraph::quantize_in_nodes(Rounding rounding, const Backend& backend) {
   const auto node_of = [&](ValueId value) -> std::optional<Node> {
     const std::int32_t site = site_of_value[static_cast<std::size_t>(value)];
-    if (site < 0 || graph.value(value).type != DataType::float32) return std::nullopt;
+    if (site < 0 || !backend.joins(graph.value(value).type)) return std::nullopt;
     const TensorEncodings& encodings = sites[static_cast<std::size_t>(site)];
     const QuantizerSpec& spec = encodings.spec;
     if (spec.format != NumberFormat::integer || spec.channel_axis || spec.block_axis || encodings.encodings.size() != 1)

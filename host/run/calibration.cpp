@@ -167,17 +167,25 @@ void Calibration::Implementation::add(std::span<const Tensor> inputs, std::size_
   if (checked) refuse_nonfinite_inputs(graph, inputs, first_sample, count);
   if (shared_slots()) observe_constants();
   ObserveHook hook([&](std::size_t i, const Tensor& value) { observe(i, value); });
-  observing_run().run(inputs, &hook);
-  if (checked && nonfinite_count() != nonfinite_seen) {
-    // Finite inputs, but something became infinite on the way: run the batch again, this time looking.
-    ObserveHook look([&](std::size_t i, const Tensor& value) {
-      refuse_nonfinite(fmt::format("tensor '{}'", sites[observed[i]].tensor), backend.download(value), first_sample,
-                       count);
-    });
-    observing_run().run(inputs, &look);
+  observing_run().run_for(inputs, hook);
+  const bool found = observer->end_batch() + extremes_observer->end_batch() != nonfinite_seen;
+  if (checked) {
+    const RunBatch batch{{inputs.begin(), inputs.end()}, first_sample, count};
+    const bool behind = observer->runs_behind();
+    if (found && (unchecked || !behind)) refuse_batch(behind ? *unchecked : batch);
+    if (behind) unchecked = batch;
   }
   samples += count;
   ++batches;
+}
+
+/// Its inputs are finite, but something became infinite on the way: this run looks.
+void Calibration::Implementation::refuse_batch(const RunBatch& batch) {
+  ObserveHook look([&](std::size_t i, const Tensor& value) {
+    refuse_nonfinite(fmt::format("tensor '{}'", sites[observed[i]].tensor), backend.download(value), batch.first_sample,
+                     batch.count);
+  });
+  observing_run().run_for(batch.inputs, look);
 }
 
 void Calibration::Implementation::observe(std::size_t i, const Tensor& value) {
@@ -205,6 +213,8 @@ void Calibration::Implementation::close_statistics() {
     throw Error(ErrorKind::data, fmt::format("no data: {} tensors need it, such as '{}'; give at least one batch",
                                              observed.size(), sites[observed[0]].tensor));
   if (observer == nullptr) return;
+  if (unchecked && nonfinite_count() != nonfinite_seen) refuse_batch(*unchecked);
+  unchecked.reset();
   if (statistics.empty()) {
     executor.reset();  // its packed weights and working memory need not be there beside the statistics
     collect();
@@ -312,21 +322,36 @@ void Calibration::Implementation::start_refinement() {
 }
 
 /// A constant that shares its range with nobody is here in full: like a weight, it is searched on its own values.
-Encoding Calibration::Implementation::search(std::size_t g) const {
+bool Calibration::Implementation::is_searched_in_full(std::size_t g) const {
   const QuantSite& site = sites[observed[groups[g].members[0]]];
   const Scheme scheme = site.spec.scheme.value_or(options.search.scheme);
-  const Tensor* constant = graph.constant(site.value);
-  if (constant != nullptr && groups[g].members.size() == 1 && groups[g].statistics->min > highest_sentinel &&
-      (scheme == Scheme::sqnr || scheme == Scheme::mse))
-    return find_parameter_encodings(site.tensor, *constant, site.spec, options.search).encodings.at(0);
-  return find_encoding(*groups[g].statistics, site.spec, options.search);
+  return graph.constant(site.value) != nullptr && groups[g].members.size() == 1 &&
+         groups[g].statistics->min > highest_sentinel && (scheme == Scheme::sqnr || scheme == Scheme::mse);
+}
+
+std::vector<Encoding> Calibration::Implementation::search() const {
+  std::vector<Encoding> found(groups.size());
+  std::vector<std::size_t> in_full, by_statistics;
+  std::vector<SearchRequest> requests;
+  for (std::size_t g = 0; g < groups.size(); ++g) {
+    (is_searched_in_full(g) ? in_full : by_statistics).push_back(g);
+    if (by_statistics.size() > requests.size()) requests.push_back({groups[g].statistics, spec_of(g)});
+  }
+  const std::vector<Encoding> best = backend.find_encodings(requests, options.search, threads);
+  for (std::size_t i = 0; i < best.size(); ++i) found[by_statistics[i]] = best[i];
+  parallel_sites(in_full.size(), threads, [&](std::size_t i) {
+    const QuantSite& site = sites[observed[groups[in_full[i]].members[0]]];
+    found[in_full[i]] =
+        find_parameter_encodings(site.tensor, *graph.constant(site.value), site.spec, options.search).encodings.at(0);
+  });
+  return found;
 }
 
 CalibrationResult Calibration::Implementation::finish() {
   close_statistics();
-  std::vector<Encoding> found(groups.size());
-  parallel_sites(groups.size(), threads,
-                 [&](std::size_t g) { found[g] = refining() ? accumulators[g].best() : search(g); });
+  std::vector<Encoding> found = refining() ? std::vector<Encoding>(groups.size()) : search();
+  if (refining())
+    for (std::size_t g = 0; g < groups.size(); ++g) found[g] = accumulators[g].best();
 
   CalibrationResult result;
   for (std::size_t i = 0; i < observed.size(); ++i) {

@@ -39,6 +39,13 @@ struct Calibration::Implementation {
   void close_statistics();
   void observe_constants();
   void observe(std::size_t i, const Tensor& value);
+  struct RunBatch {
+    std::vector<Tensor> inputs;
+    std::size_t first_sample = 0;
+    std::size_t count = 0;
+  };
+  /// Runs a batch once more and throws Error(data) for the first NaN or infinity.
+  void refuse_batch(const RunBatch& batch);
   std::uint64_t nonfinite_count() const { return observer->nonfinite_count() + extremes_observer->nonfinite_count(); }
   void collect();
   void complete_statistics(const DerivedStatistics& rules, std::map<ValueId, TensorStatistics> known);
@@ -48,7 +55,8 @@ struct Calibration::Implementation {
   bool shared_slots() const { return observer_kind() == ObserverKind::tf_enhanced; }
   std::size_t slot(std::size_t i) const { return shared_slots() ? group_of[i] : i; }
   const QuantizerSpec& spec_of(std::size_t group) const { return sites[observed[groups[group].members[0]]].spec; }
-  Encoding search(std::size_t group) const;
+  bool is_searched_in_full(std::size_t group) const;
+  std::vector<Encoding> search() const;  ///< by group
   bool refining() const { return !accumulators.empty(); }
   std::vector<std::string> warnings() const;
 
@@ -68,6 +76,7 @@ struct Calibration::Implementation {
   std::optional<DerivedStatistics> derived;  ///< of `prepared`; refining reads every value
   std::optional<Executor> executor;
   std::uint64_t nonfinite_seen = 0;
+  std::optional<RunBatch> unchecked;  ///< the last one, where the device runs behind
   std::size_t samples = 0;
   std::size_t batches = 0;
   StatisticsFile kept;                              ///< by tensor, what was read and what follows

@@ -192,7 +192,7 @@ struct Executor::Implementation {
     for (const ValueId value : node.inputs) let_go(value);
   }
 
-  std::vector<Tensor> run(std::span<const Tensor> given, ValueHook* hook) {
+  void run_nodes(std::span<const Tensor> given, ValueHook* hook) {
     check_inputs(given);
     std::fill(values.begin(), values.end(), Tensor());
     for (std::size_t i = 0; i < given.size(); ++i) produce(graph.inputs[i], backend.upload(given[i]), hook);
@@ -208,6 +208,10 @@ struct Executor::Implementation {
       }
       release_dead(n);
     }
+  }
+
+  std::vector<Tensor> run(std::span<const Tensor> given, ValueHook* hook) {
+    run_nodes(given, hook);
     std::vector<Tensor> result;
     for (const ValueId output : graph.outputs) {
       const Tensor& slot = values[index(output)];
@@ -228,6 +232,10 @@ Executor& Executor::operator=(Executor&&) noexcept = default;
 const Graph& Executor::graph() const { return implementation_->graph; }
 std::vector<Tensor> Executor::run(std::span<const Tensor> inputs, ValueHook* hook) {
   return implementation_->run(inputs, hook);
+}
+void Executor::run_for(std::span<const Tensor> inputs, ValueHook& hook) {
+  implementation_->run_nodes(inputs, &hook);
+  std::fill(implementation_->values.begin(), implementation_->values.end(), Tensor());
 }
 void Executor::watch(Watcher watcher) { implementation_->watcher = std::move(watcher); }
 

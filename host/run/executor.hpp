@@ -38,6 +38,9 @@ class Executor {
   /// graph.outputs. Throws Error(data) naming node and shapes when an input does not fit.
   std::vector<Tensor> run(std::span<const Tensor> inputs, ValueHook* hook = nullptr);
 
+  /// The same for what the hook sees: brings no outputs back and waits for nothing.
+  void run_for(std::span<const Tensor> inputs, ValueHook& hook);
+
   /// Called after every node with the node's index and the tensors it made: profiling and the search for the first bad
   /// value.
   using Watcher = std::function<void(std::size_t node, std::span<const Tensor> outputs)>;

@@ -17,6 +17,9 @@
 
 namespace tare {
 
+struct SearchOptions;  // calibration.hpp
+struct SearchRequest;
+
 /// One node made ready to run. Not thread-safe: one run at a time.
 class Kernel {
  public:
@@ -34,8 +37,12 @@ class Observer {
   virtual ~Observer() = default;
   /// Adds all elements of a float32, float16 or bfloat16 tensor (any layout) to `site`.
   virtual void observe(std::size_t site, const Tensor& tensor) = 0;
-  /// NaN and infinities seen so far, all sites together. Cheap enough to ask once a batch.
+  /// NaN and infinities seen so far, all sites together. Waits for the device.
   virtual std::uint64_t nonfinite_count() const = 0;
+  /// Called after every batch. The same number, where runs_behind(): as it was after the batch before, so that the device
+  /// is not waited for. Before the second batch it means nothing then.
+  virtual std::uint64_t end_batch() { return nonfinite_count(); }
+  virtual bool runs_behind() const { return false; }
   /// One entry a site, in order.
   virtual std::vector<TensorStatistics> collect() const = 0;
 };
@@ -58,11 +65,17 @@ class Backend {
   virtual std::unique_ptr<Kernel> compile(const Graph& graph, const Node& node,
                                           std::span<const Tensor* const> constants) = 0;
 
+  /// Whether element-wise nodes on values of this type may be joined into chains (plan/chains.hpp).
+  virtual bool joins(DataType type) const { return type == DataType::float32; }
+
   /// Quantize-dequantize: in place when `tensor` is the sole view of its storage, else into new storage; returns the
   /// result. Shape, type and layout are kept. `encodings.encodings` holds one entry per tensor, channel or block (see
   /// quantizer.hpp).
   virtual Tensor quantize_dequantize(Tensor tensor, const TensorEncodings& encodings, Rounding rounding) = 0;
   virtual std::unique_ptr<Observer> make_observer(ObserverKind kind, std::size_t sites) = 0;
+  /// find_encoding() for every request: the same encodings on every device. By default on `threads` of the host's.
+  virtual std::vector<Encoding> find_encodings(std::span<const SearchRequest> requests, const SearchOptions& options,
+                                               int threads);
 
   virtual void synchronize() = 0;
   /// Gives memory that is kept for the next batch back to the system.

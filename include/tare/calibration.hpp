@@ -41,6 +41,15 @@ std::optional<Sentinels> find_sentinels(const TensorStatistics& statistics);
 Encoding find_encoding(const TensorStatistics& statistics, const QuantizerSpec& spec,
                        const SearchOptions& options = {});
 
+/// One tensor's statistics and the grid to find for them.
+struct SearchRequest {
+  const TensorStatistics* statistics = nullptr;
+  QuantizerSpec spec;
+};
+/// find_encoding() for every request, on several threads.
+std::vector<Encoding> find_encodings(std::span<const SearchRequest> requests, const SearchOptions& options,
+                                     int threads);
+
 /// The best `count` distinct encodings of the search (`sqnr`, `mse`), best first, with the min-max one always among
 /// them; any other scheme gives its single encoding. What --refine measures on the data.
 std::vector<Encoding> find_candidates(const TensorStatistics& statistics, const QuantizerSpec& spec,
