@@ -8,6 +8,7 @@
 
 #include <algorithm>
 
+#include "chain_kernel.hpp"
 #include "operators.hpp"
 #include "tare/cuda.hpp"
 #include "tare/numerics.hpp"
@@ -156,7 +157,7 @@ class CudaBackend final : public Backend {
     const Tensor plain = host_->to_plain(host);
     if (!is_quantizable(plain.type())) return plain;
     const CurrentDevice current(device_.index());
-    return device_.upload(plain);
+    return device_.upload_beside(plain);
   }
   Tensor download(const Tensor& tensor) override {
     const CurrentDevice current(device_.index());
@@ -180,6 +181,10 @@ class CudaBackend final : public Backend {
     const CurrentDevice current(device_.index());
     if (const std::string reason = unsupported(graph, node); !reason.empty())
       throw Error(ErrorKind::unsupported, fmt::format("{}: {}", node.label(), reason));
+    if (is_chain(node))
+      return make_chain(node, device_, [this](const Graph& steps, const Node& step, const auto& known) {
+        return compile(steps, step, known);
+      });
     return std::make_unique<PlacedKernel>(graph, node, device_, *host_, fallback_, constants);
   }
 
@@ -198,12 +203,20 @@ class CudaBackend final : public Backend {
     return cuda::make_observer(device_, *host_, kind, sites);
   }
 
+  bool joins(DataType type) const override { return is_quantizable(type); }
+
+  std::vector<Encoding> find_encodings(std::span<const SearchRequest> requests, const SearchOptions& options,
+                                       int) override {
+    const CurrentDevice current(device_.index());
+    return cuda::find_encodings(requests, options, device_.stream().get(), device_.allocator());
+  }
+
   void synchronize() override { device_.stream().synchronize(); }
 
  private:
   /// Floats would meet an operator that has no kernel. Values of unknown type are left to the run.
   bool lacks_kernel(const Graph& graph, const Node& node) const {
-    if (operator_table().find(node) != nullptr || belongs_to_host(node)) return false;
+    if (operator_table().find(node) != nullptr || is_chain(node) || belongs_to_host(node)) return false;
     bool constant = true;
     bool floating = false;
     for (const ValueId input : node.inputs) {

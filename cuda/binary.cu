@@ -74,15 +74,15 @@ struct LessOrEqual {
 void require_floats(const Call& call, const Tensor& a, const Tensor& b) {
   if (a.type() != b.type())
     call.fail("operands of types " + std::string(name_of(a.type())) + " and " + std::string(name_of(b.type())));
-  if (a.type() != DataType::float32) cpu::fail_type(call, a.type());
+  if (!is_quantizable(a.type())) cpu::fail_type(call, a.type());
 }
 
 template <class Formula>
 Tensor arithmetic(const Call& call, const Tensor& a, const Tensor& b, Formula formula) {
   require_floats(call, a, b);
   const cpu::Broadcast plan = cpu::plan_broadcast(call, {&a, &b});
-  Tensor result = cpu::reuse_or_allocate(call.device, a, b, DataType::float32, plan);
-  combine(plan, a.data<float>(), b.data<float>(), result.mutable_data<float>(), stream_of(call), formula);
+  Tensor result = cpu::reuse_or_allocate(call.device, a, b, a.type(), plan);
+  combine_floats(plan, a.data(), b.data(), result.mutable_data(), a.type(), stream_of(call), formula);
   return result;
 }
 
@@ -138,7 +138,7 @@ void power_of(Call& call) {
   if (values.size() == 1 && exponent.rank() <= base.rank()) {
     const auto each = [&](auto formula) {
       Tensor& result = call.output(0, DataType::float32, base.shape());
-      map_floats(base.data<float>(), result.mutable_data<float>(), base.elements(), stream_of(call), formula);
+      map_floats(base.data(), result.mutable_data(), base.type(), base.elements(), stream_of(call), formula);
     };
     if (values[0] == 2.0f) return each(Square{});
     if (values[0] == -1.0f) return each(Inverse{});
@@ -177,7 +177,7 @@ void mean_of(Call& call) {
   const auto count = static_cast<float>(call.inputs.size());
   Tensor sum = fold<Add>(call);
   Tensor result = sum.unique() ? sum : call.device.allocate(DataType::float32, sum.shape());
-  map_floats(sum.data<float>(), result.mutable_data<float>(), sum.elements(), stream_of(call), DivideBy{count});
+  map_floats(sum.data(), result.mutable_data(), sum.type(), sum.elements(), stream_of(call), DivideBy{count});
   call.outputs[0] = result;
 }
 
@@ -227,21 +227,25 @@ void register_binary(OperatorTable& table) {
   const auto add = [&](std::string_view name, cpu::Function function, Places places = {}) {
     table.add(name, cpu::Operator{.function = function, .first_opset = 6}, places);
   };
-  add("Add", binary<Add>);
-  add("Div", binary<Divide>);
+  // Rounded once: their halves need no widening around them.
+  const auto add_native = [&](std::string_view name, cpu::Function function) {
+    table.add(name, cpu::Operator{.function = function, .half = cpu::Half::native, .first_opset = 6});
+  };
+  add_native("Add", binary<Add>);
+  add_native("Div", binary<Divide>);
   add("Equal", compare<Equal>);
   add("Greater", compare<Greater>);
   add("GreaterOrEqual", compare<GreaterOrEqual>);
   add("Less", compare<Less>);
   add("LessOrEqual", compare<LessOrEqual>);
-  add("Max", variadic<Maximum>);
+  add_native("Max", variadic<Maximum>);
   add("Mean", mean_of);
-  add("Min", variadic<Minimum>);
+  add_native("Min", variadic<Minimum>);
   add("Mod", modulo_of);
-  add("Mul", binary<Multiply>);
+  add_native("Mul", binary<Multiply>);
   add("Pow", power_of, {.host = 2});
-  add("PRelu", prelu_of);
-  add("Sub", binary<Subtract>);
+  add_native("PRelu", prelu_of);
+  add_native("Sub", binary<Subtract>);
   add("Sum", variadic<Add>);
   // A mask comes from the host or from a comparison; the values may be integers, too.
   table.add("Where", where_of, cpu::Half::native, {.device = 7});

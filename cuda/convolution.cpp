@@ -1,6 +1,7 @@
 // Conv and ConvTranspose. The library takes two or three spatial dimensions and the same padding at both ends: one
 // dimension gets a second of one element, uneven padding becomes a padded copy (or, transposed, a crop of the whole
-// result). Bias and fused operations follow in one pass.
+// result). Bias and fused operations follow in one pass. Halves go to the library as they are: sums are float32, and
+// are rounded before the bias is added.
 #include <fmt/format.h>
 
 #include "cpu/strided_copy.hpp"
@@ -48,7 +49,8 @@ Problem describe(const Call& call, const Tensor& x, const Tensor& w, const Tenso
 
 void set_zero(const Call& call, Tensor& tensor) {
   const float zero = 0;
-  if (tensor.elements() > 0) cpu::fill(call.device, sizeof zero, &zero, tensor.mutable_data(), tensor.elements());
+  if (tensor.elements() > 0)
+    cpu::fill(call.device, size_of(tensor.type()), &zero, tensor.mutable_data(), tensor.elements());
 }
 
 /// Elements of `from` to `to`, shifted by shift[d] in spatial dimension d, where both have them.
@@ -67,7 +69,9 @@ void copy_shifted(const Call& call, const Tensor& from, Tensor& to, const Shape&
     in_offset += (begin - by) * in[d];
     out_offset += begin * out[d];
   }
-  plan.run(call.device, sizeof(float), from.data<float>() + in_offset, to.mutable_data<float>() + out_offset);
+  const std::size_t size = size_of(from.type());
+  const auto bytes = static_cast<std::int64_t>(size);
+  plan.run(call.device, size, from.data() + in_offset * bytes, to.mutable_data() + out_offset * bytes);
 }
 
 /// The library's view: at least two spatial dimensions.
@@ -76,8 +80,10 @@ Shape widened(Shape shape, std::size_t at, std::int64_t value) {
   return shape;
 }
 
-Convolution convolution_of(const Problem& p, const Shape& x, const Shape& w, const Shape& y, const Shape& pads) {
-  return {widened(x, 2, 1),
+Convolution convolution_of(const Problem& p, DataType type, const Shape& x, const Shape& w, const Shape& y,
+                           const Shape& pads) {
+  return {type,
+          widened(x, 2, 1),
           widened(w, 2, 1),
           widened(y, 2, 1),
           widened(pads, 0, 0),
@@ -88,7 +94,7 @@ Convolution convolution_of(const Problem& p, const Shape& x, const Shape& w, con
 }
 
 Tensor forward(const Call& call, const Problem& p, Tensor x, const Tensor& w) {
-  Tensor y = call.device.allocate(DataType::float32, p.output);
+  Tensor y = call.device.allocate(x.type(), p.output);
   if (x.elements() == 0 || w.elements() == 0) {
     set_zero(call, y);
     return y;
@@ -97,20 +103,20 @@ Tensor forward(const Call& call, const Problem& p, Tensor x, const Tensor& w) {
   if (!(p.window.pads_begin == p.window.pads_end)) {
     Shape padded = x.shape();
     for (std::size_t d = 0; d < pads.rank(); ++d) padded[d + 2] += pads[d] + p.window.pads_end[d];
-    Tensor copy = call.device.allocate(DataType::float32, padded);
+    Tensor copy = call.device.allocate(x.type(), padded);
     set_zero(call, copy);
     copy_shifted(call, x, copy, pads);
     x = std::move(copy);
     pads = Shape(pads.rank(), 0);
   }
   // A rounded-up last window may reach beyond the padding: the library counts windows itself.
-  device_of(call).products().convolve(convolution_of(p, x.shape(), w.shape(), y.shape(), pads), x.data<float>(),
-                                      w.data<float>(), y.mutable_data<float>());
+  device_of(call).products().convolve(convolution_of(p, x.type(), x.shape(), w.shape(), y.shape(), pads), x.data(),
+                                      w.data(), y.mutable_data());
   return y;
 }
 
 Tensor transposed(const Call& call, const Problem& p, const Tensor& x, const Tensor& w) {
-  Tensor y = call.device.allocate(DataType::float32, p.output);
+  Tensor y = call.device.allocate(x.type(), p.output);
   if (x.elements() == 0 || w.elements() == 0) {
     set_zero(call, y);
     return y;
@@ -124,10 +130,10 @@ Tensor transposed(const Call& call, const Problem& p, const Tensor& x, const Ten
     shift[d] = -p.window.pads_begin[d];
     same = same && shift[d] == 0 && whole[d + 2] == p.output[d + 2];
   }
-  Tensor full = same ? y : call.device.allocate(DataType::float32, whole);
-  Convolution convolution = convolution_of(p, whole, w.shape(), x.shape(), Shape(p.input.rank(), 0));
+  Tensor full = same ? y : call.device.allocate(x.type(), whole);
+  Convolution convolution = convolution_of(p, x.type(), whole, w.shape(), x.shape(), Shape(p.input.rank(), 0));
   convolution.transposed = true;
-  device_of(call).products().convolve(convolution, x.data<float>(), w.data<float>(), full.mutable_data<float>());
+  device_of(call).products().convolve(convolution, x.data(), w.data(), full.mutable_data());
   if (same) return y;
   set_zero(call, y);
   if (y.elements() > 0) copy_shifted(call, full, y, shift);
@@ -140,33 +146,38 @@ void convolution(Call& call) {
   const std::vector<cpu::PostOp> post_ops = cpu::parse_post_ops(call.node);
   const std::size_t extra_count = cpu::post_op_inputs(post_ops);
   if (call.inputs.size() < 2 + extra_count) call.fail("a fused operation lacks its input");
+  const DataType given = call.input(0).type();
+  const bool native = device_of(call).products().takes(given);
+  for (Tensor& input : call.inputs)
+    if (!native && input.present() && input.type() == given && is_quantizable(given))
+      input = widen(device_of(call), input);
   const std::span<const Tensor> extra(call.inputs.data() + call.inputs.size() - extra_count, extra_count);
   const Tensor x = call.input(0);
   const Tensor w = call.input(1);
   const Tensor bias =
       call.has(2) && (extra_count == 0 || call.inputs.size() > 2 + extra_count) ? call.input(2) : Tensor();
-  if (x.type() != DataType::float32 || w.type() != x.type() || (bias.present() && bias.type() != x.type()))
+  if (!is_quantizable(x.type()) || w.type() != x.type() || (bias.present() && bias.type() != x.type()))
     call.fail(fmt::format("input {}, weights {}: types differ", name_of(x.type()), name_of(w.type())));
   const Problem p = describe(call, x, w, bias, is_transposed);
   for (const Tensor& tensor : extra)
-    if (tensor.type() != DataType::float32 || !(tensor.shape() == p.output))
+    if (tensor.type() != x.type() || !(tensor.shape() == p.output))
       call.fail(
           fmt::format("a fused operation on {} with a tensor of shape {}", p.output.text(), tensor.shape().text()));
   Tensor y;
   if (p.output.elements() == 0)
-    y = call.device.allocate(DataType::float32, p.output);
+    y = call.device.allocate(x.type(), p.output);
   else
     y = is_transposed ? transposed(call, p, x, w) : forward(call, p, x, w);
   apply_epilogue(call, bias, p.out_channels, p.window.output.elements(), post_ops, extra, y);
-  call.outputs[0] = std::move(y);
+  call.outputs[0] = y.type() == given ? y : narrow(device_of(call), y, given);
 }
 
 }  // namespace
 
 void register_convolution(OperatorTable& table) {
-  table.add("Conv", convolution<false>);
-  table.add("ConvTranspose", convolution<true>);
-  table.add("tare::Conv", convolution<false>);
+  table.add("Conv", convolution<false>, cpu::Half::native);
+  table.add("ConvTranspose", convolution<true>, cpu::Half::native);
+  table.add("tare::Conv", convolution<false>, cpu::Half::native);
 }
 
 }  // namespace tare::cuda

@@ -1,5 +1,6 @@
 // Matrix products by cuBLASLt. Row-major matrices are the library's column-major ones transposed, so b comes first.
-// float32 is faithful unless the options say otherwise; reductions whose order may vary are ruled out.
+// float32 is faithful unless the options say otherwise, halves are summed in float32; reductions whose order may vary
+// are ruled out.
 #include <fmt/format.h>
 
 #include "libraries.hpp"
@@ -9,7 +10,13 @@ namespace {
 
 constexpr std::size_t workspace_bytes = std::size_t{32} << 20;
 
-cublasComputeType_t compute_type(Math math) {
+cudaDataType_t data_type(DataType type) {
+  return type == DataType::float16 ? CUDA_R_16F : type == DataType::bfloat16 ? CUDA_R_16BF : CUDA_R_32F;
+}
+
+/// Products of halves are exact in float32.
+cublasComputeType_t compute_type(DataType type, Math math) {
+  if (type != DataType::float32) return CUBLAS_COMPUTE_32F;
   switch (math) {
     case Math::tf32: return CUBLAS_COMPUTE_32F_FAST_TF32;
     case Math::bf16: return CUBLAS_COMPUTE_32F_FAST_16BF;
@@ -20,8 +27,8 @@ cublasComputeType_t compute_type(Math math) {
 
 class Layout {
  public:
-  Layout(std::int64_t rows, std::int64_t columns, std::int64_t batch, std::int64_t stride) {
-    TARE_CUBLAS_CHECK(cublasLtMatrixLayoutCreate(&layout_, CUDA_R_32F, static_cast<std::uint64_t>(rows),
+  Layout(DataType type, std::int64_t rows, std::int64_t columns, std::int64_t batch, std::int64_t stride) {
+    TARE_CUBLAS_CHECK(cublasLtMatrixLayoutCreate(&layout_, data_type(type), static_cast<std::uint64_t>(rows),
                                                  static_cast<std::uint64_t>(columns), rows));
     const auto count = static_cast<std::int32_t>(batch);
     TARE_CUBLAS_CHECK(
@@ -41,7 +48,7 @@ class Layout {
 class Operation {
  public:
   Operation(const Product& product, Math math) {
-    TARE_CUBLAS_CHECK(cublasLtMatmulDescCreate(&operation_, compute_type(math), CUDA_R_32F));
+    TARE_CUBLAS_CHECK(cublasLtMatmulDescCreate(&operation_, compute_type(product.type, math), CUDA_R_32F));
     const cublasOperation_t first = product.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N;
     const cublasOperation_t second = product.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N;
     TARE_CUBLAS_CHECK(cublasLtMatmulDescSetAttribute(operation_, CUBLASLT_MATMUL_DESC_TRANSA, &first, sizeof first));
@@ -89,15 +96,26 @@ std::uint32_t alignment_of(const void* pointer) {
 
 }  // namespace
 
-void Products::multiply(const Product& p, const float* a, const float* b, float* c) {
+void Products::multiply(const Product& p, const void* a, const void* b, void* c) {
   Libraries& libraries = *libraries_;
   const Operation operation(p, libraries.device.math());
-  const Layout first(p.transpose_b ? p.inner : p.columns, p.transpose_b ? p.columns : p.inner, p.batch, p.stride_b);
-  const Layout second(p.transpose_a ? p.rows : p.inner, p.transpose_a ? p.inner : p.rows, p.batch, p.stride_a);
-  const Layout result(p.columns, p.rows, p.batch, p.stride_c);
+  const Layout first(p.type, p.transpose_b ? p.inner : p.columns, p.transpose_b ? p.columns : p.inner, p.batch,
+                     p.stride_b);
+  const Layout second(p.type, p.transpose_a ? p.rows : p.inner, p.transpose_a ? p.inner : p.rows, p.batch, p.stride_a);
+  const Layout result(p.result, p.columns, p.rows, p.batch, p.stride_c);
   const std::uint32_t alignment = std::min({alignment_of(a), alignment_of(b), alignment_of(c)});
-  const std::vector<std::int64_t> key{p.rows,  p.columns,  p.inner,    p.transpose_a, p.transpose_b,
-                                      p.batch, p.stride_a, p.stride_b, p.stride_c,    alignment};
+  const std::vector<std::int64_t> key{static_cast<std::int64_t>(p.type),
+                                      static_cast<std::int64_t>(p.result),
+                                      p.rows,
+                                      p.columns,
+                                      p.inner,
+                                      p.transpose_a,
+                                      p.transpose_b,
+                                      p.batch,
+                                      p.stride_a,
+                                      p.stride_b,
+                                      p.stride_c,
+                                      alignment};
   auto known = libraries.product_algorithms.find(key);
   if (known == libraries.product_algorithms.end())
     known = libraries.product_algorithms

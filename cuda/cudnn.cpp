@@ -1,8 +1,10 @@
-// Convolutions by cuDNN, forward and transposed. The algorithm of a shape is chosen once: the fastest of a timed search
-// over those that always give the same bits; a reproducible device takes the library's own ranking instead, which does
-// not depend on a clock. float32 is faithful unless the options say otherwise.
+// Convolutions by cuDNN, forward and transposed. The algorithm of a shape is chosen once for all devices of a run: the
+// fastest of a timed search over those that always give the same bits; a reproducible device takes the library's own
+// ranking instead, which does not depend on a clock. float32 is faithful unless the options say otherwise, halves are
+// summed in float32.
 #include <fmt/format.h>
 
+#include "choices.hpp"
 #include "libraries.hpp"
 
 namespace tare::cuda {
@@ -27,15 +29,24 @@ std::vector<int> integers(const Shape& shape) {
   return result;
 }
 
-TensorDescriptor tensor_descriptor(const Shape& shape) {
+cudnnDataType_t data_type(DataType type) {
+  return type == DataType::float16    ? CUDNN_DATA_HALF
+         : type == DataType::bfloat16 ? CUDNN_DATA_BFLOAT16
+                                      : CUDNN_DATA_FLOAT;
+}
+
+TensorDescriptor tensor_descriptor(DataType type, const Shape& shape) {
   TensorDescriptor descriptor(check);
   const std::vector<int> dims = integers(shape);
   std::vector<int> strides(dims.size(), 1);
   for (std::size_t i = dims.size(); i-- > 1;) strides[i - 1] = strides[i] * dims[i];
-  TARE_CUDNN_CHECK(cudnnSetTensorNdDescriptor(descriptor.get(), CUDNN_DATA_FLOAT, static_cast<int>(dims.size()),
+  TARE_CUDNN_CHECK(cudnnSetTensorNdDescriptor(descriptor.get(), data_type(type), static_cast<int>(dims.size()),
                                               dims.data(), strides.data()));
   return descriptor;
 }
+
+/// Operands that must not be rounded; products of halves are exact, whatever multiplies them.
+bool is_faithful(DataType type, Math math) { return type == DataType::float32 && math == Math::float32; }
 
 struct Descriptors {
   TensorDescriptor x, y;
@@ -43,9 +54,9 @@ struct Descriptors {
   ConvolutionDescriptor convolution;
 
   Descriptors(const Convolution& c, Math math)
-      : x(tensor_descriptor(c.x)), y(tensor_descriptor(c.y)), w(check), convolution(check) {
+      : x(tensor_descriptor(c.type, c.x)), y(tensor_descriptor(c.type, c.y)), w(check), convolution(check) {
     const std::vector<int> filter = integers(c.w);
-    TARE_CUDNN_CHECK(cudnnSetFilterNdDescriptor(w.get(), CUDNN_DATA_FLOAT, CUDNN_TENSOR_NCHW,
+    TARE_CUDNN_CHECK(cudnnSetFilterNdDescriptor(w.get(), data_type(c.type), CUDNN_TENSOR_NCHW,
                                                 static_cast<int>(filter.size()), filter.data()));
     const std::vector<int> pads = integers(c.pads);
     const std::vector<int> strides = integers(c.strides);
@@ -54,101 +65,152 @@ struct Descriptors {
                                                      strides.data(), dilations.data(), CUDNN_CROSS_CORRELATION,
                                                      CUDNN_DATA_FLOAT));
     TARE_CUDNN_CHECK(cudnnSetConvolutionGroupCount(convolution.get(), static_cast<int>(c.groups)));
-    set_math(math == Math::float32 ? CUDNN_FMA_MATH : CUDNN_TENSOR_OP_MATH);
+    set_math(is_faithful(c.type, math) ? CUDNN_FMA_MATH : CUDNN_TENSOR_OP_MATH);
   }
   void set_math(cudnnMathType_t math) const { TARE_CUDNN_CHECK(cudnnSetConvolutionMathType(convolution.get(), math)); }
 };
 
 /// The first of a ranking that runs, always gives the same bits and keeps to the memory and the arithmetic asked for.
 template <class Performance>
-bool pick(const Performance* ranking, int count, Math math, ChosenAlgorithm& chosen) {
+bool pick(const Performance* ranking, int count, bool faithful, ChosenAlgorithm& chosen) {
   for (int i = 0; i < count; ++i) {
     const Performance& candidate = ranking[i];
-    const bool faithful = candidate.mathType == CUDNN_FMA_MATH || candidate.mathType == CUDNN_DEFAULT_MATH;
+    const bool rounds = candidate.mathType != CUDNN_FMA_MATH && candidate.mathType != CUDNN_DEFAULT_MATH;
     if (candidate.status != CUDNN_STATUS_SUCCESS || candidate.determinism != CUDNN_DETERMINISTIC ||
-        candidate.memory > most_workspace || (math == Math::float32 && !faithful))
+        candidate.memory > most_workspace || (faithful && rounds))
       continue;
     // The default arithmetic of float32 is TF32: what was found under FMA runs under FMA.
-    chosen = {static_cast<int>(candidate.algo), math == Math::float32 ? CUDNN_FMA_MATH : candidate.mathType,
+    chosen = {static_cast<int>(candidate.algo), static_cast<int>(faithful ? CUDNN_FMA_MATH : candidate.mathType),
               candidate.memory};
     return true;
   }
   return false;
 }
 
-std::vector<std::int64_t> key_of(const Convolution& c) {
-  std::vector<std::int64_t> key{c.groups, c.transposed};
+std::vector<std::int64_t> key_of(const Convolution& c, Math math, const std::vector<std::int64_t>& model) {
+  std::vector<std::int64_t> key = model;
+  for (const std::int64_t part : {static_cast<std::int64_t>(math), static_cast<std::int64_t>(c.type), c.groups,
+                                  static_cast<std::int64_t>(c.transposed)})
+    key.push_back(part);
   for (const Shape* shape : {&c.x, &c.w, &c.y, &c.pads, &c.strides, &c.dilations})
     key.insert(key.end(), shape->begin(), shape->end());
   return key;
 }
 
+/// Memory that the best of a ranking may ask for.
+template <class Performance>
+std::size_t most_memory(const Performance* ranking, int count) {
+  std::size_t room = 0;
+  for (int i = 0; i < count; ++i)
+    if (ranking[i].status == CUDNN_STATUS_SUCCESS && ranking[i].memory <= most_workspace)
+      room = std::max(room, ranking[i].memory);
+  return room;
+}
+
+/// One direction: the library's ranking, and, where a clock may decide, its timed search.
+template <class Performance, class Rank, class Time>
+ChosenAlgorithm search(Device& device, const Convolution& c, Rank&& rank, Time&& time) {
+  Performance ranking[most_algorithms];
+  const bool faithful = is_faithful(c.type, device.math());
+  ChosenAlgorithm chosen;
+  int count = rank(ranking);
+  if (!pick(ranking, count, faithful, chosen))
+    throw Error(
+        ErrorKind::unsupported,
+        fmt::format("cuDNN has no deterministic algorithm for a convolution of {} with {}", c.x.text(), c.w.text()));
+  if (device.reproducible()) return chosen;
+  const std::size_t room = most_memory(ranking, count);
+  const Tensor workspace = device.allocate(DataType::uint8, {static_cast<std::int64_t>(room)});
+  count = time(ranking, const_cast<std::byte*>(workspace.data()), room);
+  static_cast<void>(pick(ranking, count, faithful, chosen));
+  return chosen;
+}
+
 }  // namespace
 
-void Products::convolve(const Convolution& c, const float* from, const float* weights, float* to) {
+bool Products::takes(DataType type) const {
+  return type != DataType::bfloat16 || libraries_->model.at(0) >= 8;  // since compute capability 8.0
+}
+
+void Products::convolve(const Convolution& c, const void* from, const void* weights, void* to) {
   Libraries& libraries = *libraries_;
   Device& device = libraries.device;
   if (libraries.dnn == nullptr) {
     TARE_CUDNN_CHECK(cudnnCreate(&libraries.dnn));
     TARE_CUDNN_CHECK(cudnnSetStream(libraries.dnn, device.stream().get()));
   }
+  const cudnnHandle_t dnn = libraries.dnn;
   const Descriptors d(c, device.math());
-  const std::vector<std::int64_t> key = key_of(c);
-  auto known = libraries.convolution_algorithms.find(key);
-  if (known == libraries.convolution_algorithms.end()) {
-    ChosenAlgorithm chosen;
-    int count = 0;
-    bool found = false;
-    cudnnConvolutionFwdAlgoPerf_t forward[most_algorithms];
-    cudnnConvolutionBwdDataAlgoPerf_t backward[most_algorithms];
-    if (c.transposed) {
-      TARE_CUDNN_CHECK(cudnnGetConvolutionBackwardDataAlgorithm_v7(
-          libraries.dnn, d.w.get(), d.y.get(), d.convolution.get(), d.x.get(), most_algorithms, &count, backward));
-      found = pick(backward, count, device.math(), chosen);
-    } else {
-      TARE_CUDNN_CHECK(cudnnGetConvolutionForwardAlgorithm_v7(libraries.dnn, d.x.get(), d.w.get(), d.convolution.get(),
-                                                              d.y.get(), most_algorithms, &count, forward));
-      found = pick(forward, count, device.math(), chosen);
-      if (found && !device.reproducible()) {
-        std::size_t room = 0;
-        for (int i = 0; i < count; ++i)
-          if (forward[i].status == CUDNN_STATUS_SUCCESS && forward[i].memory <= most_workspace)
-            room = std::max(room, forward[i].memory);
-        const Tensor workspace = device.allocate(DataType::uint8, {static_cast<std::int64_t>(room)});
-        TARE_CUDNN_CHECK(cudnnFindConvolutionForwardAlgorithmEx(
-            libraries.dnn, d.x.get(), from, d.w.get(), weights, d.convolution.get(), d.y.get(), to, most_algorithms,
-            &count, forward, const_cast<std::byte*>(workspace.data()), room));
-        static_cast<void>(pick(forward, count, device.math(), chosen));
-      }
-    }
-    if (!found)
-      throw Error(
-          ErrorKind::unsupported,
-          fmt::format("cuDNN has no deterministic algorithm for a convolution of {} with {}", c.x.text(), c.w.text()));
-    known = libraries.convolution_algorithms.emplace(key, chosen).first;
-  }
-  const ChosenAlgorithm& chosen = known->second;
-  d.set_math(chosen.math);
+  const auto search_forward = [&] {
+    using Performance = cudnnConvolutionFwdAlgoPerf_t;
+    return search<Performance>(
+        device, c,
+        [&](Performance* ranking) {
+          int count = 0;
+          TARE_CUDNN_CHECK(cudnnGetConvolutionForwardAlgorithm_v7(dnn, d.x.get(), d.w.get(), d.convolution.get(),
+                                                                  d.y.get(), most_algorithms, &count, ranking));
+          return count;
+        },
+        [&](Performance* ranking, void* workspace, std::size_t room) {
+          int count = 0;
+          TARE_CUDNN_CHECK(cudnnFindConvolutionForwardAlgorithmEx(dnn, d.x.get(), from, d.w.get(), weights,
+                                                                  d.convolution.get(), d.y.get(), to, most_algorithms,
+                                                                  &count, ranking, workspace, room));
+          return count;
+        });
+  };
+  const auto search_transposed = [&] {
+    using Performance = cudnnConvolutionBwdDataAlgoPerf_t;
+    return search<Performance>(
+        device, c,
+        [&](Performance* ranking) {
+          int count = 0;
+          TARE_CUDNN_CHECK(cudnnGetConvolutionBackwardDataAlgorithm_v7(dnn, d.w.get(), d.y.get(), d.convolution.get(),
+                                                                       d.x.get(), most_algorithms, &count, ranking));
+          return count;
+        },
+        [&](Performance* ranking, void* workspace, std::size_t room) {
+          int count = 0;
+          TARE_CUDNN_CHECK(cudnnFindConvolutionBackwardDataAlgorithmEx(
+              dnn, d.w.get(), weights, d.y.get(), from, d.convolution.get(), d.x.get(), to, most_algorithms, &count,
+              ranking, workspace, room));
+          return count;
+        });
+  };
+  const ChosenAlgorithm chosen = device.choices().find(
+      key_of(c, device.math(), libraries.model), [&] { return c.transposed ? search_transposed() : search_forward(); });
+  d.set_math(static_cast<cudnnMathType_t>(chosen.math));
   const Tensor workspace = device.allocate(DataType::uint8, {static_cast<std::int64_t>(chosen.workspace)});
   auto* scratch = const_cast<std::byte*>(workspace.data());
   const float one = 1;
   const float zero = 0;
   if (c.transposed)
-    TARE_CUDNN_CHECK(cudnnConvolutionBackwardData(
-        libraries.dnn, &one, d.w.get(), weights, d.y.get(), from, d.convolution.get(),
-        static_cast<cudnnConvolutionBwdDataAlgo_t>(chosen.number), scratch, chosen.workspace, &zero, d.x.get(), to));
+    TARE_CUDNN_CHECK(cudnnConvolutionBackwardData(dnn, &one, d.w.get(), weights, d.y.get(), from, d.convolution.get(),
+                                                  static_cast<cudnnConvolutionBwdDataAlgo_t>(chosen.number), scratch,
+                                                  chosen.workspace, &zero, d.x.get(), to));
   else
-    TARE_CUDNN_CHECK(cudnnConvolutionForward(libraries.dnn, &one, d.x.get(), from, d.w.get(), weights,
-                                             d.convolution.get(), static_cast<cudnnConvolutionFwdAlgo_t>(chosen.number),
-                                             scratch, chosen.workspace, &zero, d.y.get(), to));
+    TARE_CUDNN_CHECK(cudnnConvolutionForward(dnn, &one, d.x.get(), from, d.w.get(), weights, d.convolution.get(),
+                                             static_cast<cudnnConvolutionFwdAlgo_t>(chosen.number), scratch,
+                                             chosen.workspace, &zero, d.y.get(), to));
 }
 
 void fail_library(const char* status, const char* what, const char* file, int line) {
   static_cast<void>(cudaGetLastError());
-  throw Error(ErrorKind::internal, fmt::format("{}:{}: {} failed: {}", file, line, what, status));
+  const bool memory = std::string_view(status).find("ALLOC") != std::string_view::npos;
+  throw Error(ErrorKind::internal, fmt::format("{}:{}: {} failed: {}{}", file, line, what, status,
+                                               memory ? "; lower --batch-size or free device memory" : ""));
 }
 
-Products::Libraries::Libraries(Device& d) : device(d) { TARE_CUBLAS_CHECK(cublasLtCreate(&blas)); }
+Products::Libraries::Libraries(Device& d) : device(d) {
+  const CurrentDevice current(device.index());
+  TARE_CUBLAS_CHECK(cublasLtCreate(&blas));
+  for (const cudaDeviceAttr attribute :
+       {cudaDevAttrComputeCapabilityMajor, cudaDevAttrComputeCapabilityMinor, cudaDevAttrMultiProcessorCount}) {
+    int value = 0;
+    TARE_CUDA_CHECK(cudaDeviceGetAttribute(&value, attribute, device.index()));
+    model.push_back(value);
+  }
+}
 Products::Libraries::~Libraries() {
   if (dnn != nullptr) static_cast<void>(cudnnDestroy(dnn));
   if (blas != nullptr) static_cast<void>(cublasLtDestroy(blas));

@@ -3,6 +3,8 @@
 // driver's allocator; a failed allocation first hands back what the pool holds unused.
 #include "device.hpp"
 
+#include "choices.hpp"
+
 #include <fmt/format.h>
 
 namespace tare::cuda {
@@ -41,6 +43,9 @@ Memory::Memory(const CudaOptions& options) : device_(options.device), allocator_
     TARE_CUDA_CHECK(cudaMemPoolCreate(&pool_, &properties));
     std::uint64_t keep = ~std::uint64_t{0};
     TARE_CUDA_CHECK(cudaMemPoolSetAttribute(pool_, cudaMemPoolAttrReleaseThreshold, &keep));
+    // An input's memory is taken on the copies' stream: it must not be made to wait for the kernels' stream.
+    int waits = 0;
+    TARE_CUDA_CHECK(cudaMemPoolSetAttribute(pool_, cudaMemPoolReuseAllowInternalDependencies, &waits));
   }
   TARE_CUDA_CHECK(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
 }
@@ -52,20 +57,20 @@ Memory::~Memory() {
   static_cast<void>(cudaStreamDestroy(stream_));
 }
 
-void* Memory::take(std::size_t bytes) {
+void* Memory::take(std::size_t bytes, cudaStream_t stream) {
   if (bytes == 0) bytes = 1;
   void* pointer = nullptr;
   if (allocator_.take != nullptr) {
-    pointer = allocator_.take(allocator_.context, bytes, stream_);
+    pointer = allocator_.take(allocator_.context, bytes, stream);
     if (pointer == nullptr) fail_allocation(cudaErrorMemoryAllocation, bytes, __FILE__, __LINE__);
     return pointer;
   }
-  cudaError_t status = cudaMallocFromPoolAsync(&pointer, bytes, pool_, stream_);
+  cudaError_t status = cudaMallocFromPoolAsync(&pointer, bytes, pool_, stream);
   if (status == cudaErrorMemoryAllocation) {
     static_cast<void>(cudaGetLastError());
     TARE_CUDA_CHECK(cudaStreamSynchronize(stream_));
     TARE_CUDA_CHECK(cudaMemPoolTrimTo(pool_, 0));
-    status = cudaMallocFromPoolAsync(&pointer, bytes, pool_, stream_);
+    status = cudaMallocFromPoolAsync(&pointer, bytes, pool_, stream);
   }
   if (status != cudaSuccess) fail_allocation(status, bytes, __FILE__, __LINE__);
   return pointer;
@@ -83,8 +88,11 @@ Device::Device(const CudaOptions& options)
       host_(options.host),
       memory_(std::make_shared<Memory>(options)),
       math_(options.math),
+      choices_(options.choices != nullptr ? options.choices : make_convolution_choices()),
       products_(*this) {}
 Device::~Device() = default;
+
+std::shared_ptr<ConvolutionChoices> make_convolution_choices() { return std::make_shared<ConvolutionChoices>(); }
 
 bool is_on_device(const Tensor& tensor) { return std::get_deleter<Release>(tensor.storage()) != nullptr; }
 
@@ -107,6 +115,17 @@ Tensor Device::upload(const Tensor& tensor) {
   if (!tensor.present() || is_on_device(tensor) || holds_objects(tensor.type())) return tensor;
   Tensor copy = take(tensor.type(), tensor.shape(), tensor.layout());
   copy_in(copy, tensor.data());
+  return copy;
+}
+
+Tensor Device::upload_beside(const Tensor& tensor) {
+  if (!tensor.present() || is_on_device(tensor) || tensor.bytes() < Staging::least_bytes || allocator().take != nullptr)
+    return upload(tensor);
+  if (!staging_) staging_.emplace();
+  const std::size_t bytes = storage_bytes(tensor.type(), tensor.shape());
+  std::shared_ptr<void> storage(memory_->take(bytes, staging_->stream().get()), Release{memory_, bytes});
+  Tensor copy(tensor.type(), tensor.shape(), std::move(storage), tensor.layout());
+  staging_->copy(copy.mutable_data(), tensor.data(), tensor.bytes(), stream());
   return copy;
 }
 

@@ -4,11 +4,13 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 
 #include "cpu/operators.hpp"
 #include "cpu/resize_axis.hpp"
 #include "products.hpp"
 #include "runtime.hpp"
+#include "staging.hpp"
 #include "tare/cuda.hpp"
 
 namespace tare::cuda {
@@ -23,7 +25,9 @@ class Memory {
   Memory(const Memory&) = delete;
   Memory& operator=(const Memory&) = delete;
 
-  void* take(std::size_t bytes);
+  void* take(std::size_t bytes) { return take(bytes, stream_); }
+  /// On another stream: it may be written there at once, whatever is queued on this one. Not with a caller's allocator.
+  void* take(std::size_t bytes, cudaStream_t stream);
   void give(void* pointer, std::size_t bytes) noexcept;
   StreamView stream() const { return StreamView(stream_); }
   int device() const { return device_; }
@@ -56,6 +60,8 @@ class Device final : public cpu::Device {
   Tensor allocate(DataType type, const Shape& shape, Layout layout = Layout::plain) override;
   /// The same elements in device memory, in host memory; the tensor itself when it is there already. A download waits.
   Tensor upload(const Tensor& tensor);
+  /// As upload(), while the kernels that are queued run: for a batch's inputs.
+  Tensor upload_beside(const Tensor& tensor);
   Tensor download(const Tensor& tensor);
   /// A list that launches read; given back, in stream order, when the last view goes.
   template <class T>
@@ -69,6 +75,7 @@ class Device final : public cpu::Device {
   int index() const { return memory_->device(); }
   Math math() const { return math_; }
   const Allocator& allocator() const { return memory_->allocator(); }
+  ConvolutionChoices& choices() { return *choices_; }
   Products& products() { return products_; }
   /// Host memory, for operators that compute there.
   cpu::Device& host() { return host_; }
@@ -88,7 +95,9 @@ class Device final : public cpu::Device {
   cpu::Device host_;
   std::shared_ptr<Memory> memory_;
   Math math_;
+  std::shared_ptr<ConvolutionChoices> choices_;
   Products products_;
+  std::optional<Staging> staging_;  ///< made for the first large input
 };
 
 bool is_on_device(const Tensor& tensor);

@@ -1,31 +1,26 @@
-// Launches of element-wise formulas: one operand in order, two or three broadcast. Four float32 elements a thread where
-// addresses and rows allow it. `out` may be the memory of an operand of the same shape.
+// Launches of element-wise formulas: one operand in order, two or three broadcast. Four elements a thread where
+// addresses and rows allow it. `out` may be the memory of an operand of the same shape. Odd: half types are computed in
+// float32 and rounded when they are stored, as if they had been widened before and narrowed after.
 #pragma once
 
 #include "cpu/broadcast.hpp"
-#include "launch.hpp"
+#include "float_element.hpp"
 #include "operators.hpp"
 
 namespace tare::cuda {
 
-struct alignas(16) Four {
-  float of[4];
-};
-
-inline bool is_aligned(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer) % 16 == 0; }
-
-/// out[i] = formula(in[i]), float32.
+/// out[i] = formula(in[i]), both of a float type.
 template <class Formula>
-void map_floats(const float* in, float* out, std::int64_t count, StreamView stream, Formula formula) {
+void map_floats(const void* in, void* out, DataType type, std::int64_t count, StreamView stream, Formula formula) {
   const std::int64_t fours = is_aligned(in) && is_aligned(out) ? count / 4 : 0;
   for_each(fours + (count - 4 * fours), stream, [=] TARE_DEVICE(std::int64_t i) {
     if (i < fours) {
-      Four values = reinterpret_cast<const Four*>(in)[i];
+      Four values = load_four(in, 4 * i, type);
       for (int k = 0; k < 4; ++k) values.of[k] = formula(values.of[k]);
-      reinterpret_cast<Four*>(out)[i] = values;
+      store_four(out, 4 * i, values, type);
     } else {
       const std::int64_t at = 3 * fours + i;
-      out[at] = formula(in[at]);
+      store_float(out, at, formula(load_float(in, at, type)), type);
     }
   });
 }
@@ -43,43 +38,51 @@ Nest<2> nest_of(const cpu::Broadcast& plan);
 template <class T, class Out, class Formula>
 void combine(const cpu::Broadcast& plan, const T* a, const T* b, Out* out, StreamView stream, Formula formula) {
   Nest<2> nest = nest_of(plan);
-  if constexpr (std::is_same_v<T, float> && std::is_same_v<Out, float>) {
-    // Rows of fours: every operand steps by 1 or stands still, and starts on a four.
-    const int last = nest.rank - 1;
-    bool fours = is_aligned(a) && is_aligned(b) && is_aligned(out) && nest.sizes[last] % 4 == 0;
-    for (int k = 0; k < 2; ++k) {
-      const bool steps = nest.strides[k][last] == 1;
-      fours = fours && (steps || nest.strides[k][last] == 0);
-      for (int d = 0; d < last; ++d) fours = fours && (!steps || nest.strides[k][d] % 4 == 0);
-    }
-    if (fours) {
-      const bool steps_a = nest.strides[0][last] == 1;
-      const bool steps_b = nest.strides[1][last] == 1;
-      nest.sizes[last] /= 4;
-      nest.strides[0][last] *= 4;
-      nest.strides[1][last] *= 4;
-      const std::int64_t steps = nest.finish();
-      for_each(steps, stream, [=] TARE_DEVICE(std::int64_t i) {
-        const auto at = nest.at(i);
-        Four x, y;
-        if (steps_a)
-          x = *reinterpret_cast<const Four*>(a + at.of[0]);
-        else
-          x.of[0] = x.of[1] = x.of[2] = x.of[3] = a[at.of[0]];
-        if (steps_b)
-          y = *reinterpret_cast<const Four*>(b + at.of[1]);
-        else
-          y.of[0] = y.of[1] = y.of[2] = y.of[3] = b[at.of[1]];
-        for (int k = 0; k < 4; ++k) x.of[k] = formula(x.of[k], y.of[k]);
-        reinterpret_cast<Four*>(out)[i] = x;
-      });
-      return;
-    }
-  }
   const std::int64_t steps = nest.finish();
   for_each(steps, stream, [=] TARE_DEVICE(std::int64_t i) {
     const auto at = nest.at(i);
     out[i] = static_cast<Out>(formula(a[at.of[0]], b[at.of[1]]));
+  });
+}
+
+/// The same of one float type all round.
+template <class Formula>
+void combine_floats(const cpu::Broadcast& plan, const void* a, const void* b, void* out, DataType type,
+                    StreamView stream, Formula formula) {
+  Nest<2> nest = nest_of(plan);
+  // Rows of fours: every operand steps by 1 or stands still, and starts on a four.
+  const int last = nest.rank - 1;
+  bool fours = is_aligned(a) && is_aligned(b) && is_aligned(out) && nest.sizes[last] % 4 == 0;
+  for (int k = 0; k < 2; ++k) {
+    const bool steps = nest.strides[k][last] == 1;
+    fours = fours && (steps || nest.strides[k][last] == 0);
+    for (int d = 0; d < last; ++d) fours = fours && (!steps || nest.strides[k][d] % 4 == 0);
+  }
+  if (!fours) {
+    const std::int64_t steps = nest.finish();
+    for_each(steps, stream, [=] TARE_DEVICE(std::int64_t i) {
+      const auto at = nest.at(i);
+      store_float(out, i, formula(load_float(a, at.of[0], type), load_float(b, at.of[1], type)), type);
+    });
+    return;
+  }
+  const bool steps_a = nest.strides[0][last] == 1;
+  const bool steps_b = nest.strides[1][last] == 1;
+  nest.sizes[last] /= 4;
+  nest.strides[0][last] *= 4;
+  nest.strides[1][last] *= 4;
+  const std::int64_t steps = nest.finish();
+  for_each(steps, stream, [=] TARE_DEVICE(std::int64_t i) {
+    const auto at = nest.at(i);
+    const auto fetch = [=](const void* from, std::int64_t offset, bool moves) {
+      if (moves) return load_four(from, offset, type);
+      const float x = load_float(from, offset, type);
+      return Four{{x, x, x, x}};
+    };
+    Four x = fetch(a, at.of[0], steps_a);
+    const Four y = fetch(b, at.of[1], steps_b);
+    for (int k = 0; k < 4; ++k) x.of[k] = formula(x.of[k], y.of[k]);
+    store_four(out, 4 * i, x, type);
   });
 }
 

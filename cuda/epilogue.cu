@@ -11,15 +11,16 @@ namespace {
 constexpr int most_post_ops = 8;
 
 struct Epilogue {
-  float* values;
-  const float* bias;  ///< may be null
+  DataType type;  ///< of everything
+  void* values;
+  const void* bias;  ///< may be null
   Divider inner, channels;
   std::int64_t wide_inner, wide_channels;
   bool small;
   int count;
   cpu::PostOp::Kind kinds[most_post_ops];
   float alpha[most_post_ops], beta[most_post_ops];
-  const float* others[most_post_ops];
+  const void* others[most_post_ops];
 
   TARE_HD float apply(int op, float x, std::int64_t i) const {
     using Kind = cpu::PostOp::Kind;
@@ -34,15 +35,15 @@ struct Epilogue {
       case Kind::silu: return x * elementary::sigmoid(x);
       case Kind::elu: return elementary::elu(x, alpha[op]);
       case Kind::linear: return alpha[op] * x + beta[op];
-      case Kind::add: return x + others[op][i];
-      case Kind::mul: return x * others[op][i];
+      case Kind::add: return x + load_float(others[op], i, type);
+      case Kind::mul: return x * load_float(others[op], i, type);
     }
     return x;
   }
   TARE_HD float channel_bias(std::int64_t i) const {
-    if (!small) return bias[i / wide_inner % wide_channels];
+    if (!small) return load_float(bias, i / wide_inner % wide_channels, type);
     const std::uint32_t outer = inner.quotient(static_cast<std::uint32_t>(i));
-    return bias[outer - channels.quotient(outer) * channels.divisor];
+    return load_float(bias, outer - channels.quotient(outer) * channels.divisor, type);
   }
   TARE_HD float at(float x, std::int64_t i) const {
     for (int op = 0; op < count; ++op) x = apply(op, x, i);
@@ -55,21 +56,21 @@ struct Fours {
   Epilogue epilogue;
   bool one_channel;
   TARE_DEVICE void operator()(std::int64_t i) const {
-    Four x = reinterpret_cast<Four*>(epilogue.values)[i];
+    Four x = load_four(epilogue.values, 4 * i, epilogue.type);
     if (epilogue.bias != nullptr) {
       const float first = epilogue.channel_bias(4 * i);
       for (int k = 0; k < 4; ++k) x.of[k] += one_channel || k == 0 ? first : epilogue.channel_bias(4 * i + k);
     }
     for (int k = 0; k < 4; ++k) x.of[k] = epilogue.at(x.of[k], 4 * i + k);
-    reinterpret_cast<Four*>(epilogue.values)[i] = x;
+    store_four(epilogue.values, 4 * i, x, epilogue.type);
   }
 };
 struct Ones {
   Epilogue epilogue;
   TARE_DEVICE void operator()(std::int64_t i) const {
-    float x = epilogue.values[i];
+    float x = load_float(epilogue.values, i, epilogue.type);
     if (epilogue.bias != nullptr) x += epilogue.channel_bias(i);
-    epilogue.values[i] = epilogue.at(x, i);
+    store_float(epilogue.values, i, epilogue.at(x, i), epilogue.type);
   }
 };
 
@@ -83,8 +84,8 @@ struct AddScaled {
 void add_scaled(const Call& call, const Tensor& addend, float beta, Tensor& result) {
   if (result.elements() == 0) return;
   const cpu::Broadcast plan = cpu::plan_broadcast(call, {&result, &addend});
-  combine(plan, result.data<float>(), addend.data<float>(), result.mutable_data<float>(), stream_of(call),
-          AddScaled{beta});
+  combine_floats(plan, result.data(), addend.data(), result.mutable_data(), result.type(), stream_of(call),
+                 AddScaled{beta});
 }
 
 void apply_epilogue(const Call& call, const Tensor& bias, std::int64_t channels, std::int64_t inner,
@@ -92,8 +93,9 @@ void apply_epilogue(const Call& call, const Tensor& bias, std::int64_t channels,
   const std::int64_t elements = result.elements();
   if (elements == 0 || (!bias.present() && post_ops.empty())) return;
   Epilogue epilogue{};
-  epilogue.values = result.mutable_data<float>();
-  epilogue.bias = bias.data<float>();
+  epilogue.type = result.type();
+  epilogue.values = result.mutable_data();
+  epilogue.bias = bias.data();
   epilogue.small = elements < (std::int64_t{1} << 31);
   epilogue.wide_inner = inner;
   epilogue.wide_channels = channels;
@@ -110,7 +112,7 @@ void apply_epilogue(const Call& call, const Tensor& bias, std::int64_t channels,
       epilogue.kinds[epilogue.count] = op.kind;
       epilogue.alpha[epilogue.count] = op.alpha;
       epilogue.beta[epilogue.count] = op.beta;
-      epilogue.others[epilogue.count] = op.takes_tensor() ? extra[next++].data<float>() : nullptr;
+      epilogue.others[epilogue.count] = op.takes_tensor() ? extra[next++].data() : nullptr;
     }
     if (elements % 4 == 0 && is_aligned(epilogue.values))
       for_each(elements / 4, stream_of(call), Fours{epilogue, inner % 4 == 0});

@@ -1,6 +1,7 @@
 // From requests to tasks of the search kernel and back. Rules for ranges and grids, sentinels and constraints are those
 // of host/calib; the device only evaluates candidates.
 #include <algorithm>
+#include <thread>
 #include <vector>
 
 #include "calib/encoding.hpp"
@@ -84,15 +85,22 @@ struct Batch {
 
 std::vector<Encoding> find_encodings(std::span<const SearchRequest> requests, const SearchOptions& options,
                                      Stream stream, const Allocator& allocator) {
+  const auto threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  const bool searches = std::any_of(requests.begin(), requests.end(),
+                                    [&](const SearchRequest& request) { return is_searched(request, options); });
+  if (!searches || !can_search()) return tare::find_encodings(requests, options, threads);
   std::vector<Encoding> encodings(requests.size());
   std::vector<std::size_t> searched;
+  std::vector<std::size_t> computed;
+  std::vector<SearchRequest> formulas;
   Batch batch;
   for (std::size_t i = 0; i < requests.size(); ++i) {
     const QuantizerSpec& spec = requests[i].spec;
     const TensorStatistics& statistics = *requests[i].statistics;
     const bool extremes_alone = statistics.bins.empty();  // all zero, or nothing to search in: the host knows which
     if (!is_searched(requests[i], options) || extremes_alone) {
-      encodings[i] = find_encoding(statistics, spec, options);
+      computed.push_back(i);
+      formulas.push_back(requests[i]);
       continue;
     }
     static_cast<void>(find_encoding(TensorStatistics{}, spec, options));  // refuses options and specs out of range
@@ -101,6 +109,8 @@ std::vector<Encoding> find_encodings(std::span<const SearchRequest> requests, co
     batch.add(sentinels ? calib::clamp_sentinels(statistics, *sentinels) : statistics, spec, gamma);
     searched.push_back(i);
   }
+  const std::vector<Encoding> by_host = tare::find_encodings(formulas, options, threads);
+  for (std::size_t i = 0; i < computed.size(); ++i) encodings[computed[i]] = by_host[i];
   if (searched.empty()) return encodings;
   const std::vector<Encoding> found = batch.run(StreamView(stream), allocator);
   for (std::size_t i = 0; i < searched.size(); ++i) {

@@ -11,6 +11,24 @@ namespace tare::cuda {
 
 inline constexpr std::int32_t wide_key = static_cast<std::int32_t>(fine_magnitude_end);
 
+/// Of all lanes: one instruction since compute capability 8.0.
+__device__ __forceinline__ std::int32_t warp_minimum(std::int32_t key) {
+#if __CUDA_ARCH__ >= 800
+  return __reduce_min_sync(~0u, key);
+#else
+  for (int distance = 16; distance > 0; distance /= 2) key = min(key, __shfl_xor_sync(~0u, key, distance));
+  return key;
+#endif
+}
+__device__ __forceinline__ std::int32_t warp_maximum(std::int32_t key) {
+#if __CUDA_ARCH__ >= 800
+  return __reduce_max_sync(~0u, key);
+#else
+  for (int distance = 16; distance > 0; distance /= 2) key = max(key, __shfl_xor_sync(~0u, key, distance));
+  return key;
+#endif
+}
+
 /// The counting of one thread; extremes are those of its warp.
 struct Counter {
   unsigned* bins;  ///< histogram_slots, then NaN, +inf, -inf: rare, so not worth registers
@@ -33,8 +51,8 @@ struct Counter {
         last = key > last ? key : last;
       }
     }
-    first = __reduce_min_sync(~0u, first);
-    last = __reduce_max_sync(~0u, last);
+    first = warp_minimum(first);
+    last = warp_maximum(last);
     const bool plain = valid && first > -wide_key - 1 && last < wide_key;
     if (first <= (low == 0 ? -2 : low) || last >= (high == 0 ? 1 : high)) {
       if (first <= negative_infinity_key || last >= positive_infinity_key)
@@ -73,8 +91,8 @@ struct Counter {
         }
       }
     }
-    first = __reduce_min_sync(~0u, first);
-    last = __reduce_max_sync(~0u, last);
+    first = warp_minimum(first);
+    last = warp_maximum(last);
   }
 
   template <int n>

@@ -16,6 +16,13 @@
 #else
 #define TARE_DEVICE
 #endif
+#ifdef __CUDA_ARCH__  // compilers of the host do not know the word
+#define TARE_UNROLL _Pragma("unroll")
+#define TARE_NO_UNROLL _Pragma("unroll 1")
+#else
+#define TARE_UNROLL
+#define TARE_NO_UNROLL
+#endif
 
 namespace tare::cuda {
 

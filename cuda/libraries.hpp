@@ -51,12 +51,6 @@ class Owned {
   T object_ = nullptr;
 };
 
-struct ChosenAlgorithm {
-  int number = 0;
-  cudnnMathType_t math = CUDNN_FMA_MATH;
-  std::size_t workspace = 0;
-};
-
 struct Products::Libraries {
   explicit Libraries(Device& device);
   ~Libraries();
@@ -65,7 +59,7 @@ struct Products::Libraries {
   cublasLtHandle_t blas = nullptr;
   cudnnHandle_t dnn = nullptr;  ///< made for the first convolution: it takes long
   std::map<std::vector<std::int64_t>, cublasLtMatmulAlgo_t> product_algorithms;
-  std::map<std::vector<std::int64_t>, ChosenAlgorithm> convolution_algorithms;
+  std::vector<std::int64_t> model;  ///< of the device: choices are those of devices alike
 };
 
 }  // namespace tare::cuda

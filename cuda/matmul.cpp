@@ -59,12 +59,16 @@ std::int64_t matrix_of(std::int64_t i, const Shape& batch, const Shape& own) {
 void multiply(const Call& call, Operands o, const Tensor& a, const Tensor& b, Tensor& y) {
   Product p = o.product;
   if (y.elements() == 0) return;
-  float* out = y.mutable_data<float>();
+  p.type = a.type();
+  p.result = y.type();
+  std::byte* out = y.mutable_data();
   if (p.inner == 0) {
     const float zero = 0;
-    cpu::fill(call.device, sizeof zero, &zero, out, y.elements());
+    cpu::fill(call.device, size_of(y.type()), &zero, out, y.elements());
     return;
   }
+  const auto operand_size = static_cast<std::int64_t>(size_of(a.type()));
+  const auto result_size = static_cast<std::int64_t>(size_of(y.type()));
   Products& products = device_of(call).products();
   const std::int64_t matrices = o.batch.elements();
   const std::int64_t size_a = p.rows * p.inner;
@@ -74,7 +78,7 @@ void multiply(const Call& call, Operands o, const Tensor& a, const Tensor& b, Te
   const std::int64_t count_b = o.batch_b.elements();
   if (count_b == 1 && !p.transpose_a) {
     p.rows *= matrices;
-    return products.multiply(p, a.data<float>(), b.data<float>(), out);
+    return products.multiply(p, a.data(), b.data(), out);
   }
   constexpr std::int64_t most_batch = 65535;
   if ((count_a == matrices || count_a == 1) && (count_b == matrices || count_b == 1)) {
@@ -83,14 +87,15 @@ void multiply(const Call& call, Operands o, const Tensor& a, const Tensor& b, Te
     p.stride_c = size_c;
     for (std::int64_t first = 0; first < matrices; first += most_batch) {
       p.batch = std::min(most_batch, matrices - first);
-      products.multiply(p, a.data<float>() + first * p.stride_a, b.data<float>() + first * p.stride_b,
-                        out + first * size_c);
+      products.multiply(p, a.data() + first * p.stride_a * operand_size, b.data() + first * p.stride_b * operand_size,
+                        out + first * size_c * result_size);
     }
     return;
   }
   for (std::int64_t i = 0; i < matrices; ++i)
-    products.multiply(p, a.data<float>() + matrix_of(i, o.batch, o.batch_a) * size_a,
-                      b.data<float>() + matrix_of(i, o.batch, o.batch_b) * size_b, out + i * size_c);
+    products.multiply(p, a.data() + matrix_of(i, o.batch, o.batch_a) * size_a * operand_size,
+                      b.data() + matrix_of(i, o.batch, o.batch_b) * size_b * operand_size,
+                      out + i * size_c * result_size);
 }
 
 void run_product(Call& call, bool gemm) {
@@ -99,11 +104,17 @@ void run_product(Call& call, bool gemm) {
   const std::size_t extra_count = cpu::post_op_inputs(post_ops);
   const std::size_t own = gemm ? 3 : 2;
   if (extra_count > 0 && call.inputs.size() < own + extra_count) call.fail("a fused operation lacks its input");
+  const DataType type = call.input(0).type();
+  if (!is_quantizable(type) || call.input(1).type() != type)
+    call.fail(fmt::format("operands of types {} and {}", name_of(type), name_of(call.input(1).type())));
+  // Half operands go to the library as they are; what follows its sums is float32, and rounded once.
+  const bool native = device_of(call).products().takes(type);
+  for (std::size_t i = native ? 2 : 0; i < call.inputs.size(); ++i)
+    if (call.has(i) && call.inputs[i].type() == type && type != DataType::float32)
+      call.inputs[i] = widen(device_of(call), call.inputs[i]);
   const std::span<const Tensor> extra(call.inputs.data() + call.inputs.size() - extra_count, extra_count);
   const Tensor a = call.input(0);
   const Tensor b = call.input(1);
-  if (a.type() != DataType::float32 || b.type() != DataType::float32)
-    call.fail(fmt::format("operands of types {} and {}", name_of(a.type()), name_of(b.type())));
   Operands o = describe(call, a.shape(), b.shape(), gemm, gemm && call.node.integer("transA", 0) != 0,
                         gemm && call.node.integer("transB", 0) != 0);
   const Tensor c = gemm && call.has(2) ? call.input(2) : Tensor();
@@ -115,12 +126,14 @@ void run_product(Call& call, bool gemm) {
     if (tensor.type() != DataType::float32 || !(tensor.shape() == o.output))
       call.fail(
           fmt::format("a fused operation on {} with a tensor of shape {}", o.output.text(), tensor.shape().text()));
-  Tensor& y = call.output(0, DataType::float32, o.output);
+  const bool alone = !c.present() && post_ops.empty();
+  Tensor& y = call.output(0, native && alone ? type : DataType::float32, o.output);
   multiply(call, o, a, b, y);
   const bool as_bias = c.present() && beta == 1.0f && c.rank() > 0 && c.shape().back() == o.product.columns &&
                        c.elements() == o.product.columns;
   if (c.present() && !as_bias) add_scaled(call, c, beta, y);
   apply_epilogue(call, as_bias ? c : Tensor(), o.product.columns, 1, post_ops, extra, y);
+  if (y.type() != type) y = narrow(device_of(call), y, type);
 }
 
 void matmul(Call& call) { run_product(call, false); }
@@ -129,10 +142,10 @@ void gemm(Call& call) { run_product(call, true); }
 }  // namespace
 
 void register_matmul(OperatorTable& table) {
-  table.add("Gemm", gemm);
-  table.add("MatMul", matmul);
-  table.add("tare::Gemm", gemm);
-  table.add("tare::MatMul", matmul);
+  table.add("Gemm", gemm, cpu::Half::native);
+  table.add("MatMul", matmul, cpu::Half::native);
+  table.add("tare::Gemm", gemm, cpu::Half::native);
+  table.add("tare::MatMul", matmul, cpu::Half::native);
 }
 
 }  // namespace tare::cuda

@@ -34,6 +34,15 @@ class CudaObserver final : public Observer {
     return statistics_.nonfinite_count(device_.stream().get());
   }
 
+  std::uint64_t end_batch() override {
+    const CurrentDevice current(device_.index());
+    flush();
+    const std::uint64_t before = statistics_.requested_nonfinite_count();
+    statistics_.request_nonfinite_count(device_.stream().get());
+    return before;
+  }
+  bool runs_behind() const override { return true; }
+
   std::vector<TensorStatistics> collect() const override {
     const CurrentDevice current(device_.index());
     flush();

@@ -76,6 +76,7 @@ const OperatorTable& operator_table() {
     register_shared(t);
     register_binary(t);
     register_cast(t);
+    register_chain(t);
     register_convolution(t);
     register_indexing(t);
     register_linear_algebra(t);

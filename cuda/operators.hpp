@@ -42,6 +42,7 @@ const OperatorTable& operator_table();
 
 void register_binary(OperatorTable&);
 void register_cast(OperatorTable&);
+void register_chain(OperatorTable&);
 void register_convolution(OperatorTable&);
 void register_indexing(OperatorTable&);
 void register_linear_algebra(OperatorTable&);

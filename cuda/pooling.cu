@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "cpu/window.hpp"
-#include "launch.hpp"
+#include "float_element.hpp"
 #include "operators.hpp"
 #include "tare/elementary.hpp"
 
@@ -26,8 +26,9 @@ struct Pool {
   Pooling kind;
   bool include_pad, by_column;
   double power;
-  const float* in;
-  float* out;
+  DataType type;
+  const void* in;
+  void* out;
   std::int64_t* indices;  ///< may be null
 
   TARE_DEVICE void operator()(std::int64_t i) const {
@@ -56,7 +57,7 @@ struct Pool {
         stride *= w.input[d];
       }
       if (!inside) continue;
-      const float value = in[plane * w.in_size + element];
+      const float value = load_float(in, plane * w.in_size + element, type);
       if (kind == Pooling::max) {
         if (where >= 0 && !(value > best)) continue;
         best = value;
@@ -68,14 +69,14 @@ struct Pool {
       }
     }
     if (kind == Pooling::max) {
-      out[i] = best;
+      store_float(out, i, best, type);
       if (indices != nullptr)
         indices[i] = where < 0 ? -1 : plane * w.in_size + (by_column ? column_major(where) : where);
     } else if (kind == Pooling::lp) {
-      out[i] = static_cast<float>(::pow(sum, 1.0 / power));
+      store_float(out, i, static_cast<float>(::pow(sum, 1.0 / power)), type);
     } else {
       const std::int64_t divisor = include_pad ? w.taps : (inside_taps > 0 ? inside_taps : 1);
-      out[i] = static_cast<float>(sum / static_cast<double>(divisor));
+      store_float(out, i, static_cast<float>(sum / static_cast<double>(divisor)), type);
     }
   }
 
@@ -95,7 +96,7 @@ struct Pool {
 template <Pooling kind>
 void pool(Call& call) {
   const Tensor x = call.input(0);
-  if (x.type() != DataType::float32) cpu::fail_type(call, x.type());
+  if (!is_quantizable(x.type())) cpu::fail_type(call, x.type());
   if (x.rank() < 3) call.fail("input " + x.shape().text() + " has no spatial dimensions");
   const cpu::WindowAttributes attributes(call.node);
   if (attributes.kernel_shape.empty()) call.fail("kernel_shape is missing");
@@ -116,45 +117,48 @@ void pool(Call& call) {
     w.input[d] = input[d];
     w.output[d] = window.output[d];
   }
-  Tensor& y = call.output(0, DataType::float32, shape);
+  Tensor& y = call.output(0, x.type(), shape);
   std::int64_t* indices = kind == Pooling::max && call.wants(1)
                               ? call.output(1, DataType::int64, shape).mutable_data<std::int64_t>()
                               : nullptr;
   for_each(y.elements(), stream_of(call),
            Pool{w, kind, call.node.integer("count_include_pad", 0) != 0, call.node.integer("storage_order", 0) != 0,
-                power, x.data<float>(), y.mutable_data<float>(), indices});
+                power, x.type(), x.data(), y.mutable_data(), indices});
 }
 
 struct GlobalPool {
   Pooling kind;
   double power;
-  const float* in;
-  float* out;
+  DataType type;
+  const void* in;
+  void* out;
   std::int64_t size;
   TARE_DEVICE void operator()(std::int64_t plane, const Team& team) const {
-    const float* x = in + plane * size;
     float result = 0;
     if (kind == Pooling::max) {
       float best = -elementary::infinity;
-      for (std::int64_t i = team.thread; i < size; i += team.size) best = x[i] > best ? x[i] : best;
+      for (std::int64_t i = team.thread; i < size; i += team.size) {
+        const float x = load_float(in, plane * size + i, type);
+        best = x > best ? x : best;
+      }
       result = team.maximum(best);
     } else {
       double sum = 0;
       for (std::int64_t i = team.thread; i < size; i += team.size) {
-        const auto wide = static_cast<double>(x[i]);
+        const auto wide = static_cast<double>(load_float(in, plane * size + i, type));
         sum += kind == Pooling::average ? wide : ::pow(wide < 0 ? -wide : wide, power);
       }
       sum = team.sum(sum);
       result = static_cast<float>(kind == Pooling::average ? sum / static_cast<double>(size) : ::pow(sum, 1.0 / power));
     }
-    if (team.thread == 0) out[plane] = result;
+    if (team.thread == 0) store_float(out, plane, result, type);
   }
 };
 
 template <Pooling kind>
 void global_pool(Call& call) {
   const Tensor x = call.input(0);
-  if (x.type() != DataType::float32) cpu::fail_type(call, x.type());
+  if (!is_quantizable(x.type())) cpu::fail_type(call, x.type());
   if (x.rank() < 2) call.fail("input " + x.shape().text() + " has no channels");
   Shape shape(x.rank(), 1);
   shape[0] = x.shape()[0];
@@ -163,20 +167,21 @@ void global_pool(Call& call) {
   if (size == 0 && shape.elements() > 0) call.fail("nothing to pool in " + x.shape().text());
   const double power = kind == Pooling::lp ? static_cast<double>(call.node.integer("p", 2)) : 2.0;
   if (power < 1) call.fail("p is below 1");
-  Tensor& y = call.output(0, DataType::float32, shape);
+  Tensor& y = call.output(0, x.type(), shape);
   for_each_row(shape.elements(), size, stream_of(call),
-               GlobalPool{kind, power, x.data<float>(), y.mutable_data<float>(), size});
+               GlobalPool{kind, power, x.type(), x.data(), y.mutable_data(), size});
 }
 
 }  // namespace
 
 void register_pooling(OperatorTable& table) {
-  table.add("AveragePool", cpu::checked<pool<Pooling::average>>);
-  table.add("GlobalAveragePool", cpu::checked<global_pool<Pooling::average>>);
-  table.add("GlobalLpPool", cpu::checked<global_pool<Pooling::lp>>);
-  table.add("GlobalMaxPool", cpu::checked<global_pool<Pooling::max>>);
-  table.add("LpPool", cpu::checked<pool<Pooling::lp>>);
-  table.add("MaxPool", cpu::checked<pool<Pooling::max>>);
+  const auto add = [&](std::string_view name, cpu::Function function) { table.add(name, function, cpu::Half::native); };
+  add("AveragePool", cpu::checked<pool<Pooling::average>>);
+  add("GlobalAveragePool", cpu::checked<global_pool<Pooling::average>>);
+  add("GlobalLpPool", cpu::checked<global_pool<Pooling::lp>>);
+  add("GlobalMaxPool", cpu::checked<global_pool<Pooling::max>>);
+  add("LpPool", cpu::checked<pool<Pooling::lp>>);
+  add("MaxPool", cpu::checked<pool<Pooling::max>>);
 }
 
 }  // namespace tare::cuda

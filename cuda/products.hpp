@@ -1,4 +1,4 @@
-// Matrix products and convolutions as the operators ask for them: float32 in plain row-major order. Behind it are the
+// Matrix products and convolutions as the operators ask for them, in plain row-major order. Behind it are the
 // libraries (cublas.cpp, cudnn.cpp), which know nothing of ONNX; tests/cuda_host puts loops there.
 #pragma once
 
@@ -10,8 +10,10 @@ namespace tare::cuda {
 
 class Device;
 
-/// c = alpha a b, for `batch` matrices; every size is positive.
+/// c = alpha a b, for `batch` matrices; every size is positive. Sums are float32.
 struct Product {
+  DataType type = DataType::float32;    ///< of a and b: any float type
+  DataType result = DataType::float32;  ///< float32, or `type`
   std::int64_t rows = 0, columns = 0, inner = 0;
   bool transpose_a = false, transpose_b = false;  ///< stored [inner, rows], [columns, inner]
   float alpha = 1;
@@ -19,10 +21,12 @@ struct Product {
   std::int64_t stride_a = 0, stride_b = 0, stride_c = 0;  ///< elements from matrix to matrix; 0: the same one
 };
 
-/// Two or three spatial dimensions. A transposed one takes `y` to `x`: x is the result then.
+/// Two or three spatial dimensions; sums are float32, whatever the type. A transposed one takes `y` to `x`: x is the
+/// result then.
 struct Convolution {
-  Shape x;  ///< [batch, channels, spatial…]
-  Shape w;  ///< [y channels, x channels / groups, kernel…]
+  DataType type;  ///< of x, w and y
+  Shape x;        ///< [batch, channels, spatial…]
+  Shape w;        ///< [y channels, x channels / groups, kernel…]
   Shape y;
   Shape pads, strides, dilations;  ///< by spatial dimension
   std::int64_t groups = 1;
@@ -33,12 +37,14 @@ class Products {
  public:
   explicit Products(Device& device);
   ~Products();
+  /// Whether both take operands of this type as they are; otherwise they must be widened.
+  bool takes(DataType type) const;
   Products(const Products&) = delete;
   Products& operator=(const Products&) = delete;
 
-  void multiply(const Product& product, const float* a, const float* b, float* c);
+  void multiply(const Product& product, const void* a, const void* b, void* c);
   /// x, w and y by their names in `Convolution`; writes y, or x when it is transposed.
-  void convolve(const Convolution& convolution, const float* from, const float* w, float* to);
+  void convolve(const Convolution& convolution, const void* from, const void* w, void* to);
 
  private:
   struct Libraries;

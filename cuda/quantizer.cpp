@@ -132,8 +132,7 @@ Quantizer::Quantizer(const Shape& shape, Layout layout, const TensorEncodings& e
   map.uniform = grids.front();
   if (grids.size() == 1) return;
   implementation_->grids = DeviceBuffer<Grid>(grids.size(), view, allocator);
-  implementation_->grids.upload(grids, view);
-  view.synchronize();
+  implementation_->grids.upload(grids, view);  // from pageable memory: staged when the call returns
   map.grids = implementation_->grids.data();
 }
 Quantizer::~Quantizer() = default;

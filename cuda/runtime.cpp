@@ -16,10 +16,14 @@ void fail(cudaError_t status, const char* what, const char* file, int line) {
 void fail_allocation(cudaError_t status, std::size_t bytes, const char* file, int line) {
   if (status != cudaErrorMemoryAllocation) fail(status, "cudaMallocAsync", file, line);
   static_cast<void>(cudaGetLastError());
-  throw Error(ErrorKind::internal,
-              fmt::format("{}:{}: out of device memory: {} bytes were asked for; lower the batch size or free device "
-                          "memory ({})",
-                          file, line, bytes, cudaGetErrorName(status)));
+  std::size_t free = 0;
+  std::size_t total = 0;
+  static_cast<void>(cudaMemGetInfo(&free, &total));
+  throw Error(
+      ErrorKind::internal,
+      fmt::format("{}:{}: out of device memory: {} bytes were asked for, {} of {} are free; lower --batch-size or "
+                  "free device memory ({})",
+                  file, line, bytes, free, total, cudaGetErrorName(status)));
 }
 
 int multiprocessors() {

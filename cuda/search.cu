@@ -170,6 +170,14 @@ __global__ void __launch_bounds__(search_warps * 32, 2)
 
 }  // namespace
 
+bool can_search() {
+  int device = 0;
+  int most = 0;
+  TARE_CUDA_CHECK(cudaGetDevice(&device));
+  TARE_CUDA_CHECK(cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
+  return static_cast<std::size_t>(most) >= sizeof(Shared);
+}
+
 void search(const SearchTask* tasks, std::size_t count, const std::uint32_t* bins, const std::uint64_t* counts,
             SearchResult* results, StreamView stream) {
   if (count == 0) return;

@@ -34,6 +34,8 @@ struct SearchResult {
   int position;  ///< on the lattice of scales; -1: the min-max encoding
 };
 
+/// Whether the current device has the shared memory that a search takes.
+bool can_search();
 /// One result a task. `bins` and `counts` hold the non-empty bins of all histograms.
 void search(const SearchTask* tasks, std::size_t count, const std::uint32_t* bins, const std::uint64_t* counts,
             SearchResult* results, StreamView stream);

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "observe.hpp"
+#include "staging.hpp"
 #include "tare/cuda.hpp"
 
 namespace tare::cuda {
@@ -27,7 +28,25 @@ struct Statistics::Implementation {
   DeviceBuffer<Exact>
       partials;  ///< one for every (block, tensor) that meet: they meet at most blocks + tensors - 1 times
   DeviceBuffer<unsigned> finished;
+  PinnedBuffer requested;  ///< an Exact a site
+  Event arrived;
 };
+
+namespace {
+
+std::uint64_t sum_of(std::span<const Exact> sites) {
+  std::uint64_t count = 0;
+  for (const Exact& site : sites) count += site.nan_count + site.positive_infinity_count + site.negative_infinity_count;
+  return count;
+}
+
+/// The exact part of every site.
+void download_exact(const DeviceBuffer<Site>& sites, Exact* to, StreamView stream) {
+  TARE_CUDA_CHECK(cudaMemcpy2DAsync(to, sizeof(Exact), &sites.data()->exact, sizeof(Site), sizeof(Exact), sites.size(),
+                                    cudaMemcpyDeviceToHost, stream.get()));
+}
+
+}  // namespace
 
 Statistics::Statistics(std::size_t sites, Stream stream, const Allocator& allocator)
     : implementation_(std::make_unique<Implementation>(sites, StreamView(stream), allocator)) {}
@@ -59,15 +78,27 @@ void Statistics::observe(std::span<const ObservedTensor> tensors, Stream stream)
 }
 
 std::uint64_t Statistics::nonfinite_count(Stream stream) const {
-  std::uint64_t count = 0;
-  const StreamView view(stream);
   std::vector<Exact> exact(implementation_->sites.size());
   if (exact.empty()) return 0;
-  TARE_CUDA_CHECK(cudaMemcpy2DAsync(exact.data(), sizeof(Exact), &implementation_->sites.data()->exact, sizeof(Site),
-                                    sizeof(Exact), exact.size(), cudaMemcpyDeviceToHost, view.get()));
-  view.synchronize();
-  for (const Exact& site : exact) count += site.nan_count + site.positive_infinity_count + site.negative_infinity_count;
-  return count;
+  download_exact(implementation_->sites, exact.data(), StreamView(stream));
+  StreamView(stream).synchronize();
+  return sum_of(exact);
+}
+
+void Statistics::request_nonfinite_count(Stream stream) {
+  Implementation& self = *implementation_;
+  if (self.sites.size() == 0) return;
+  if (self.requested.data() == nullptr) self.requested = PinnedBuffer(self.sites.size() * sizeof(Exact));
+  self.arrived.synchronize();  // nobody writes there any more
+  download_exact(self.sites, static_cast<Exact*>(self.requested.data()), StreamView(stream));
+  self.arrived.record(StreamView(stream));
+}
+
+std::uint64_t Statistics::requested_nonfinite_count() const {
+  const Implementation& self = *implementation_;
+  if (self.requested.data() == nullptr) return 0;
+  self.arrived.synchronize();
+  return sum_of({static_cast<const Exact*>(self.requested.data()), self.sites.size()});
 }
 
 std::vector<TensorStatistics> Statistics::collect(Stream stream) const {

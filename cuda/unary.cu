@@ -1,5 +1,5 @@
-// Element-wise operators of one operand, float32, with the formulas of tare/elementary.hpp: the CPU's bits. Odd:
-// trigonometric functions are the library's, within 2 ulp of the host's.
+// Element-wise operators of one operand, computed in float32, with the formulas of tare/elementary.hpp: the CPU's bits.
+// Odd: trigonometric functions are the library's, within 2 ulp of the host's.
 #include <cmath>
 
 #include "elementwise.hpp"
@@ -11,9 +11,10 @@ namespace {
 template <class Formula>
 void unary(Call& call, Formula formula) {
   cpu::require_inputs(call, 1);
-  if (call.input(0).type() != DataType::float32) cpu::fail_type(call, call.input(0).type());
-  Tensor& y = call.output_reusing(0, 0, DataType::float32, call.input(0).shape());
-  map_floats(call.input(0).data<float>(), y.mutable_data<float>(), y.elements(), stream_of(call), formula);
+  const DataType type = call.input(0).type();
+  if (!is_quantizable(type)) cpu::fail_type(call, type);
+  Tensor& y = call.output_reusing(0, 0, type, call.input(0).shape());
+  map_floats(call.input(0).data(), y.mutable_data(), type, y.elements(), stream_of(call), formula);
 }
 
 #define TARE_UNARY(name, formula)                               \
@@ -112,8 +113,12 @@ void clip_of(Call& call) {
         call, clip_formula{call.node.real("min", -elementary::infinity), call.node.real("max", elementary::infinity)});
   for (const std::size_t i : {1, 2})
     if (call.has(i) && call.input(i).elements() != 1) call.fail("min and max must be scalars of the input's type");
-  const Tensor low = call.has(1) ? call.input(1) : Tensor();
-  const Tensor high = call.has(2) ? call.input(2) : Tensor();
+  const auto limit = [&](std::size_t i) {
+    if (!call.has(i)) return Tensor();
+    return call.input(i).type() == DataType::float32 ? call.input(i) : widen(device_of(call), call.input(i));
+  };
+  const Tensor low = limit(1);
+  const Tensor high = limit(2);
   unary(call, LimitsFormula{low.data<float>(), high.data<float>()});
 }
 
@@ -141,48 +146,49 @@ void is_inf_of(Call& call) {
 }  // namespace
 
 void register_unary(OperatorTable& table) {
-  table.add("Abs", abs_of);
-  table.add("Acos", acos_of);
-  table.add("Acosh", acosh_of);
-  table.add("Asin", asin_of);
-  table.add("Asinh", asinh_of);
-  table.add("Atan", atan_of);
-  table.add("Atanh", atanh_of);
-  table.add("Ceil", ceil_of);
-  table.add("Celu", celu_of);
-  table.add("Clip", clip_of);
-  table.add("Cos", cos_of);
-  table.add("Cosh", cosh_of);
-  table.add("Elu", elu_of);
-  table.add("Erf", erf_of);
-  table.add("Exp", exp_of);
-  table.add("Floor", floor_of);
-  table.add("Gelu", gelu_by_name);
-  table.add("HardSigmoid", hard_sigmoid_of);
-  table.add("HardSwish", hard_swish_of);
+  const auto add = [&](std::string_view name, cpu::Function function) { table.add(name, function, cpu::Half::native); };
+  add("Abs", abs_of);
+  add("Acos", acos_of);
+  add("Acosh", acosh_of);
+  add("Asin", asin_of);
+  add("Asinh", asinh_of);
+  add("Atan", atan_of);
+  add("Atanh", atanh_of);
+  add("Ceil", ceil_of);
+  add("Celu", celu_of);
+  add("Clip", clip_of);
+  add("Cos", cos_of);
+  add("Cosh", cosh_of);
+  add("Elu", elu_of);
+  add("Erf", erf_of);
+  add("Exp", exp_of);
+  add("Floor", floor_of);
+  add("Gelu", gelu_by_name);
+  add("HardSigmoid", hard_sigmoid_of);
+  add("HardSwish", hard_swish_of);
   table.add("IsInf", is_inf_of);
   table.add("IsNaN", is_nan_of);
-  table.add("LeakyRelu", leaky_relu_of);
-  table.add("Log", log_of);
-  table.add("Mish", mish_of);
-  table.add("Neg", neg_of);
-  table.add("Reciprocal", reciprocal_of);
-  table.add("Relu", relu_of);
-  table.add("Round", round_of);
-  table.add("Selu", selu_of);
-  table.add("Shrink", shrink_of);
-  table.add("Sigmoid", sigmoid_of);
-  table.add("Sign", sign_of);
-  table.add("Sin", sin_of);
-  table.add("Sinh", sinh_of);
-  table.add("Softplus", softplus_of);
-  table.add("Softsign", softsign_of);
-  table.add("Sqrt", sqrt_of);
-  table.add("Swish", swish_of);
-  table.add("Tan", tan_of);
-  table.add("Tanh", tanh_of);
-  table.add("ThresholdedRelu", thresholded_relu_of);
-  table.add("ai.onnx.ml::Binarizer", binarizer_of);
+  add("LeakyRelu", leaky_relu_of);
+  add("Log", log_of);
+  add("Mish", mish_of);
+  add("Neg", neg_of);
+  add("Reciprocal", reciprocal_of);
+  add("Relu", relu_of);
+  add("Round", round_of);
+  add("Selu", selu_of);
+  add("Shrink", shrink_of);
+  add("Sigmoid", sigmoid_of);
+  add("Sign", sign_of);
+  add("Sin", sin_of);
+  add("Sinh", sinh_of);
+  add("Softplus", softplus_of);
+  add("Softsign", softsign_of);
+  add("Sqrt", sqrt_of);
+  add("Swish", swish_of);
+  add("Tan", tan_of);
+  add("Tanh", tanh_of);
+  add("ThresholdedRelu", thresholded_relu_of);
+  add("ai.onnx.ml::Binarizer", binarizer_of);
 }
 
 }  // namespace tare::cuda

@@ -23,6 +23,7 @@ kernels = {
     "qdq_columns": ([r"LDG\.E\S*\.128", r"STG\.E\S*\.128"], 256, 0),
     "qdq_any": ([], 256, 0),
     "search_kernel": ([], 256, 77000),
+    "ChainElements": ([r"LDG\.E\S*\.128", r"STG\.E\S*\.128"], 256, 0),
 }
 
 

@@ -33,12 +33,18 @@ struct Allocator {
   void* context = nullptr;
 };
 
+/// Which algorithm computes a convolution of a shape: found by a timed search once, by whichever device comes first.
+/// All devices that share it compute alike. Safe to use from several threads.
+class ConvolutionChoices;
+std::shared_ptr<ConvolutionChoices> make_convolution_choices();
+
 struct CudaOptions {
   int device = 0;
   Math math = Math::float32;
   bool fallback_to_cpu = false;  ///< operators without a kernel run on the host; Backend::fallback names them
   CpuOptions host;               ///< for what the host computes: shapes, indices, masks of integers, constants
   Allocator allocator;
+  std::shared_ptr<ConvolutionChoices> choices;  ///< null: the backend's own
 };
 
 /// One GPU and a stream of its own. Tensors of floats live on the device; integers, booleans and float64 on the host
@@ -48,8 +54,8 @@ std::unique_ptr<Backend> make_cuda_backend(const CudaOptions& options = {});
 /// The quantizer of one tensor made ready: geometry here, grids of channels and blocks on the device.
 class Quantizer {
  public:
-  /// `encodings` fit `shape` as in Backend::quantize_dequantize. Uploads the grids and waits for that, when there are
-  /// several. Throws Error(data) naming the tensor when axes, blocks or the number of encodings do not fit.
+  /// `encodings` fit `shape` as in Backend::quantize_dequantize. Queues an upload of the grids, when there are several.
+  /// Throws Error(data) naming the tensor when axes, blocks or the number of encodings do not fit.
   Quantizer(const Shape& shape, Layout layout, const TensorEncodings& encodings, Rounding rounding,
             Stream stream = nullptr, const Allocator& allocator = {});
   ~Quantizer();
@@ -87,6 +93,9 @@ class Statistics {
   void observe(std::span<const ObservedTensor> tensors, Stream stream = nullptr);
   /// NaN and infinities so far, all sites together. Waits for the stream.
   std::uint64_t nonfinite_count(Stream stream = nullptr) const;
+  /// The same in two parts: the first one queues, the second one waits for what had been queued then.
+  void request_nonfinite_count(Stream stream = nullptr);
+  std::uint64_t requested_nonfinite_count() const;
   /// One entry a site, as an observer of the CPU collects it. Waits for the stream.
   std::vector<TensorStatistics> collect(Stream stream = nullptr) const;
 
@@ -95,14 +104,11 @@ class Statistics {
   std::unique_ptr<Implementation> implementation_;
 };
 
-/// One histogram to search.
-struct SearchRequest {
-  const TensorStatistics* statistics = nullptr;
-  QuantizerSpec spec;
-};
+using tare::SearchRequest;
 
 /// find_encoding() for every request: `sqnr` and `mse` of integer grids are searched on the device, all histograms in
-/// one launch; every other scheme is a formula and stays on the host. Waits for the stream. Throws as find_encoding().
+/// one launch; every other scheme is a formula and stays on the host, as all do where a device has too little shared
+/// memory. Waits for the stream. Throws as find_encoding().
 std::vector<Encoding> find_encodings(std::span<const SearchRequest> requests, const SearchOptions& options = {},
                                      Stream stream = nullptr, const Allocator& allocator = {});
 

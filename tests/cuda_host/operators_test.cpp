@@ -7,6 +7,7 @@
 #include <limits>
 #include <random>
 
+#include "model/real_element.hpp"
 #include "run/executor.hpp"
 #include "support/backends.hpp"
 #include "tare/cuda.hpp"
@@ -188,6 +189,65 @@ TEST(CudaOperators, SignalsAndMatrices) {
   einsum("ij,jk,kl->il", {floats({4, 5}, 50), floats({5, 6}, 51), floats({6, 3}, 52)});
   einsum("bhqd,bhkd->bhqk", {floats({2, 3, 5, 8}, 53), floats({2, 3, 7, 8}, 54)});
   einsum("ij->", {floats({9, 8}, 55)});
+}
+
+Tensor halves(const Shape& shape, unsigned seed, DataType type) {
+  const Tensor wide = floats(shape, seed);
+  Tensor half = Tensor::host(type, shape);
+  for (std::int64_t i = 0; i < wide.elements(); ++i) {
+    const float x = wide.data<float>()[i];
+    half.mutable_data<std::uint16_t>()[i] = type == DataType::float16 ? float_to_half(x) : float_to_bfloat(x);
+  }
+  return half;
+}
+
+/// What is rounded once gives the bits of the CPU, which widens around every operator.
+TEST(CudaOperators, HalvesAsTheyAre) {
+  for (const DataType type : {DataType::float16, DataType::bfloat16}) {
+    const auto some = [&](const Shape& shape, unsigned seed) { return halves(shape, seed, type); };
+    for (const char* unary : {"Relu", "Sigmoid", "Gelu", "HardSwish", "Neg"})
+      for (const Shape& shape : {Shape{3, 8, 4}, Shape{3, 5, 7}}) compare({unary, {some(shape, 70)}});
+    compare({"Clip", {some({3, 5, 7}, 71), some({}, 72)}});
+    for (const char* binary : {"Add", "Sub", "Mul", "Div", "Max", "Min"}) {
+      compare({binary, {some({2, 3, 4, 8}, 73), some({2, 3, 4, 8}, 74)}});
+      compare({binary, {some({2, 3, 5, 7}, 75), some({3, 1, 1}, 76)}});
+      compare({binary, {some({2, 3, 4, 8}, 77), some({8}, 78)}});
+    }
+    const std::map<std::string, Attribute> window{{"kernel_shape", std::vector<std::int64_t>{3, 2}},
+                                                  {"strides", std::vector<std::int64_t>{2, 1}},
+                                                  {"pads", std::vector<std::int64_t>{1, 0, 1, 1}}};
+    for (const char* pooling : {"MaxPool", "AveragePool"}) compare({pooling, {some({2, 3, 9, 11}, 79)}, window});
+    for (const char* pooling : {"GlobalAveragePool", "GlobalMaxPool"}) compare({pooling, {some({2, 3, 9, 11}, 80)}});
+    compare({"Transpose", {some({2, 3, 5, 7}, 81)}, {{"perm", std::vector<std::int64_t>{0, 2, 3, 1}}}});
+  }
+}
+
+/// Sums of products: half an ulp of the type apart at the most, twice where a bias follows the library's sums.
+TEST(CudaOperators, ProductsOfHalves) {
+  for (const DataType type : {DataType::float16, DataType::bfloat16}) {
+    const auto host = make_cpu_backend({.threads = 2});
+    const auto device = test::backends().at(0).make();
+    const auto check = [&](const Case& c) {
+      const Tensor want = run(*host, c).at(0);
+      const Tensor have = run(*device, c).at(0);
+      ASSERT_EQ(have.type(), type) << c.op_type;
+      ASSERT_EQ(have.shape().text(), want.shape().text()) << c.op_type;
+      const float unit = type == DataType::float16 ? 0x1p-10f : 0x1p-7f;
+      for (std::int64_t i = 0; i < want.elements(); ++i) {
+        const float w = real_element(want, i);
+        ASSERT_NEAR(real_element(have, i), w, 2 * unit * (1.0f + std::abs(w))) << c.op_type << ", element " << i;
+      }
+    };
+    const auto some = [&](const Shape& shape, unsigned seed) { return halves(shape, seed, type); };
+    check({"MatMul", {some({2, 5, 8}, 82), some({2, 8, 6}, 83)}});
+    check({"MatMul", {some({2, 3, 5, 8}, 84), some({1, 3, 8, 6}, 85)}});
+    check({"Gemm", {some({5, 8}, 86), some({6, 8}, 87), some({6}, 88)}, {{"transB", std::int64_t{1}}}});
+    check({"Gemm", {some({5, 8}, 89), some({8, 6}, 90), some({5, 1}, 91)}, {{"beta", 0.5f}}});
+    const std::map<std::string, Attribute> window{{"pads", std::vector<std::int64_t>{1, 0, 0, 1}},
+                                                  {"strides", std::vector<std::int64_t>{2, 1}}};
+    check({"Conv", {some({2, 4, 9, 11}, 92), some({6, 4, 3, 3}, 93), some({6}, 94)}, window});
+    check({"ConvTranspose", {some({2, 4, 5, 6}, 95), some({4, 3, 3, 3}, 96)}, window});
+  }
 }
 
 TEST(CudaOperators, Losses) {

@@ -1,6 +1,7 @@
 // Stands in for what has no host form: the libraries' products and convolutions (the CPU backend's), and the kernels
 // written for a GPU alone (observe, quantize), element by element with the same formulas.
 #include "device.hpp"
+#include "float_element.hpp"
 #include "launch.hpp"
 #include "observe.hpp"
 #include "products.hpp"
@@ -15,12 +16,28 @@ struct Products::Libraries {
 Products::Products(Device&) : libraries_(std::make_unique<Libraries>()) {}
 Products::~Products() = default;
 
-void Products::multiply(const Product& p, const float* a, const float* b, float* c) {
+bool Products::takes(DataType) const { return true; }
+
+namespace {
+
+/// Halves as the float32 that the library sums in.
+std::vector<float> widened(const void* from, std::int64_t count, DataType type) {
+  std::vector<float> result(static_cast<std::size_t>(count));
+  for (std::int64_t i = 0; i < count; ++i) result[static_cast<std::size_t>(i)] = load_float(from, i, type);
+  return result;
+}
+
+}  // namespace
+
+void Products::multiply(const Product& p, const void* a, const void* b, void* c) {
   const HostLaunch launch;
+  const auto all = [&](std::int64_t stride, std::int64_t size) { return (p.batch - 1) * stride + size; };
+  const std::vector<float> of_a = widened(a, all(p.stride_a, p.rows * p.inner), p.type);
+  const std::vector<float> of_b = widened(b, all(p.stride_b, p.inner * p.columns), p.type);
   std::vector<double> sums(static_cast<std::size_t>(p.columns));
   for (std::int64_t matrix = 0; matrix < p.batch; ++matrix) {
-    const float* left = a + matrix * p.stride_a;
-    const float* right = b + matrix * p.stride_b;
+    const float* left = of_a.data() + matrix * p.stride_a;
+    const float* right = of_b.data() + matrix * p.stride_b;
     for (std::int64_t i = 0; i < p.rows; ++i) {
       std::fill(sums.begin(), sums.end(), 0.0);
       for (std::int64_t k = 0; k < p.inner; ++k) {
@@ -29,19 +46,17 @@ void Products::multiply(const Product& p, const float* a, const float* b, float*
           sums[static_cast<std::size_t>(j)] +=
               factor * static_cast<double>(p.transpose_b ? right[j * p.inner + k] : right[k * p.columns + j]);
       }
-      float* row = c + matrix * p.stride_c + i * p.columns;
       for (std::int64_t j = 0; j < p.columns; ++j)
-        row[j] = static_cast<float>(static_cast<double>(p.alpha) * sums[static_cast<std::size_t>(j)]);
+        store_float(c, matrix * p.stride_c + i * p.columns + j,
+                    static_cast<float>(static_cast<double>(p.alpha) * sums[static_cast<std::size_t>(j)]), p.result);
     }
   }
 }
 
-void Products::convolve(const Convolution& c, const float* from, const float* w, float* to) {
+void Products::convolve(const Convolution& c, const void* from, const void* w, void* to) {
   const HostLaunch launch;
-  const auto view = [](const Shape& shape, const float* data) {
-    Tensor tensor = Tensor::host(DataType::float32, shape);
-    std::copy_n(data, tensor.elements(), tensor.mutable_data<float>());
-    return tensor;
+  const auto view = [&](const Shape& shape, const void* data) {
+    return Tensor::of<float>(shape, widened(data, shape.elements(), c.type));
   };
   const auto list = [](const Shape& shape) { return std::vector<std::int64_t>(shape.begin(), shape.end()); };
   Graph graph;
@@ -65,7 +80,7 @@ void Products::convolve(const Convolution& c, const float* from, const float* w,
   const Shape& expected = c.transposed ? c.x : c.y;
   if (!(result.shape() == expected))
     throw Error(ErrorKind::internal, "convolution gives " + result.shape().text() + ", not " + expected.text());
-  std::copy_n(result.data<float>(), result.elements(), to);
+  for (std::int64_t i = 0; i < result.elements(); ++i) store_float(to, i, result.data<float>()[i], c.type);
 }
 
 void quantize_dequantize(const void* input, void* output, DataType type, const GridMap& map, StreamView) {
@@ -95,6 +110,11 @@ void quantize_dequantize(const void* input, void* output, DataType type, const G
     else
       out[i] = float_to_bfloat(apply(bfloat_to_float(halves[i])));
   }
+}
+
+std::vector<Encoding> find_encodings(std::span<const SearchRequest> requests, const SearchOptions& options, Stream,
+                                     const Allocator&) {
+  return tare::find_encodings(requests, options, 2);
 }
 
 void TensorList::add(const void* data, std::uint32_t elements, std::uint32_t site, DataType type) {

@@ -1,0 +1,143 @@
+// Chains on the device: from the plan of host/cpu/chain_plan.hpp to a program of one launch. Odd: what the program has
+// no room for (many steps, many results that wait) and shapes that need other loops run step by step.
+#include <algorithm>
+
+#include "chain.hpp"
+#include "chain_kernel.hpp"
+#include "cpu/chain_plan.hpp"
+#include "quantize.hpp"
+
+namespace tare::cuda {
+namespace {
+
+class ChainKernel final : public Kernel {
+ public:
+  ChainKernel(const Node& node, Device& device, CompileStep compile_step)
+      : device_(device), plan_(*node.subgraph("steps").graph, device.vector()), compile_step_(std::move(compile_step)) {
+    fits_ = lay_out();
+  }
+
+  void run(std::span<Tensor> inputs, std::span<Tensor> outputs) override {
+    const CurrentDevice current(device_.index());
+    for (Tensor& input : inputs)
+      if (is_quantizable(input.type())) input = device_.upload(input);
+    cpu::ChainRun run;
+    if (!fits_ || !plan_.bind(inputs, run)) return plan_.run_one_by_one(kernels_, inputs, outputs, compile_step_);
+    plan_.make_outputs(device_, inputs, outputs, run);
+    ChainProgram program = program_;
+    program.type = run.type;
+    program.elements = run.elements;
+    program.spatial = std::max<std::int64_t>(run.spatial, 1);
+    program.channel_count = std::max<std::int64_t>(run.channels, 1);
+    std::copy(run.in.begin(), run.in.end(), program.in);
+    std::copy(run.out.begin(), run.out.end(), program.out);
+    for (int s = 0; s < program.steps; ++s) {
+      ChainStep& step = program.step[s];
+      program.by_channel = program.by_channel || step.kind == cpu::Step::Kind::affine;
+      for (ChainSource& source : step.sources) {
+        if (source.kind != ChainSource::Kind::block) continue;
+        const cpu::Access access = run.access[source.index];
+        if (access == cpu::Access::channel) source.kind = ChainSource::Kind::channel;
+        if (access == cpu::Access::number) source.kind = ChainSource::Kind::single;
+        program.by_channel = program.by_channel || access == cpu::Access::channel;
+      }
+    }
+    run_chain(program, device_.stream());
+  }
+
+ private:
+  /// The program, but for what a run's shapes and addresses say. False when it does not fit.
+  bool lay_out() {
+    const std::span<const cpu::Step> steps = plan_.steps();
+    if (steps.size() > most_chain_steps) return false;
+    std::vector<std::size_t> last_reader(steps.size());
+    for (std::size_t s = 0; s < steps.size(); ++s)
+      for (const cpu::Operand& operand : steps[s].operands) {
+        if (operand.kind == cpu::Operand::Kind::step) last_reader[operand.index] = s;
+        if (operand.kind == cpu::Operand::Kind::input && operand.index >= most_chain_arrays) return false;
+      }
+    std::vector<std::size_t> busy_until(most_chain_saved);  // the step that reads a saved result last
+    for (std::size_t s = 0; s < steps.size(); ++s) {
+      const cpu::Step& step = steps[s];
+      ChainStep& made = program_.step[s];
+      made.kind = step.kind;
+      made.formula = step.formula;
+      made.a = step.a;
+      made.b = step.b;
+      made.grid = step.quantizer.grid;
+      made.half_up = step.quantizer.rounding == Rounding::half_up;
+      if (plan_.places()[s].output >= most_chain_arrays) return false;
+      made.output = static_cast<std::int8_t>(plan_.places()[s].output);
+      for (std::size_t k = 0; k < step.operands.size(); ++k) made.sources[k] = source_of(step.operands[k], s);
+      if (step.kind == cpu::Step::Kind::affine) made.channels = upload_affine(step.affine);
+      if (last_reader[s] <= s + 1) continue;
+      const auto free =
+          std::find_if(busy_until.begin(), busy_until.end(), [&](std::size_t until) { return until <= s; });
+      if (free == busy_until.end()) return false;
+      *free = last_reader[s];
+      made.saved = static_cast<std::int8_t>(free - busy_until.begin());
+    }
+    program_.steps = static_cast<int>(steps.size());
+    return true;
+  }
+
+  ChainSource source_of(const cpu::Operand& operand, std::size_t s) const {
+    using Kind = ChainSource::Kind;
+    switch (operand.kind) {
+      case cpu::Operand::Kind::number: return {Kind::constant, 0, operand.number};
+      case cpu::Operand::Kind::input: return {Kind::block, static_cast<std::uint8_t>(operand.index), 0};
+      case cpu::Operand::Kind::step: break;
+    }
+    if (operand.index + 1 == s) return {Kind::last, 0, 0};
+    return {Kind::saved, static_cast<std::uint8_t>(program_.step[operand.index].saved), 0};
+  }
+
+  const float* upload_affine(const cpu::ChannelAffine<float>& affine) {
+    std::vector<float> numbers = affine.centers;
+    numbers.insert(numbers.end(), affine.factors.begin(), affine.factors.end());
+    numbers.insert(numbers.end(), affine.addends.begin(), affine.addends.end());
+    parameters_.push_back(device_.upload_to<float>(numbers));
+    return parameters_.back().data<float>();
+  }
+
+  Device& device_;
+  cpu::ChainPlan plan_;
+  CompileStep compile_step_;
+  ChainProgram program_;
+  bool fits_ = false;
+  std::vector<Tensor> parameters_;                ///< of affine steps
+  std::vector<std::unique_ptr<Kernel>> kernels_;  ///< of the steps, once they had to run one by one
+};
+
+/// Values of other types pass: only float ones are quantized.
+void quantize_dequantize_of(Call& call) {
+  cpu::require_inputs(call, 1);
+  const Tensor& x = call.input(0);
+  if (!is_quantizable(x.type())) {
+    call.outputs[0] = x;
+    return;
+  }
+  const cpu::Quantizer quantizer = cpu::quantizer_of(call.node, call.device.vector());
+  GridMap map;
+  map.elements = x.elements();
+  map.uniform = quantizer.grid;
+  map.operation = quantizer.rounding == Rounding::half_up ? Operation::half_up : Operation::half_even;
+  const void* in = x.data();
+  Tensor& y = call.output_reusing(0, 0, x.type(), x.shape(), x.layout());
+  if (map.elements > 0) quantize_dequantize(in, y.mutable_data(), y.type(), map, device_of(call).stream());
+}
+
+}  // namespace
+
+std::unique_ptr<Kernel> make_chain(const Node& node, Device& device, CompileStep compile_step) {
+  return std::make_unique<ChainKernel>(node, device, std::move(compile_step));
+}
+
+bool is_chain(const Node& node) { return node.domain == "tare" && node.op_type == "Chain"; }
+
+void register_chain(OperatorTable& table) {
+  table.add("tare::QuantizeDequantize",
+            cpu::Operator{.function = quantize_dequantize_of, .half = cpu::Half::native, .objects = true});
+}
+
+}  // namespace tare::cuda
