@@ -256,7 +256,8 @@ int calibrate(const Flags& flags) {
   const std::filesystem::path model = flags.model;
   const std::string prefix = flags.prefix.empty() ? model.stem().string() : flags.prefix;
 
-  Session session = open_session(model, flags.run, true);
+  std::vector<Session> sessions = open_sessions(model, flags.run, true);
+  Session& session = sessions.front();
   const bool held = !session.held_encodings().tensors.empty() && !options.recalibrate;
   if (flags.data.data.empty() && flags.from_stats.empty() && !options.given && !held &&
       options.types.activation.quantized)
@@ -281,7 +282,7 @@ int calibrate(const Flags& flags) {
     const std::unique_ptr<Dataset> data = open_data(part, flags.run, session.graph());
     ProgressBar progress("calibrating", flags.report.quiet);
     options.progress = [&](std::size_t done, std::size_t total) { return progress.update(done, total); };
-    result = session.calibrate(*data, options);
+    result = calibrate_together(sessions, *data, options);
   } else {
     result = session.calibrate_from(load_all_statistics(flags.from_stats), options,
                                     fmt::to_string(fmt::join(flags.from_stats, "', '")));

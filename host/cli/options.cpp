@@ -36,6 +36,13 @@ std::pair<std::int64_t, std::int64_t> parse_size(const std::string& text) {
   return {number(text.substr(0, cross)), number(text.substr(cross + 1))};
 }
 
+Session session_on(const std::filesystem::path& model, std::unique_ptr<Backend> backend,
+                   const SessionOptions& options) {
+  Session session(model, std::move(backend), options);
+  for (const std::string& line : session.fallbacks()) fmt::print(stderr, "tare: fallback: {}\n", line);
+  return session;
+}
+
 }  // namespace
 
 void add_data_flags(CLI::App& command, DataFlags& flags, bool data_required) {
@@ -67,7 +74,9 @@ void add_data_flags(CLI::App& command, DataFlags& flags, bool data_required) {
 }
 
 void add_run_flags(CLI::App& command, RunFlags& flags) {
-  command.add_option("--device", flags.device, "auto, cpu or cuda:N")->type_name("DEVICE")->capture_default_str();
+  command.add_option("--device", flags.device, "auto, cpu or cuda:N; calibrate: cuda:0,1 or cuda:all, too")
+      ->type_name("DEVICE")
+      ->capture_default_str();
   add_choice(command, "--math", flags.math, {"fp32", "tf32", "bf16", "fp64"},
              "Sums of products and convolutions: tf32 and bf16 on cuda:N, fp64 (exact but slow) on cpu");
   add_choice(command, "--fallback", flags.fallback, {"none", "cpu"},
@@ -115,10 +124,24 @@ Session open_session(const std::filesystem::path& model, const RunFlags& flags, 
     if (!wrap || !known) return Session(model, options);
     return Session(model, wrap(make_cpu_backend(options.cpu)), options);
   }
-  std::unique_ptr<Backend> backend = make_cuda_device(flags, options);
-  Session session(model, wrap ? wrap(std::move(backend)) : std::move(backend), options);
-  for (const std::string& line : session.fallbacks()) fmt::print(stderr, "tare: fallback: {}\n", line);
-  return session;
+  std::vector<std::unique_ptr<Backend>> backends = make_cuda_devices(flags, options);
+  if (backends.size() != 1)
+    throw Error(ErrorKind::usage,
+                fmt::format("--device {}: only calibrate runs on several devices; name one", flags.device));
+  return session_on(model, wrap ? wrap(std::move(backends[0])) : std::move(backends[0]), options);
+}
+
+std::vector<Session> open_sessions(const std::filesystem::path& model, const RunFlags& flags, bool take_quantizers) {
+  std::vector<Session> sessions;
+  if (!flags.device.starts_with("cuda")) {
+    sessions.push_back(open_session(model, flags, take_quantizers));
+    return sessions;
+  }
+  SessionOptions options = session_options(flags);
+  options.take_quantizers = take_quantizers;
+  for (std::unique_ptr<Backend>& backend : make_cuda_devices(flags, options))
+    sessions.push_back(session_on(model, std::move(backend), options));
+  return sessions;
 }
 
 NonfinitePolicy nonfinite_policy(const RunFlags& flags) {

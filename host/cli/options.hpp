@@ -52,8 +52,11 @@ void add_report_flags(CLI::App& command, ReportFlags& flags);
 /// `wrap`: what the session gets instead of the device's backend.
 Session open_session(const std::filesystem::path& model, const RunFlags& flags, bool take_quantizers = false,
                      const std::function<std::unique_ptr<Backend>(std::unique_ptr<Backend>)>& wrap = {});
-/// A backend for "cuda:N", from device/cuda.cpp or, in a build without CUDA, device/none.cpp.
-std::unique_ptr<Backend> make_cuda_device(const RunFlags& flags, const SessionOptions& options);
+/// The same for a command that several devices can share: one session a device.
+std::vector<Session> open_sessions(const std::filesystem::path& model, const RunFlags& flags,
+                                   bool take_quantizers = false);
+/// Backends for "cuda:N", "cuda:N,M", "cuda:all", from device/cuda.cpp or, in a build without CUDA, device/none.cpp.
+std::vector<std::unique_ptr<Backend>> make_cuda_devices(const RunFlags& flags, const SessionOptions& options);
 SessionOptions session_options(const RunFlags& flags);
 NonfinitePolicy nonfinite_policy(const RunFlags& flags);
 /// Reads ahead of the run.

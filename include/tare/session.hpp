@@ -142,4 +142,9 @@ class Session {
   std::unique_ptr<Implementation> implementation_;
 };
 
+/// One calibration on the devices of several sessions of one model, each in a thread of its own on the batches that it
+/// has time for. The statistics add up to those of one device, to the byte where the devices compute the same bits.
+/// Throws Error(usage) for what depends on the order of the batches: tf_enhanced, refine.
+CalibrationResult calibrate_together(std::span<Session> sessions, Dataset& data, const CalibrationOptions& options);
+
 }  // namespace tare

@@ -67,6 +67,35 @@ TEST(Identity, OrderAndShardsDoNotMatter) {
   }
 }
 
+TEST(Identity, SeveralDevicesGiveWhatOneGives) {
+  for (const char* name : {"ppocr_cls", "silero_vad"}) {
+    const test::GoldenModel& model = test::golden_model(name);
+    std::vector<Session> sessions;
+    for (int i = 0; i < 3; ++i) sessions.emplace_back(model.model(), SessionOptions{.cpu = {.threads = 1}});
+    test::MemoryDataset data(test::first_batches(model, sessions[0].graph(), 4));
+    for (const Scheme scheme : {Scheme::sqnr, Scheme::min_max}) {
+      const CalibrationResult one = sessions[0].calibrate(data, kept(scheme));
+      std::size_t last = 0;
+      CalibrationOptions options = kept(scheme);
+      options.progress = [&](std::size_t done, std::size_t total) {
+        EXPECT_LE(done, total);
+        last = std::max(last, done);
+        return true;
+      };
+      const CalibrationResult together = calibrate_together(sessions, data, options);
+      EXPECT_EQ(bytes_of(together.statistics), bytes_of(one.statistics)) << name;
+      expect_same(together.encodings, one.encodings);
+      EXPECT_EQ(together.samples, one.samples);
+      EXPECT_EQ(together.batches, one.batches);
+      EXPECT_EQ(last, data.samples());
+    }
+    CalibrationOptions stops = kept();
+    stops.progress = [](std::size_t done, std::size_t) { return done == 0; };
+    EXPECT_THROW(calibrate_together(sessions, data, stops), Error);
+    EXPECT_THROW(calibrate_together(sessions, data, kept(Scheme::tf_enhanced)), Error);
+  }
+}
+
 TEST(Identity, SavedStatisticsServeEveryScheme) {
   for (const char* name : {"ppocr_cls", "silero_vad"}) {
     Session session(test::golden_model(name).model());

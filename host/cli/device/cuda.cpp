@@ -1,6 +1,7 @@
-// A build with the CUDA backend.
+// A build with the CUDA backend: "cuda", "cuda:N", "cuda:0,1", "cuda:all".
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 
 #include "cli/options.hpp"
@@ -9,27 +10,46 @@
 namespace tare::cli {
 namespace {
 
-int index_of(std::string_view device) {
-  if (device == "cuda") return 0;
-  const std::string_view digits = device.starts_with("cuda:") ? device.substr(5) : std::string_view();
-  int index = -1;
-  const auto [end, status] = std::from_chars(digits.data(), digits.data() + digits.size(), index);
-  if (digits.empty() || status != std::errc() || end != digits.data() + digits.size() || index < 0)
-    throw Error(ErrorKind::usage, fmt::format("'{}' is not a device; use auto, cpu or cuda:N", device));
-  return index;
+std::vector<int> indices_of(const std::string& device) {
+  if (device == "cuda") return {0};
+  std::vector<int> indices;
+  if (device == "cuda:all") {
+    for (int i = 0; i < std::max(cuda::device_count(), 1); ++i) indices.push_back(i);
+    return indices;
+  }
+  const auto refuse = [&](std::string_view why) {
+    throw Error(ErrorKind::usage,
+                fmt::format("'{}' is not a device{}; use auto, cpu, cuda:N, cuda:N,M or cuda:all", device, why));
+  };
+  if (!device.starts_with("cuda:")) refuse("");
+  for (std::size_t begin = 5; begin <= device.size();) {
+    const std::size_t end = std::min(device.find(',', begin), device.size());
+    int index = -1;
+    const auto [last, status] = std::from_chars(device.data() + begin, device.data() + end, index);
+    if (begin == end || status != std::errc() || last != device.data() + end || index < 0) refuse("");
+    if (std::find(indices.begin(), indices.end(), index) != indices.end()) refuse(": it names one twice");
+    indices.push_back(index);
+    begin = end + 1;
+  }
+  return indices;
 }
 
 }  // namespace
 
-std::unique_ptr<Backend> make_cuda_device(const RunFlags& flags, const SessionOptions& session) {
+std::vector<std::unique_ptr<Backend>> make_cuda_devices(const RunFlags& flags, const SessionOptions& session) {
   cuda::CudaOptions options;
-  options.device = index_of(flags.device);
   options.math = flags.math == "tf32"   ? cuda::Math::tf32
                  : flags.math == "bf16" ? cuda::Math::bf16
                                         : cuda::Math::float32;
   options.fallback_to_cpu = flags.fallback == "cpu";
   options.host = session.cpu;
-  return cuda::make_cuda_backend(options);
+  options.choices = cuda::make_convolution_choices();
+  std::vector<std::unique_ptr<Backend>> backends;
+  for (const int index : indices_of(flags.device)) {
+    options.device = index;
+    backends.push_back(cuda::make_cuda_backend(options));
+  }
+  return backends;
 }
 
 }  // namespace tare::cli

@@ -5,7 +5,7 @@
 
 namespace tare::cli {
 
-std::unique_ptr<Backend> make_cuda_device(const RunFlags& flags, const SessionOptions&) {
+std::vector<std::unique_ptr<Backend>> make_cuda_devices(const RunFlags& flags, const SessionOptions&) {
   throw Error(ErrorKind::unsupported,
               fmt::format("device '{}': this build has no CUDA backend; use --device cpu", flags.device));
 }
