@@ -81,7 +81,7 @@ cuda: data onnxruntime
 gpu-bundle: data
 	@toolkit=$$(tools/setup_cuda.sh) && \
 	  cmake --preset cuda -DTARE_BENCH=ON -DCMAKE_CUDA_COMPILER=$$toolkit/bin/nvcc $(CONFIGURE) && \
-	  cmake --build --preset cuda --parallel $(JOBS) --target test_cuda test_conformance test_golden bench_cuda_kernels bench_cuda_models
+	  cmake --build --preset cuda --parallel $(JOBS) --target test_cuda test_chains test_conformance test_golden bench_cuda_kernels bench_cuda_models
 	@BUILD=build-cuda tools/gpu_bundle.sh
 
 RESULTS ?= gpu-results

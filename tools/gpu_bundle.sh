@@ -18,7 +18,7 @@ if [ "${1:-}" = minilm ]; then
   name=minilm
   cp "$cache/models/paraphrase-MiniLM-L3-v2.onnx" "$work/cache/models/"
 else
-  for program in test_cuda test_conformance test_golden bench_cuda_kernels bench_cuda_models; do
+  for program in test_cuda test_chains test_conformance test_golden bench_cuda_kernels bench_cuda_models; do
     [ -x "$build/$program" ] || { echo "gpu_bundle: $build/$program is missing; run \`make gpu-bundle\`" >&2; exit 1; }
     strip -o "$work/bin/$program" "$build/$program"
   done

@@ -54,8 +54,9 @@ nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader > 
 
 models=$([ -e "$work/cache/models/paraphrase-MiniLM-L3-v2.onnx" ] && echo '*cuda_*:*/cuda' || echo '*cuda_*:*/cuda-*minilm*')
 step kernels 60 "$work/bin/test_cuda"
+step chains 20 "$work/bin/test_chains" --gtest_filter='*/cuda'
 step conformance 90 "$work/bin/test_conformance" --gtest_brief=1 --gtest_filter='cuda_*'
-step golden 60 "$work/bin/test_golden" --gtest_filter="$models"
+step golden 80 "$work/bin/test_golden" --gtest_filter="$models"
 if command -v compute-sanitizer > /dev/null; then
   step memcheck 60 compute-sanitizer --error-exitcode 9 "$work/bin/test_conformance" --gtest_brief=1 \
     --gtest_filter='cuda_node.test_softmax*:cuda_node.test_layer_norm*:cuda_node.test_reduce_mean*:cuda_node.test_conv*:cuda_node.test_gather*'
