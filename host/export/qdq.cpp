@@ -27,11 +27,11 @@ class Writer {
       : model_(model), options_(options), proto_(model.source->proto), graph_(*proto_.mutable_graph()), names_(graph_) {
     for (const Value& value : model.graph.values) values_.emplace(value.name, &value);
     for (int i = 0; i < graph_.initializer_size(); ++i) initializers_.emplace(graph_.initializer(i).name(), i);
-    for (const onnx::NodeProto& node : graph_.node())
+    for (const onnx::NodeProto& node : model.source->proto.graph().node())
       for (const std::string& output : node.output()) {
         produced_.insert(output);
         if (node.op_type() == "Constant" && node.attribute_size() == 1 && node.attribute(0).has_t())
-          constants_.emplace(output, node.attribute(0).t());
+          constants_.emplace(output, &node.attribute(0).t());
       }
     for (const auto& input : graph_.input()) inputs_.insert(input.name());
   }
@@ -110,7 +110,7 @@ class Writer {
     if (constant == constants_.end()) return;
     initializers_.emplace(tensor, graph_.initializer_size());
     onnx::TensorProto& added = *graph_.add_initializer();
-    added = constant->second;
+    added = *constant->second;
     added.set_name(tensor);
     promoted_.insert(tensor);
   }
@@ -353,7 +353,7 @@ class Writer {
   Names names_;
   KnownValues values_;
   std::unordered_set<std::string> produced_, inputs_, freed_inputs_, promoted_;
-  std::unordered_map<std::string, onnx::TensorProto> constants_;  ///< of Constant nodes
+  std::unordered_map<std::string, const onnx::TensorProto*> constants_;  ///< of Constant nodes, in the model as read
   std::unordered_map<std::string, int> initializers_;
   std::unordered_map<std::string, std::string> renamed_outputs_, renamed_reads_;
   std::unordered_map<std::string, Nodes> after_producer_;
