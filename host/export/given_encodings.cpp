@@ -142,15 +142,31 @@ class Adopter {
     }
   }
 
-  /// Given encodings of tensors without an enabled quantizer: those that follow from others are nothing new.
-  void add_sites(const std::vector<const TensorEncodings*>& tensors) {
+  /// Given encodings of tensors without an enabled quantizer: those that follow from others are nothing new. Makers
+  /// come before readers, since what is new has followers, too.
+  void add_sites(std::vector<const TensorEncodings*> tensors) {
+    const std::vector<std::int32_t> makers = producers(graph_);
+    std::stable_sort(tensors.begin(), tensors.end(), [&](const TensorEncodings* a, const TensorEncodings* b) {
+      return makers[static_cast<std::size_t>(values_.at(a->tensor))] <
+             makers[static_cast<std::size_t>(values_.at(b->tensor))];
+    });
     EncodingSet derived;
-    for (const auto& tensor : adopted_)
-      if (tensor) derived.tensors.push_back(*tensor);
-    if (!tensors.empty()) add_derived_encodings(derived, graph_);
+    const auto follows = [&](const TensorEncodings& tensor) {
+      const TensorEncodings* found = derived.find(tensor.tensor, SiteRole::activation);
+      return found != nullptr && same_grids(found->encodings, tensor.encodings);
+    };
+    bool stale = true;
     for (const TensorEncodings* tensor : tensors) {
-      const TensorEncodings* follows = derived.find(tensor->tensor, SiteRole::activation);
-      if (follows != nullptr && same_grids(follows->encodings, tensor->encodings)) continue;
+      if (follows(*tensor)) continue;
+      if (stale) {
+        derived.tensors.clear();
+        for (const auto& known : adopted_)
+          if (known) derived.tensors.push_back(*known);
+        add_derived_encodings(derived, graph_);
+        stale = false;
+        if (follows(*tensor)) continue;
+      }
+      stale = true;
       const ValueId value = values_.at(tensor->tensor);
       auto site = site_of_.find(value);
       if (site == site_of_.end()) {

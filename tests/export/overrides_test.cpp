@@ -207,6 +207,28 @@ TEST_F(Overrides, GivenEncodingsStayAndTheRestIsFound) {
   EXPECT_NE(of(frozen, "c1").encodings, options.given->set.tensors[0].encodings);
 }
 
+/// x → Neg → n → Flatten → f → Transpose → t → Neg → y: a grid of its own for f is new, and t follows from it.
+TEST_F(Overrides, WhatFollowsFromANewQuantizerIsNoneItself) {
+  onnx::ModelProto model = test::empty_model();
+  onnx::GraphProto& graph = *model.mutable_graph();
+  test::add_input(graph, "x", {-1, 2, 4, 4});
+  test::add_output(graph, "y", {32, -1});
+  test::add_node(graph, "Neg", {"x"}, {"n"});
+  test::add_node(graph, "Flatten", {"n"}, {"f"});
+  test::add_node(graph, "Transpose", {"f"}, {"t"});
+  test::add_node(graph, "Neg", {"t"}, {"y"});
+  session_.emplace(test::write_model(model, folder_ / "moved.onnx"));
+  CalibrationOptions options = with({});
+  options.given.emplace();
+  for (const char* tensor : {"t", "f"}) {
+    TensorEncodings given{tensor, SiteRole::activation, {}, {{-2, 2 - 4.0 / 256, 4.0 / 256, -128}}};
+    options.given->set.tensors.push_back(given);
+  }
+  const CalibrationResult result = calibrate(options);
+  EXPECT_EQ(result.given, 1u);
+  EXPECT_THAT(tensors(result), ElementsAre("f", "n", "x", "y"));
+}
+
 TEST_F(Overrides, MismatchesAreListedOrRefused) {
   const CalibrationResult plain = calibrate(with({}));
   CalibrationOptions options = with({"x:enabled=false", "c2:bits=16"});
