@@ -9,7 +9,6 @@
 #include "cli/metrics.hpp"
 #include "cli/options.hpp"
 #include "cli/terminal.hpp"
-#include "tare/export.hpp"
 
 namespace tare::cli {
 namespace {
@@ -188,7 +187,7 @@ int evaluate(const Flags& flags) {
   const Graph& graph = session.graph();
   const bool own = flags.encodings.empty() && !session.held_encodings().tensors.empty();
   Evaluation evaluation(flags, graph, own || !flags.encodings.empty());
-  if (evaluation.simulated()) session.set_encodings(own ? session.held_encodings() : load_encodings(flags.encodings));
+  if (evaluation.simulated()) use_encodings(session, flags.encodings);
   session.prepare();
   const std::unique_ptr<Dataset> data = open_data(flags.data, flags.run, graph);
   evaluation.check_labels(*data);

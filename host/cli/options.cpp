@@ -6,6 +6,8 @@
 
 #include <algorithm>
 
+#include "tare/export.hpp"
+
 namespace tare::cli {
 namespace {
 
@@ -70,7 +72,8 @@ void add_data_flags(CLI::App& command, DataFlags& flags, bool data_required) {
       ->type_name("WxH");
   add_choice(command, "--layout", flags.layout, {"nchw", "nhwc"},
              "Images: order of the axes (default: as the model says)");
-  add_choice(command, "--channel-order", flags.channel_order, {"rgb", "bgr"}, "Images: order of the channels");
+  add_choice(command, "--channel-order", flags.channel_order, {"rgb", "bgr"},
+             "Images: order of the channels (default: rgb)");
 }
 
 void add_run_flags(CLI::App& command, RunFlags& flags) {
@@ -144,6 +147,16 @@ std::vector<Session> open_sessions(const std::filesystem::path& model, const Run
   return sessions;
 }
 
+void use_encodings(Session& session, const std::string& file) {
+  if (file.empty()) return session.set_encodings(session.held_encodings());
+  const EncodingSet encodings = load_encodings(file);
+  try {
+    session.set_encodings(encodings);
+  } catch (const Error& error) {
+    throw Error(error.kind(), fmt::format("{}: {}", file, error.what()));
+  }
+}
+
 NonfinitePolicy nonfinite_policy(const RunFlags& flags) {
   return flags.nonfinite == "skip" ? NonfinitePolicy::skip : NonfinitePolicy::error;
 }
@@ -153,12 +166,16 @@ std::unique_ptr<Dataset> open_data(const DataFlags& flags, const RunFlags& run, 
   options.samples = flags.samples;
   options.batch_size = run.reproducible ? 1 : flags.batch_size;
   options.shard = flags.shard;
-  if (!flags.mean.empty()) options.image.mean = flags.mean;
-  if (!flags.std.empty()) options.image.std = flags.std;
-  if (!flags.size.empty()) std::tie(options.image.width, options.image.height) = parse_size(flags.size);
-  if (flags.layout == "nchw") options.image.layout = ImageLayout::nchw;
-  if (flags.layout == "nhwc") options.image.layout = ImageLayout::nhwc;
-  if (flags.channel_order == "bgr") options.image.channel_order = ChannelOrder::bgr;
+  if (!flags.mean.empty() || !flags.std.empty() || !flags.size.empty() || !flags.layout.empty() ||
+      !flags.channel_order.empty()) {
+    ImageOptions& image = options.image.emplace();
+    if (!flags.mean.empty()) image.mean = flags.mean;
+    if (!flags.std.empty()) image.std = flags.std;
+    if (!flags.size.empty()) std::tie(image.width, image.height) = parse_size(flags.size);
+    if (flags.layout == "nchw") image.layout = ImageLayout::nchw;
+    if (flags.layout == "nhwc") image.layout = ImageLayout::nhwc;
+    if (flags.channel_order == "bgr") image.channel_order = ChannelOrder::bgr;
+  }
   return prefetch(open_dataset(flags.data, graph, options));
 }
 

@@ -19,7 +19,7 @@ struct DataFlags {
   std::vector<float> std;
   std::string size;
   std::string layout;
-  std::string channel_order = "rgb";
+  std::string channel_order;
   Shard shard;
 };
 
@@ -52,6 +52,8 @@ void add_report_flags(CLI::App& command, ReportFlags& flags);
 /// `wrap`: what the session gets instead of the device's backend.
 Session open_session(const std::filesystem::path& model, const RunFlags& flags, bool take_quantizers = false,
                      const std::function<std::unique_ptr<Backend>(std::unique_ptr<Backend>)>& wrap = {});
+/// Simulates from now on with the encodings of a file, or with the model's own where none is given.
+void use_encodings(Session& session, const std::string& file);
 /// The same for a command that several devices can share: one session a device.
 std::vector<Session> open_sessions(const std::filesystem::path& model, const RunFlags& flags,
                                    bool take_quantizers = false);

@@ -9,7 +9,6 @@
 #include "cli/metrics.hpp"
 #include "cli/options.hpp"
 #include "cli/terminal.hpp"
-#include "tare/export.hpp"
 
 namespace tare::cli {
 namespace {
@@ -63,7 +62,7 @@ int simulate(const Flags& flags) {
   Session session = open_session(flags.model, flags.run, true);
   if (flags.encodings.empty() && session.held_encodings().tensors.empty())
     throw Error(ErrorKind::usage, "--encodings is required: the model holds no quantizers of its own");
-  session.set_encodings(flags.encodings.empty() ? session.held_encodings() : load_encodings(flags.encodings));
+  use_encodings(session, flags.encodings);
   session.prepare();
   OutputFile file(flags.output);
   const std::unique_ptr<Dataset> data = open_data(flags.data, flags.run, session.graph());

@@ -26,6 +26,17 @@ std::string temporary_name(const std::filesystem::path& path) {
 
 }  // namespace
 
+std::string_view write_advice(int error) {
+  switch (error) {
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG: return "free some space or write elsewhere";
+    case ENOENT: return "create the folder first";
+    case EISDIR: return "give a file name, not a folder";
+    default: return "check the path and its permissions";
+  }
+}
+
 AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)) {
   if (path_.filename().empty())
     throw Error(ErrorKind::io, fmt::format("cannot write '{}': not a file name", path_.string()));
@@ -79,12 +90,8 @@ void AtomicFile::commit_all(std::span<AtomicFile* const> files) {
 namespace {
 
 [[noreturn]] void fail_at(const std::filesystem::path& path, std::string_view what, int error) {
-  const char* advice = "check the path and its permissions";
-  if (error == ENOSPC || error == EDQUOT) advice = "free some space or write elsewhere";
-  if (error == ENOENT) advice = "create the folder first";
-  if (error == EISDIR) advice = "give a file name, not a folder";
   throw Error(ErrorKind::io, fmt::format("cannot write '{}': {} failed: {}; {}", path.string(), what,
-                                         std::generic_category().message(error), advice));
+                                         std::generic_category().message(error), write_advice(error)));
 }
 
 /// A move that can be taken back: what it replaces stays under a second name until then.

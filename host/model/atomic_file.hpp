@@ -42,6 +42,9 @@ class AtomicFile {
   std::size_t written_ = 0;
 };
 
+/// What to do when writing failed with this errno.
+std::string_view write_advice(int error);
+
 struct Move {
   std::filesystem::path from;
   std::filesystem::path to;

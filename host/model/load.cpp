@@ -38,23 +38,75 @@ auto naming_file(const std::filesystem::path& path, const Read& read) {
   }
 }
 
-void parse(const MappedFile& file, google::protobuf::Message& message, std::string_view expected) {
+[[noreturn]] void refuse(std::string_view expected, std::string_view why) {
+  throw Error(ErrorKind::model, fmt::format("not {}: {}", expected, why));
+}
+
+/// What protobuf can read at all.
+google::protobuf::io::ArrayInputStream message_of(const MappedFile& file, std::string_view expected) {
   const std::span<const std::byte> bytes = file.bytes();
-  const auto refuse = [&](std::string_view why) {
-    throw Error(ErrorKind::model, fmt::format("not {}: {}", expected, why));
-  };
-  if (bytes.empty()) refuse("the file is empty");
+  if (bytes.empty()) refuse(expected, "the file is empty; copy or export it again");
   if (bytes.size() > static_cast<std::size_t>(std::numeric_limits<int>::max()))
-    refuse(fmt::format("{} bytes are more than the 2 GB such a file can have; save the model with external data",
+    refuse(expected,
+           fmt::format("{} bytes are more than the 2 GB such a file can have; save the model with external data",
                        bytes.size()));
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   if (text.starts_with("version https://git-lfs"))
-    refuse("it is a Git LFS pointer; fetch the file itself with 'git lfs pull'");
-  google::protobuf::io::ArrayInputStream stream(bytes.data(), static_cast<int>(bytes.size()));
+    refuse(expected, "it is a Git LFS pointer; fetch the file itself with 'git lfs pull'");
+  return {bytes.data(), static_cast<int>(bytes.size())};
+}
+
+constexpr std::string_view damaged = "its content is truncated, damaged or of another format; copy or export it again";
+
+void parse(const MappedFile& file, google::protobuf::Message& message, std::string_view expected) {
+  google::protobuf::io::ArrayInputStream stream = message_of(file, expected);
   google::protobuf::io::CodedInputStream input(&stream);
   input.SetRecursionLimit(200);
-  if (!message.ParseFromCodedStream(&input) || !input.ConsumedEntireMessage())
-    refuse("its content is truncated, damaged or of another format");
+  if (!message.ParseFromCodedStream(&input) || !input.ConsumedEntireMessage()) refuse(expected, damaged);
+}
+
+/// Passes over everything but dims (field 1, packed or not) and data_type (2), and so over most pages of the mapping.
+onnx::TensorProto parse_header(const MappedFile& file) {
+  constexpr std::string_view expected = "an ONNX tensor";
+  google::protobuf::io::ArrayInputStream stream = message_of(file, expected);
+  google::protobuf::io::CodedInputStream input(&stream);
+  onnx::TensorProto header;
+  const auto require = [&](bool sound) {
+    if (!sound || header.dims_size() > 64) refuse(expected, damaged);
+  };
+  const auto number = [&] {
+    std::uint64_t value = 0;
+    require(input.ReadVarint64(&value));
+    return static_cast<std::int64_t>(value);
+  };
+  while (const std::uint32_t tag = input.ReadTag()) {
+    const std::uint32_t field = tag >> 3;
+    switch (tag & 7u) {  // the wire type: varint, 8 bytes, length and bytes, 4 bytes
+      case 0: {
+        const std::int64_t value = number();
+        if (field == onnx::TensorProto::kDimsFieldNumber) header.add_dims(value);
+        if (field == onnx::TensorProto::kDataTypeFieldNumber) header.set_data_type(static_cast<std::int32_t>(value));
+        break;
+      }
+      case 1: require(input.Skip(8)); break;
+      case 2: {
+        const std::int64_t length = number();
+        require(length >= 0 && length <= std::numeric_limits<int>::max());
+        if (field != onnx::TensorProto::kDimsFieldNumber) {
+          require(input.Skip(static_cast<int>(length)));
+          break;
+        }
+        const auto limit = input.PushLimit(static_cast<int>(length));
+        while (input.BytesUntilLimit() > 0) header.add_dims(number());
+        input.PopLimit(limit);
+        break;
+      }
+      case 5: require(input.Skip(4)); break;
+      default: require(false);
+    }
+  }
+  require(input.ConsumedEntireMessage());
+  return header;
 }
 
 }  // namespace
@@ -140,6 +192,10 @@ Tensor load_tensor(const std::filesystem::path& pb_file) {
     parse(file, proto, "an ONNX tensor");
     return read_tensor(source, proto, fmt::format("tensor '{}'", proto.name()));
   });
+}
+
+Value load_tensor_header(const std::filesystem::path& pb_file) {
+  return naming_file(pb_file, [&] { return read_header(parse_header(MappedFile(pb_file)), "its tensor"); });
 }
 
 }  // namespace tare

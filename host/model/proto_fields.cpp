@@ -7,6 +7,9 @@
 namespace tare {
 namespace {
 
+/// The last whose operators were compared with those here. Older ones than 7 are not refused: most of them still run.
+constexpr std::int64_t newest_opset = 23;
+
 constexpr int node_overload = 8;
 constexpr int function_overload = 13;
 constexpr int function_attribute_defaults = 11;
@@ -55,7 +58,14 @@ OpsetImports read_opsets(const google::protobuf::RepeatedPtrField<onnx::Operator
     if (import.version() < 1)
       throw Error(ErrorKind::model,
                   fmt::format("the opset version {} of domain '{}' cannot be", import.version(), import.domain()));
-    result[domain_of(import.domain())] = import.version();
+    const std::string domain = domain_of(import.domain());
+    if (domain.empty() && import.version() > newest_opset)
+      throw Error(
+          ErrorKind::unsupported,
+          fmt::format("opset {} is newer than {}, the newest known here: its operators may mean something else; "
+                      "export the model with opset {} or convert it (onnx.version_converter)",
+                      import.version(), newest_opset, newest_opset));
+    result[domain] = import.version();
   }
   return result;
 }

@@ -195,6 +195,10 @@ std::size_t stored_bytes(const onnx::TensorProto& proto, const std::string& what
                       static_cast<std::size_t>(read_shape(proto.dims(), what).elements()));
 }
 
+Value read_header(const onnx::TensorProto& proto, const std::string& what) {
+  return {proto.name(), read_type(proto.data_type(), what), read_shape(proto.dims(), what)};
+}
+
 ExternalBytes external_bytes(const std::filesystem::path& folder, ExternalFiles& files, const onnx::TensorProto& proto,
                              std::size_t expected_bytes) {
   const std::string what = fmt::format("tensor '{}'", proto.name());

@@ -7,7 +7,7 @@
 #include <string>
 
 #include "model/source.hpp"
-#include "tare/tensor.hpp"
+#include "tare/graph.hpp"
 
 namespace tare {
 
@@ -25,6 +25,8 @@ std::size_t stored_bytes(const onnx::TensorProto& proto, const std::string& what
 
 /// Views keep `source` alive; `proto` must be part of it. Throws Error naming `what`.
 Tensor read_tensor(const std::shared_ptr<ModelSource>& source, const onnx::TensorProto& proto, const std::string& what);
+/// Name, type and shape alone.
+Value read_header(const onnx::TensorProto& proto, const std::string& what);
 /// The dense tensor a SparseTensorProto stands for.
 Tensor read_sparse_tensor(const std::shared_ptr<ModelSource>& source, const onnx::SparseTensorProto& proto,
                           const std::string& what);

@@ -74,8 +74,9 @@ class Builder {
     if (tensor.spec.block_axis && tensor.spec.block_size > 0)
       expected *= constant.shape()[static_cast<std::size_t>(*tensor.spec.block_axis)] / tensor.spec.block_size;
     if (expected != static_cast<std::int64_t>(tensor.encodings.size()))
-      throw Error(ErrorKind::model, fmt::format("encodings of '{}': {} given, its shape {} takes {}", tensor.tensor,
-                                                tensor.encodings.size(), constant.shape().text(), expected));
+      throw Error(ErrorKind::model,
+                  fmt::format("encodings of '{}': {} given, its shape {} takes {}; were they made for another model?",
+                              tensor.tensor, tensor.encodings.size(), constant.shape().text(), expected));
   }
 
   Backend& backend_;

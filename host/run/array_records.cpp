@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <deque>
 #include <map>
 
 #include "run/npy.hpp"
@@ -74,11 +75,13 @@ class ArrayRecords final : public Records {
   }
   Tensor read(std::size_t record, std::size_t input) override {
     const Feed::Part& part = feeds_[record].parts[input];
+    wake(*part.array);
     if (part.index < 0) return part.array->read(inputs_[input].type);
     return part.array->read_rows(part.index, 1, inputs_[input].type).reshaped(shape(record, input));
   }
   Tensor read_rows(std::size_t record, std::size_t input, std::int64_t first, std::int64_t rows) override {
     const Feed::Part& part = feeds_[record].parts[input];
+    wake(*part.array);
     if (part.index < 0) return part.array->read_rows(first, rows, inputs_[input].type);
     return slice_rows(read(record, input), first, rows);
   }
@@ -90,15 +93,29 @@ class ArrayRecords final : public Records {
   bool one_sample_each() const override { return one_sample_each_; }
   std::uint64_t hash(std::uint64_t start) override {
     for (const std::uint64_t value : hashes_) start = hash_number(value, start);
-    for (const auto& array : spots_) start = hash_spots(array->source(), start);
+    for (const auto& array : spots_) {
+      wake(*array);
+      start = hash_spots(array->source(), start);
+    }
     return start;
   }
 
  private:
+  /// About to be read. A folder may hold more files than a process may have open: those read longest ago are closed.
+  void wake(const NpyReader& array) {
+    constexpr std::size_t most_awake = 16;
+    std::erase(awake_, &array);
+    awake_.push_back(&array);
+    if (awake_.size() <= std::max(most_awake, 2 * inputs_.size())) return;
+    awake_.front()->source().rest();
+    awake_.pop_front();
+  }
+
   std::vector<InputSpec> inputs_;
   std::vector<Feed> feeds_;
   std::vector<std::uint64_t> hashes_;
   std::vector<std::shared_ptr<NpyReader>> spots_;
+  std::deque<const NpyReader*> awake_;  ///< in the order of their last reads
   bool grouped_ = false, one_sample_each_ = false;
 };
 

@@ -10,7 +10,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <vector>
+#include <utility>
 
 #include "tare/error.hpp"
 
@@ -19,25 +19,23 @@ namespace {
 
 class File final : public ByteSource {
  public:
-  explicit File(const std::filesystem::path& path) : name_(fmt::format("file '{}'", path.string())) {
-    descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (descriptor_ < 0)
-      throw Error(ErrorKind::io, fmt::format("{}: cannot be opened: {}", name_, std::strerror(errno)));
-    struct stat status {};
-    if (::fstat(descriptor_, &status) != 0 || !S_ISREG(status.st_mode)) {
-      ::close(descriptor_);
-      throw Error(ErrorKind::io, fmt::format("{}: is not a regular file", name_));
-    }
-    size_ = static_cast<std::uint64_t>(status.st_size);
+  explicit File(const std::filesystem::path& path) : path_(path), name_(fmt::format("file '{}'", path.string())) {
+    size_ = open();
   }
   File(const File&) = delete;
   File& operator=(const File&) = delete;
-  ~File() override { ::close(descriptor_); }
+  ~File() override { rest(); }
+
+  void rest() override {
+    if (descriptor_ >= 0) ::close(std::exchange(descriptor_, -1));
+  }
 
   std::uint64_t size() const override { return size_; }
   const std::string& name() const override { return name_; }
 
   void read(std::uint64_t offset, std::span<std::byte> into) override {
+    if (descriptor_ < 0 && open() != size_)
+      throw Error(ErrorKind::data, fmt::format("{}: has changed while it was in use; run again", name_));
     while (!into.empty()) {
       const ssize_t count = ::pread(descriptor_, into.data(), into.size(), static_cast<off_t>(offset));
       if (count < 0 && errno == EINTR) continue;
@@ -49,6 +47,21 @@ class File final : public ByteSource {
   }
 
  private:
+  /// The size that the file has.
+  std::uint64_t open() {
+    descriptor_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (descriptor_ < 0)
+      throw Error(ErrorKind::io, fmt::format("{}: cannot be opened: {}; check the path and its permissions", name_,
+                                             std::strerror(errno)));
+    struct stat status {};
+    if (::fstat(descriptor_, &status) != 0 || !S_ISREG(status.st_mode)) {
+      rest();
+      throw Error(ErrorKind::io, fmt::format("{}: is no regular file; copy its contents into one", name_));
+    }
+    return static_cast<std::uint64_t>(status.st_size);
+  }
+
+  std::filesystem::path path_;
   std::string name_;
   int descriptor_ = -1;
   std::uint64_t size_ = 0;

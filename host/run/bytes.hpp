@@ -19,7 +19,7 @@ class ByteSource {
   virtual std::uint64_t size() const = 0;
   /// Fills all of `into`; throws Error(data) naming the source when it cannot.
   virtual void read(std::uint64_t offset, std::span<std::byte> into) = 0;
-  /// Gives back working memory until the next read.
+  /// Gives back working memory and closes files until the next read.
   virtual void rest() {}
   /// "file 'x.npz', key 'a'" for messages.
   virtual const std::string& name() const = 0;

@@ -182,14 +182,18 @@ class PlannedDataset final : public Dataset {
     if (inputs_.empty()) {
       refuse(source_, "the model has no inputs, so there is nothing to feed");
     }
-    if (records_->count() == 0) refuse(source_, "holds no samples");
+    if (records_->count() == 0) refuse(source_, "holds no samples; give at least one");
     Planner planner(*records_, inputs_, options);
     planner.check_shapes();
     planner.find_batch_axes();
     batched_ = planner.batched();
     batches_ = planner.plan();
     left_over_ = planner.left_over();
-    if (batches_.empty()) refuse(source_, fmt::format("{} samples do not make one batch of the model", left_over_));
+    if (batches_.empty() && left_over_ == 0) refuse(source_, "holds arrays of 0 samples; give at least one");
+    if (batches_.empty())
+      refuse(source_, fmt::format("{} samples do not make one batch of the model, whose batch dimension is fixed; give "
+                                  "more, or export the model with a dynamic one",
+                                  left_over_));
     choose_shard(options.shard);
   }
 
@@ -340,7 +344,7 @@ std::unique_ptr<Records> open_folder(const std::filesystem::path& folder, const 
   if (!archives.empty()) return open_npz_records(archives, inputs);
   if (!images.empty()) {
     images.resize(std::min(images.size(), options.samples));
-    return open_image_records(images, inputs, options.image);
+    return open_image_records(images, inputs, options.image.value_or(ImageOptions()));
   }
   refuse(fmt::format("folder '{}'", folder.string()),
          "holds no .npz files, no test_data_set_* folders and no images (.jpg, .png, .bmp)");
@@ -368,7 +372,7 @@ std::unique_ptr<Dataset> open_dataset(const std::filesystem::path& path, const G
     else if (extension == ".txt")
       records = open_list_records(path, inputs);
     else if (is_image(path))
-      records = open_image_records({path}, inputs, options.image);
+      records = open_image_records({path}, inputs, options.image.value_or(ImageOptions()));
     else
       refuse(fmt::format("file '{}'", path.string()),
              "is of no known kind; data is an .npz or .npy file, a .txt list of raw files, or a folder of .npz files, "
@@ -376,6 +380,11 @@ std::unique_ptr<Dataset> open_dataset(const std::filesystem::path& path, const G
   } catch (const std::filesystem::filesystem_error& error) {
     throw Error(ErrorKind::io, fmt::format("data '{}': {}", path.string(), error.code().message()));
   }
+  if (options.image && !records->of_images())
+    throw Error(ErrorKind::usage,
+                fmt::format("data '{}' holds no images: --mean, --std, --size, --layout and --channel-order change "
+                            "nothing there; leave them out",
+                            path.string()));
   return std::make_unique<PlannedDataset>(std::move(records), inputs, options,
                                           path.filename().empty() ? path.string() : path.filename().string());
 }

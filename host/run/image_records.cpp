@@ -72,6 +72,7 @@ class ImageRecords final : public Records {
     return fmt::format("file '{}'", files_[record].string());
   }
   bool grouped() const override { return false; }
+  bool of_images() const override { return true; }
   std::uint64_t hash(std::uint64_t start) override {
     for (const std::filesystem::path& file : files_) start = hash_spots(*open_file(file), start);
     std::string text = fmt::format("{} {} {} {}", shape(0, 0).text(), static_cast<int>(options_.channel_order),
@@ -107,7 +108,8 @@ class ImageRecords final : public Records {
     if (width_ <= 0 || height_ <= 0)
       refuse_input("its height and width are not fixed; say the size to resize images to (--size WxH)");
     if ((fixed_height >= 0 && fixed_height != height_) || (fixed_width >= 0 && fixed_width != width_))
-      refuse_input(fmt::format("images of {}x{} (width x height) do not fit it", width_, height_));
+      refuse_input(fmt::format("images of {}x{} (width x height) do not fit it; leave out --size, or say its own",
+                               width_, height_));
     if (width_ > 32768 || height_ > 32768) refuse_input("that is too large for an image");
   }
   void check_normalisation() {
@@ -117,17 +119,17 @@ class ImageRecords final : public Records {
         throw Error(ErrorKind::usage, fmt::format("{} has {} values; images of this model have {} channels", name,
                                                   values.size(), channels_));
     };
-    spread(options_.mean, "mean");
-    spread(options_.std, "std");
+    spread(options_.mean, "--mean");
+    spread(options_.std, "--std");
     for (const float value : options_.std)
       if (!(value > 0.0f) || !std::isfinite(value))
-        throw Error(ErrorKind::usage, fmt::format("std must be positive, and holds {}", value));
+        throw Error(ErrorKind::usage, fmt::format("--std must be positive, and holds {}", value));
     const auto all = [](const std::vector<float>& values, float wanted) {
       return std::all_of(values.begin(), values.end(), [&](float value) { return value == wanted; });
     };
     if (input_.type == DataType::uint8 &&
         !(all(options_.mean, 0.0f) && all(options_.std, 1.0f) && options_.scale == 1.0f))
-      refuse_input("it takes pixels as they are; leave out mean, std and scale");
+      refuse_input("it takes pixels as they are; leave out --mean and --std");
   }
 
   void store(Tensor& tensor, std::int64_t at, float pixel, std::int64_t channel) const {

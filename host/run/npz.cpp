@@ -10,9 +10,10 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstring>
 #include <set>
+#include <system_error>
 
+#include "model/atomic_file.hpp"
 #include "run/npy.hpp"
 #include "run/zip.hpp"
 #include "tare/dataset.hpp"
@@ -27,7 +28,8 @@ class PendingFile {
       : path_(path), temporary_(path.string() + fmt::format(".{}.tmp", ::getpid())) {
     struct ::stat status {};
     if (::stat(path_.c_str(), &status) == 0 && !S_ISREG(status.st_mode))
-      throw Error(ErrorKind::io, fmt::format("file '{}': cannot be written: it is no regular file", path_.string()));
+      throw Error(ErrorKind::io, fmt::format("file '{}': cannot be written: it is no regular file; give another name",
+                                             path_.string()));
     descriptor_ = ::open(temporary_.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0666);
     if (descriptor_ < 0) fail("created");
   }
@@ -64,7 +66,9 @@ class PendingFile {
 
  private:
   [[noreturn]] void fail(const char* what) const {
-    throw Error(ErrorKind::io, fmt::format("file '{}': cannot be {}: {}", path_.string(), what, std::strerror(errno)));
+    const int error = errno;
+    throw Error(ErrorKind::io, fmt::format("file '{}': cannot be {}: {}; {}", path_.string(), what,
+                                           std::generic_category().message(error), write_advice(error)));
   }
 
   std::filesystem::path path_;

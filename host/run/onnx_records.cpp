@@ -1,5 +1,5 @@
 // Records out of ONNX test data: folders with input_0.pb, input_1.pb, ..., one serialized tensor each, in the order of
-// the graph's inputs. These files are small: they are read whole when the dataset is opened.
+// the graph's inputs. Opening reads types and shapes alone.
 #include <fmt/format.h>
 
 #include "run/bytes.hpp"
@@ -12,50 +12,59 @@ namespace {
 
 class OnnxRecords final : public Records {
  public:
-  OnnxRecords(const std::vector<std::filesystem::path>& folders, const std::vector<InputSpec>& inputs) {
-    for (const std::filesystem::path& folder : folders) {
-      std::vector<Tensor> tensors;
+  OnnxRecords(const std::vector<std::filesystem::path>& folders, const std::vector<InputSpec>& inputs)
+      : folders_(folders) {
+    for (std::size_t record = 0; record < folders_.size(); ++record) {
+      std::vector<Shape>& shapes = shapes_.emplace_back();
       for (std::size_t i = 0; i < inputs.size(); ++i) {
-        const std::filesystem::path file = folder / fmt::format("input_{}.pb", i);
-        if (!std::filesystem::exists(file))
-          throw Error(ErrorKind::data, fmt::format("folder '{}': no file 'input_{}.pb' for input '{}'", folder.string(),
-                                                   i, inputs[i].name));
-        tensors.push_back(load_tensor(file));
-        if (tensors[i].type() != inputs[i].type)
-          throw Error(ErrorKind::data, fmt::format("file '{}': found {} {}, but input '{}' is {}", file.string(),
-                                                   name_of(tensors[i].type()), tensors[i].shape().text(),
-                                                   inputs[i].name, inputs[i].text()));
+        if (!std::filesystem::exists(file(record, i)))
+          throw Error(ErrorKind::data, fmt::format("folder '{}': no file 'input_{}.pb' for input '{}'; every folder "
+                                                   "needs one a model input",
+                                                   folders_[record].string(), i, inputs[i].name));
+        const Value found = load_tensor_header(file(record, i));
+        if (found.type != inputs[i].type)
+          throw Error(ErrorKind::data,
+                      fmt::format("{}: found {} {}, but input '{}' is {}; write it in that type", where(record, i),
+                                  name_of(found.type), found.shape->text(), inputs[i].name, inputs[i].text()));
+        shapes.push_back(*found.shape);
       }
-      folders_.push_back(folder);
-      tensors_.push_back(std::move(tensors));
     }
   }
 
-  std::size_t count() const override { return tensors_.size(); }
-  Shape shape(std::size_t record, std::size_t input) const override { return tensors_[record][input].shape(); }
-  /// A copy: who reads a batch may overwrite it.
+  std::size_t count() const override { return folders_.size(); }
+  Shape shape(std::size_t record, std::size_t input) const override { return shapes_[record][input]; }
   Tensor read(std::size_t record, std::size_t input) override {
-    const Tensor& tensor = tensors_[record][input];
+    // A copy: a view of the file would be read by nobody but keep all of it.
+    const Tensor tensor = load(record, input);
     if (tensor.rank() > 0) return slice_rows(tensor, 0, tensor.shape()[0]);
     return slice_rows(tensor.reshaped({1}), 0, 1).reshaped({});
   }
   Tensor read_rows(std::size_t record, std::size_t input, std::int64_t first, std::int64_t rows) override {
-    return slice_rows(tensors_[record][input], first, rows);
+    return slice_rows(load(record, input), first, rows);
   }
   std::string where(std::size_t record, std::size_t input) const override {
-    return fmt::format("file '{}'", (folders_[record] / fmt::format("input_{}.pb", input)).string());
+    return fmt::format("file '{}'", file(record, input).string());
   }
   bool grouped() const override { return true; }
   std::uint64_t hash(std::uint64_t start) override {
-    for (const auto& record : tensors_)
-      for (const Tensor& tensor : record)
-        start = hash_bytes({tensor.data(), tensor.bytes()}, hash_text(tensor.shape().text(), start));
+    for (std::size_t record = 0; record < count(); ++record)
+      for (std::size_t i = 0; i < shapes_[record].size(); ++i) start = hash_spots(*open_file(file(record, i)), start);
     return start;
   }
 
  private:
+  std::filesystem::path file(std::size_t record, std::size_t input) const {
+    return folders_[record] / fmt::format("input_{}.pb", input);
+  }
+  Tensor load(std::size_t record, std::size_t input) const {
+    Tensor tensor = load_tensor(file(record, input));
+    if (tensor.shape() != shapes_[record][input])
+      throw Error(ErrorKind::data, fmt::format("{}: has changed while it was in use; run again", where(record, input)));
+    return tensor;
+  }
+
   std::vector<std::filesystem::path> folders_;
-  std::vector<std::vector<Tensor>> tensors_;
+  std::vector<std::vector<Shape>> shapes_;  ///< by record and input
 };
 
 }  // namespace

@@ -28,6 +28,7 @@ class Records {
   virtual bool grouped() const = 0;
   /// True when a record is one sample whatever its leading dimension.
   virtual bool one_sample_each() const { return false; }
+  virtual bool of_images() const { return false; }
   virtual std::uint64_t hash(std::uint64_t start) = 0;
 };
 

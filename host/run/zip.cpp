@@ -128,6 +128,7 @@ class MemberReader : public ByteSource {
       : file_(std::move(file)), member_(member), name_(fmt::format("{}, member '{}'", file_->name(), member.name)) {}
   std::uint64_t size() const override { return member_.size; }
   const std::string& name() const override { return name_; }
+  void rest() override { file_->rest(); }
 
   void read(std::uint64_t offset, std::span<std::byte> into) override {
     if (offset > member_.size || into.size() > member_.size - offset) damaged(name_, "read past its end");
@@ -170,7 +171,10 @@ struct Inflater {
 class InflatingReader final : public MemberReader {
  public:
   using MemberReader::MemberReader;
-  void rest() override { inflater_.reset(); }
+  void rest() override {
+    inflater_.reset();
+    MemberReader::rest();
+  }
 
  private:
   void fill(std::uint64_t offset, std::span<std::byte> into) override {

@@ -47,10 +47,10 @@ struct Shard {
 };
 
 struct DataOptions {
-  std::size_t samples = 2000;  ///< at most
-  std::size_t batch_size = 0;  ///< 0: as the model or the data say, 8 where neither does
-  ImageOptions image;
-  Shard shard{};  ///< of the batches that the other options give
+  std::size_t samples = 2000;           ///< at most
+  std::size_t batch_size = 0;           ///< 0: as the model or the data say, 8 where neither does
+  std::optional<ImageOptions> image{};  ///< for images alone: Error(usage) when there are none
+  Shard shard{};                        ///< of the batches that the other options give
 };
 
 class Dataset {

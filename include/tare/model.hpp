@@ -32,6 +32,8 @@ std::vector<std::filesystem::path> external_files(const Model& model);
 
 /// Reads a file that holds one serialized TensorProto (ONNX test data).
 Tensor load_tensor(const std::filesystem::path& pb_file);
+/// Type and shape of the tensor in such a file, without its elements.
+Value load_tensor_header(const std::filesystem::path& pb_file);
 /// As load_tensor, of a file that holds what `kind` says: DataType::sequence, DataType::optional, else a tensor.
 Tensor load_value(const std::filesystem::path& pb_file, DataType kind);
 

@@ -192,7 +192,8 @@ TEST_F(DatasetTest, WhatDoesNotFitIsNamed) {
   EXPECT_THAT(refusal("a.npz", graph_with({{"x", f32, Shape{-1, 3}}, {"y", f32, Shape{-1, 3}}})),
               AllOf(HasSubstr("'y' has 5"), HasSubstr("'x' has 4")));
   save("empty.npz", {{"x", counting<float>({0, 3})}});
-  EXPECT_THAT(refusal("empty.npz", graph_with({{"x", f32, Shape{-1, 3}}})), HasSubstr("samples"));
+  EXPECT_THAT(refusal("empty.npz", graph_with({{"x", f32, Shape{-1, 3}}})),
+              HasSubstr("empty.npz: holds arrays of 0 samples; give at least one"));
   error_of(ErrorKind::io, [&] { open_dataset(file("none.npz"), graph_with({{"x", f32, Shape{1}}})); });
   write("a.dat", "x");
   EXPECT_THAT(refusal("a.dat", graph_with({{"x", f32, Shape{1}}})), HasSubstr("known kind"));
@@ -269,6 +270,21 @@ TEST_F(DatasetTest, FingerprintFollowsDataAndGrouping) {
   EXPECT_EQ(print("a.npz", 0), print("c.npz", 8));
   EXPECT_NE(print("a.npz", 0), print("b.npz", 0));
   EXPECT_NE(print("a.npz", 4), print("a.npz", 8));
+}
+
+TEST_F(DatasetTest, ImageOptionsAreForImages) {
+  save("a.npz", {{"x", counting<float>({4, 3})}});
+  const Graph graph = graph_with({{"x", f32, Shape{-1, 3}}});
+  EXPECT_THAT(error_of(ErrorKind::usage, [&] { open_dataset(file("a.npz"), graph, {.image = ImageOptions{}}); }),
+              AllOf(HasSubstr("a.npz' holds no images"), HasSubstr("--mean"), HasSubstr("leave them out")));
+}
+
+TEST_F(DatasetTest, AtMostTwoThousandSamplesUnlessAskedForMore) {
+  write_npy(file("a.npy"), counting<float>({2100, 1}));
+  const Graph graph = graph_with({{"x", f32, Shape{-1, 1}}});
+  EXPECT_EQ(open_dataset(file("a.npy"), graph)->samples(), 2000u);
+  EXPECT_EQ(all_values(*open_dataset(file("a.npy"), graph)).size(), 2000u);
+  EXPECT_EQ(open_dataset(file("a.npy"), graph, {.samples = 3000})->samples(), 2100u);
 }
 
 TEST_F(DatasetTest, PrefetchGivesTheSameBatchesAndTheSameError) {

@@ -1,13 +1,12 @@
 // Images become tensors as the options say, and what cannot is refused when the dataset is opened.
 #include <gmock/gmock.h>
 
-#include <array>
 #include <cmath>
-#include <functional>
 
 #include "run/image.hpp"
 #include "run/orientation.hpp"
 #include "support.hpp"
+#include "support/bitmap.hpp"
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wconversion"
@@ -23,26 +22,6 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-
-using Pixel = std::array<int, 3>;  // red, green, blue
-
-std::string little(std::int64_t value, int width) {
-  std::string bytes;
-  for (int i = 0; i < width; ++i) bytes += static_cast<char>(i < 8 ? (value >> (8 * i)) & 0xff : 0);
-  return bytes;
-}
-
-/// An uncompressed 24-bit bitmap; rows lie bottom first, channels blue first.
-std::string bitmap(int width, int height, const std::function<Pixel(int x, int y)>& pixel) {
-  std::string rows;
-  for (int y = height; y-- > 0;) {
-    for (int x = 0; x < width; ++x)
-      for (const std::size_t c : {2u, 1u, 0u}) rows += static_cast<char>(pixel(x, y)[c]);
-    while (rows.size() % 4 != 0) rows += '\0';
-  }
-  return "BM" + little(54 + static_cast<std::int64_t>(rows.size()), 4) + little(0, 4) + little(54, 4) + little(40, 4) +
-         little(width, 4) + little(height, 4) + little(1, 2) + little(24, 2) + little(0, 24) + rows;
-}
 
 class Images : public DataReaders {
  protected:
@@ -191,8 +170,12 @@ TEST_F(Images, WhatDoesNotFitIsRefused) {
   EXPECT_THAT(refusal({1, 3, 8, 8}, {.width = 4}), HasSubstr("4x8"));
   EXPECT_THAT(refusal({1, 3, 8, 8}, {}, DataType::int64), HasSubstr("int64"));
   EXPECT_THAT(refusal({1, 3, 8, 8}, {.mean = {0.5f}}, DataType::uint8), HasSubstr("pixels as they are"));
-  error_of(ErrorKind::usage, [&] { only_tensor({1, 3, 8, 8}, {.std = {0.0f}}); });
-  error_of(ErrorKind::usage, [&] { only_tensor({1, 3, 8, 8}, {.mean = {1, 2}}); });
+  EXPECT_THAT(error_of(ErrorKind::usage, [&] { only_tensor({1, 3, 8, 8}, {.std = {0.0f}}); }), HasSubstr("--std must"));
+  EXPECT_THAT(error_of(ErrorKind::usage,
+                       [&] {
+                         only_tensor({1, 3, 8, 8}, {.mean = {1, 2}});
+                       }),
+              HasSubstr("--mean has 2 values; images of this model have 3 channels"));
   write("bad.png", "not an image");
   EXPECT_THAT(refusal({1, 3, 8, 8}), HasSubstr("bad.png"));
 }
