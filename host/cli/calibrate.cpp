@@ -251,7 +251,7 @@ int calibrate(const Flags& flags) {
   check_shard_flags(flags, options);
   DataFlags part = flags.data;
   if (!flags.shard.empty()) part.shard = parse_shard(flags.shard);
-  if (flags.prefix.find('/') != std::string::npos)
+  if (flags.prefix.find('/') != std::string::npos || flags.prefix == "." || flags.prefix == "..")
     throw Error(ErrorKind::usage, fmt::format("--prefix: '{}' is a path; give the folder with --output", flags.prefix));
   const std::filesystem::path model = flags.model;
   const std::string prefix = flags.prefix.empty() ? model.stem().string() : flags.prefix;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <limits>
 #include <map>
@@ -138,7 +139,12 @@ void add_diff(CLI::App& root, Action& action) {
   command.add_option("b", flags->b, "The file to compare with")->type_name("B.encodings")->required();
   command.add_option("--rtol", flags->rtol, "Largest difference that is none, as a share of the range")
       ->type_name("R")
-      ->check(CLI::NonNegativeNumber.description(""))
+      ->check([](const std::string& given) {
+        double value = -1;
+        const auto [end, status] = std::from_chars(given.data(), given.data() + given.size(), value);
+        const bool whole = status == std::errc() && end == given.data() + given.size();
+        return whole && value >= 0 ? std::string() : fmt::format("'{}' is no number of at least 0", given);
+      })
       ->capture_default_str();
   command.add_option("--show", flags->shown, "Print at most this many tensors")->type_name("N")->capture_default_str();
   command.add_flag("--ignore-missing", flags->ignore_missing, "Compare only tensors that both files have");

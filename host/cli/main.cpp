@@ -29,6 +29,30 @@ int fail(ErrorKind kind, const std::string& text) {
   return exit_code(kind);
 }
 
+std::string names_of(const std::vector<CLI::App*>& commands) {
+  std::string names;
+  for (const CLI::App* command : commands) names += (names.empty() ? "" : ", ") + command->get_name();
+  return names;
+}
+
+/// The first word that is no flag has to be a command. Throws Error(usage) that names all of them.
+void check_command(CLI::App& app, const std::vector<std::string>& line) {
+  const auto word =
+      std::find_if(line.begin(), line.end(), [](const std::string& part) { return !part.starts_with('-'); });
+  const std::vector<CLI::App*> commands = app.get_subcommands([](CLI::App*) { return true; });
+  const bool known = std::any_of(commands.begin(), commands.end(), [&](const CLI::App* command) {
+    return word != line.end() && command->get_name() == *word;
+  });
+  const bool asks_nothing = std::none_of(line.begin(), line.end(), [](const std::string& part) {
+    return part == "-h" || part == "--help" || part == "-V" || part == "--version";
+  });
+  if (known || (word == line.end() && !asks_nothing)) return;
+  throw Error(ErrorKind::usage,
+              fmt::format("{}; commands: {}; see 'tare --help'",
+                          word == line.end() ? "a command is needed" : fmt::format("'{}' is no command", *word),
+                          names_of(commands)));
+}
+
 int run(int count, const char* const* arguments) {
   CLI::App app(description, "tare");
   app.set_version_flag("--version,-V", fmt::format("tare {}", TARE_VERSION));
@@ -50,6 +74,7 @@ int run(int count, const char* const* arguments) {
        "tare evaluate model.onnx --encodings out/model.encodings --data test.npz --labels labels.npy --metric top1",
        "tare calibrate --help"});
   std::vector<std::string> line = with_dashes(count, arguments);
+  check_command(app, line);
   std::reverse(line.begin(), line.end());  // CLI11 takes the last one first
   std::string command = "tare";
   try {

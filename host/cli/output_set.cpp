@@ -61,7 +61,7 @@ std::vector<std::filesystem::path> OutputSet::commit() {
   for (const auto& name : names)
     if (std::filesystem::exists(folder_ / name, failed) && !std::filesystem::is_regular_file(folder_ / name, failed))
       throw Error(ErrorKind::io,
-                  fmt::format("cannot write '{}': what is there is no regular file; give another --output or --prefix",
+                  fmt::format("cannot write '{}': what is there is no file; give another --output or --prefix",
                               (folder_ / name).string()));
   std::vector<Move> moves;
   for (const auto& name : names) moves.push_back({temporary_ / name, folder_ / name});

@@ -1,6 +1,9 @@
 #include "cli/command.hpp"
 
 #include <fcntl.h>
+#include <linux/capability.h>
+#include <pty.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -8,11 +11,42 @@
 #include <algorithm>
 #include <chrono>
 #include <csignal>
+#include <optional>
+#include <stdexcept>
 #include <thread>
 
 #include "tare/dataset.hpp"
 
 namespace tare::test {
+namespace {
+
+/// A pseudo terminal; what is written to it is read by a thread, so that the writer never waits.
+struct Terminal {
+  Terminal() {
+    if (::openpty(&master, &slave, nullptr, nullptr, nullptr) != 0) throw std::runtime_error("no pseudo terminal");
+    reader = std::thread([this] {
+      char bytes[4096];
+      for (::ssize_t n = 0; (n = ::read(master, bytes, sizeof bytes)) > 0;) text.append(bytes, static_cast<size_t>(n));
+    });
+  }
+  Terminal(const Terminal&) = delete;
+  Terminal& operator=(const Terminal&) = delete;
+  ~Terminal() { finish(); }
+  /// All that was written. Nobody may hold the other end any more.
+  std::string finish() {
+    if (slave >= 0) ::close(std::exchange(slave, -1));
+    if (reader.joinable()) reader.join();
+    if (master >= 0) ::close(std::exchange(master, -1));
+    return text;
+  }
+
+  int master = -1;
+  int slave = -1;
+  std::string text;
+  std::thread reader;
+};
+
+}  // namespace
 
 std::filesystem::path tare_binary() { return std::filesystem::read_symlink("/proc/self/exe").parent_path() / "tare"; }
 
@@ -23,11 +57,16 @@ CommandResult run_command(const std::vector<std::string>& arguments, const Comma
   std::vector<char*> pointers;
   for (const std::string& argument : arguments) pointers.push_back(const_cast<char*>(argument.c_str()));
   pointers.push_back(nullptr);
+  std::optional<Terminal> terminal;
+  if (options.on_terminal) terminal.emplace();
   const ::pid_t child = ::fork();
   if (child == 0) {
     ::dup2(::open("/dev/null", O_RDONLY), STDIN_FILENO);
     ::dup2(::open(output.c_str(), O_WRONLY | O_CREAT, 0600), STDOUT_FILENO);
-    ::dup2(::open(errors.c_str(), O_WRONLY | O_CREAT, 0600), STDERR_FILENO);
+    ::dup2(terminal ? terminal->slave : ::open(errors.c_str(), O_WRONLY | O_CREAT, 0600), STDERR_FILENO);
+    if (options.obeys_permissions && ::geteuid() == 0)
+      for (const int right : {CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH})
+        if (::prctl(PR_CAPBSET_DROP, right, 0, 0, 0) != 0) ::_exit(125);
     if (!options.folder.empty() && ::chdir(options.folder.c_str()) != 0) ::_exit(126);
     if (options.largest_file > 0) {
       const struct ::rlimit limit = {options.largest_file, options.largest_file};
@@ -46,6 +85,7 @@ CommandResult run_command(const std::vector<std::string>& arguments, const Comma
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
+  if (terminal) write_bytes(errors, terminal->finish());
   return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, read_bytes(output), read_bytes(errors)};
 }
 

@@ -23,6 +23,8 @@ struct CommandResult {
 struct CommandOptions {
   std::filesystem::path folder;          ///< to run in; empty: this one
   std::size_t largest_file = 0;          ///< writing more to one file fails, as on a full disk
+  bool obeys_permissions = false;        ///< root loses its right to write everywhere
+  bool on_terminal = false;              ///< standard error is a terminal
   std::function<bool()> interrupt_when;  ///< polled; once true, the command gets Ctrl-C
 };
 

@@ -42,8 +42,11 @@ class Errors : public testing::Test {
 };
 
 TEST_F(Errors, UsageErrorsAreTwo) {
-  expect_error(tare({}), 2, "subcommand");
-  expect_error(tare({"bogus"}), 2, "tare --help");
+  expect_error(tare({}), 2, "a command is needed; commands: calibrate, simulate, run, evaluate, inspect, diff");
+  expect_error(tare({"bogus"}), 2, "'bogus' is no command; commands: calibrate, simulate");
+  expect_error(tare({"bogus", "--help"}), 2, "see 'tare --help'");
+  expect_error(tare({"--bogus"}), 2, "a command is needed");
+  expect_error(tare({"diff", "a", "b", "--rtol", "-1"}), 2, "--rtol: '-1' is no number of at least 0");
   expect_error(tare({"run", model()}), 2, "--data is required; see 'tare run --help'");
   expect_error(tare({"run", model(), "--data", data(), "--bogus"}), 2, "--bogus");
   expect_error(tare({"run", model(), "--data", data(), "--samples", "many"}), 2, "many");
@@ -78,6 +81,7 @@ TEST_F(Errors, UsageErrorsAreTwo) {
   expect_error(calibrate({"--data", data(), "--param-type", "int99"}), 2, "int99");
   expect_error(calibrate({"--data", data(), "--prefix", "a/b"}), 2, "--output");
   expect_error(calibrate({"--data", data(), "--output", folder_.path().string(), "--prefix", "model"}), 2, "replace");
+  for (const char* prefix : {".", ".."}) expect_error(calibrate({"--data", data(), "--prefix", prefix}), 2, "--prefix");
   expect_error(tare({"evaluate", model(), "--data", data()}), 2, "--labels");
   expect_error(tare({"evaluate", model(), "--data", data(), "--metric", "cosine"}), 2, "--encodings");
   expect_error(tare({"evaluate", model(), "--data", data(), "--metric", "taste"}), 2, "taste");
@@ -96,6 +100,7 @@ TEST_F(Errors, ModelsThatAreMissingTruncatedOrNoModels) {
   for (const std::size_t length : {std::size_t{1}, whole.size() / 3, whole.size() - 5}) {
     write_bytes(at("cut.onnx"), whole.substr(0, length));
     expect_error(tare({"calibrate", at("cut.onnx"), "--data", data(), "--output", at("out")}), 3, "cut.onnx");
+    EXPECT_THAT(tare({"run", at("cut.onnx"), "--data", data()}).errors, HasSubstr("copy or export it again"));
   }
   write_bytes(at("empty.onnx"), "");
   expect_error(tare({"run", at("empty.onnx"), "--data", data()}), 3, "empty.onnx");
@@ -148,7 +153,7 @@ TEST_F(Errors, DataOfAnotherNameShapeOrType) {
   write("type.npz", "x", zeros(DataType::int8, {2, 3, 8, 8}));
   expect_data_error("type.npz", "int8");
   write("none.npz", "x", zeros(DataType::float32, {0, 3, 8, 8}));
-  expect_data_error("none.npz", "none.npz");
+  expect_data_error("none.npz", "none.npz: holds arrays of 0 samples; give at least one");
 }
 
 TEST_F(Errors, DataThatIsMissingDamagedOrEmpty) {
@@ -225,6 +230,13 @@ TEST_F(Errors, EncodingsConfigsAndStatisticsThatDoNotHoldTogether) {
   renamed.replace(renamed.find("\"w\""), 3, "\"elsewhere\"");
   write_bytes(at("other.encodings"), renamed);
   expect_error(simulate(at("other.encodings")), 3, "elsewhere");
+  nlohmann::json few = nlohmann::json::parse(read_bytes(encodings));
+  for (nlohmann::json& entry : few["param_encodings"])
+    if (entry["name"] == "w")
+      for (const char* list : {"scale", "offset"})
+        if (entry[list].is_array()) entry[list].erase(0);
+  write_bytes(at("few.encodings"), few.dump());
+  expect_error(simulate(at("few.encodings")), 3, "few.encodings: encodings of 'w': 3 given, its shape");
 
   write_bytes(at("config.json"), "{\"defaults\": 1}");
   expect_error(tare({"calibrate", model(), "--data", data(), "--config", at("config.json"), "--output", at("o")}), 3,
@@ -292,13 +304,27 @@ TEST_F(Errors, OutputsThatCannotBeWrittenLeaveNothing) {
   for (const std::string& folder : {at("x.npz"), at("x.npz") + "/out", std::string("/proc/tare")})
     expect_error(tare({"calibrate", model(), "--data", data(), "--output", folder}), 5, folder);
   expect_error(tare({"run", model(), "--data", data(), "--output", "/proc/tare/o.npz"}), 5, "/proc/tare/o.npz");
-  expect_error(tare({"run", model(), "--data", data(), "--output", at("missing/o.npz")}), 5, "missing/o.npz");
+  expect_error(tare({"run", model(), "--data", data(), "--output", at("missing/o.npz")}), 5,
+               "missing/o.npz': cannot be created: No such file or directory; create the folder first");
   expect_error(calibrate({"--data", data(), "--save-stats", at("missing/x.stats")}), 5, "missing/x.stats");
   EXPECT_FALSE(std::filesystem::exists(at("out")));
   // Something that is no file stays what it is.
   ASSERT_EQ(::mkfifo(at("pipe.npz").c_str(), 0600), 0);
-  expect_error(tare({"run", model(), "--data", data(), "--output", at("pipe.npz")}), 5, "pipe.npz");
+  expect_error(tare({"run", model(), "--data", data(), "--output", at("pipe.npz")}), 5,
+               "pipe.npz': cannot be written: it is no regular file; give another name");
   EXPECT_TRUE(std::filesystem::is_fifo(at("pipe.npz")));
+  // A folder that its owner may only read, for whoever runs this.
+  std::filesystem::create_directory(at("locked"));
+  std::filesystem::permissions(at("locked"), std::filesystem::perms::owner_read | std::filesystem::perms::owner_exec);
+  CommandOptions bound;
+  bound.obeys_permissions = true;
+  expect_error(calibrate({"--data", data(), "--output", at("locked")}, bound), 5, "locked': Permission denied; give");
+  expect_error(calibrate({"--data", data(), "--output", at("locked/deeper")}, bound), 5, "locked/deeper");
+  expect_error(calibrate({"--data", data(), "--save-stats", at("locked/x.stats")}, bound), 5, "locked/");
+  expect_error(tare({"run", model(), "--data", data(), "--output", at("locked/o.npz")}, bound), 5,
+               "locked/o.npz': cannot be created: Permission denied; check the path and its permissions");
+  EXPECT_THAT(names_in(at("locked")), IsEmpty());
+  EXPECT_FALSE(std::filesystem::exists(at("out")));
   // A folder that carries the name of a file to be.
   std::filesystem::create_directories(at("out/model.onnx"));
   expect_error(calibrate({"--data", data()}), 5, "model.onnx");
