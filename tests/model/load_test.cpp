@@ -4,10 +4,12 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <cstring>
 
 #include "support/model_builder.hpp"
+#include "tare/session.hpp"
 
 namespace tare {
 namespace {
@@ -316,6 +318,28 @@ TEST_F(ExternalData, IsReadFromTheModelsFolder) {
   float expected;
   std::memcpy(&expected, reinterpret_cast<const char*>(values.data()) + 1, 4);
   EXPECT_EQ(constant(load(external("sub/w.bin", "1")), "w").data<float>()[0], expected);
+}
+
+/// Sizes and offsets beyond 32 bits, in a file that is mostly a hole.
+TEST_F(ExternalData, LiesBeyondFourGigabytes) {
+  constexpr std::uintmax_t offset = (std::uintmax_t{1} << 32) + (std::uintmax_t{1} << 30);
+  onnx::ModelProto model = test::empty_model();
+  onnx::GraphProto& graph = *model.mutable_graph();
+  add_input(graph, "x", {4});
+  add_output(graph, "y", {4});
+  const std::vector<float> values = {1, 2, 3, 4};
+  test::move_outside(test::add_initializer(graph, "w", 1, {4}, values), folder_ / "w.bin", offset);
+  add_node(graph, "Add", {"x", "w"}, {"y"});
+  struct ::stat status {};
+  ASSERT_EQ(::stat((folder_ / "w.bin").c_str(), &status), 0);
+  if (status.st_blocks > 1 << 16) GTEST_SKIP() << "this file system has no holes";
+  ASSERT_EQ(static_cast<std::uintmax_t>(status.st_size), offset + 16);
+  const Graph loaded = load(model);
+  EXPECT_THAT(loaded.constant(loaded.find("w"))->span<float>(), testing::ElementsAreArray(values));
+  Session session(folder_ / "model.onnx");
+  const std::vector<Tensor> inputs{Tensor::of<float>({4}, std::vector<float>{10, 20, 30, 40})};
+  EXPECT_THAT(session.run(inputs).at(0).span<float>(), testing::ElementsAre(11, 22, 33, 44));
+  expect_error(external("w.bin", std::to_string(offset + 1)), "beyond the end");
 }
 
 TEST_F(ExternalData, NothingOutsideOfTheFolderIsRead) {
