@@ -18,7 +18,8 @@ file(RENAME ${work}/prefix ${work}/moved) # an installed folder may be moved
 run(${CMAKE_COMMAND} -S ${SOURCE} -B ${work}/build -D CMAKE_PREFIX_PATH=${work}/moved -D CMAKE_CXX_COMPILER=${COMPILER}
     "-DCMAKE_CXX_FLAGS=-Wall -Wextra ${FLAGS}" -D CMAKE_BUILD_TYPE=Release)
 run(${CMAKE_COMMAND} --build ${work}/build)
-run(${work}/build/tare_user ${SOURCE}/tiny.onnx)
+file(MAKE_DIRECTORY ${work}/files)
+run(${work}/build/tare_user ${SOURCE}/tiny.onnx ${work}/files)
 if(EXISTS ${work}/moved/bin/tare)
   run(${work}/moved/bin/tare --version)
 endif()
