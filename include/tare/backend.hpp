@@ -39,8 +39,8 @@ class Observer {
   virtual void observe(std::size_t site, const Tensor& tensor) = 0;
   /// NaN and infinities seen so far, all sites together. Waits for the device.
   virtual std::uint64_t nonfinite_count() const = 0;
-  /// Called after every batch. The same number, where runs_behind(): as it was after the batch before, so that the device
-  /// is not waited for. Before the second batch it means nothing then.
+  /// Called after every batch. The same number, where runs_behind(): as it was after the batch before, so that the
+  /// device is not waited for. Before the second batch it means nothing then.
   virtual std::uint64_t end_batch() { return nonfinite_count(); }
   virtual bool runs_behind() const { return false; }
   /// One entry a site, in order.
