@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <utility>
 #include <vector>
 
 #include "tare/calibration.hpp"
@@ -36,6 +37,8 @@ TensorStatistics clamp_sentinels(TensorStatistics statistics, const Sentinels& s
 /// The `count` best encodings by noise, best first.
 std::vector<Encoding> search_noise(const TensorStatistics& statistics, const QuantizerSpec& spec, double gamma,
                                    std::size_t count);
+/// Of AIMET's histogram: the left edges of the outermost bins that hold something, zero included, at least 0.01 apart.
+std::pair<float, float> filled_range(const TfEnhancedHistogram& histogram);
 Range percentile_range(const TensorStatistics& statistics, double percentile);
 Range entropy_range(const TensorStatistics& statistics, const QuantizerSpec& spec);
 

@@ -5,6 +5,7 @@
 #include <cfloat>
 #include <cmath>
 #include <limits>
+#include <tuple>
 
 #include "calib/encoding.hpp"
 
@@ -56,17 +57,7 @@ class TfEnhancedSearch {
         width_(histogram.step),
         all_steps_(static_cast<float>((std::int64_t{1} << spec.bitwidth) - 1)),
         steps_(static_cast<float>(spec.steps())) {
-    const auto filled = [](double density) { return density > 0; };
-    const auto first = std::find_if(density_.begin(), density_.end(), filled);
-    const auto last = std::find_if(density_.rbegin(), density_.rend(), filled);
-    const auto left_edge = [&](std::int64_t bin) {
-      return static_cast<float>(static_cast<double>(histogram.first_bin + bin) * width_);
-    };
-    const std::int64_t end = std::ssize(density_);
-    // Nothing inside the window: the whole of it.
-    low_ = std::min(0.0f, left_edge(first == density_.end() ? 0 : first - density_.begin()));
-    high_ = std::max(0.0f, left_edge(last == density_.rend() ? end - 1 : density_.rend() - last - 1));
-    high_ = std::max(high_, low_ + smallest_range);
+    std::tie(low_, high_) = calib::filled_range(histogram);
   }
 
   Grid run(const QuantizerSpec& spec) {
@@ -161,6 +152,21 @@ class TfEnhancedSearch {
 };
 
 }  // namespace
+
+std::pair<float, float> calib::filled_range(const TfEnhancedHistogram& histogram) {
+  const std::vector<double>& density = histogram.density;
+  const auto filled = [](double share) { return share > 0; };
+  const auto first = std::find_if(density.begin(), density.end(), filled);
+  const auto last = std::find_if(density.rbegin(), density.rend(), filled);
+  const auto left_edge = [&](std::int64_t bin) {
+    return static_cast<float>(static_cast<double>(histogram.first_bin + bin) * histogram.step);
+  };
+  const std::int64_t end = std::ssize(density);
+  // Nothing inside the window: the whole of it.
+  const float low = std::min(0.0f, left_edge(first == density.end() ? 0 : first - density.begin()));
+  const float high = std::max(0.0f, left_edge(last == density.rend() ? end - 1 : density.rend() - last - 1));
+  return {low, std::max(high, low + smallest_range)};
+}
 
 void update(TfEnhancedHistogram& histogram, std::span<const float> batch) {
   if (batch.empty()) return;

@@ -73,12 +73,6 @@ CalibrationOptions calibration_options(const Flags& flags) {
   return options;
 }
 
-std::string scheme_in_files(Scheme scheme) {
-  if (scheme == Scheme::tf_enhanced) return "post_training_tf_enhanced";
-  if (scheme == Scheme::percentile) return "post_training_percentile";
-  return std::string(name_of(scheme));
-}
-
 struct Counts {
   std::size_t activations = 0;
   std::size_t parameters = 0;
@@ -176,7 +170,7 @@ void export_files(const Flags& flags, const Session& session, const CalibrationO
                   const CalibrationResult& result, const std::string& prefix, const OutputSet& files) {
   const EncodingVersion version = parse_encoding_version(flags.encoding_version);
   ExportInfo info;
-  info.scheme = scheme_in_files(options.search.scheme);
+  info.scheme = options.search.scheme;
   info.activation_bitwidth = options.types.activation.bitwidth;
   info.parameter_bitwidth = options.types.parameter.bitwidth;
   info.graph = &session.graph();

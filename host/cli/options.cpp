@@ -186,18 +186,6 @@ Scheme parse_scheme(const std::string& text) {
       fmt::format("--scheme: '{}' is not one of min_max (tf), sqnr, mse, percentile, entropy, tf_enhanced", text));
 }
 
-std::string_view name_of(Scheme scheme) {
-  switch (scheme) {
-    case Scheme::min_max: return "min_max";
-    case Scheme::sqnr: return "sqnr";
-    case Scheme::mse: return "mse";
-    case Scheme::percentile: return "percentile";
-    case Scheme::entropy: return "entropy";
-    case Scheme::tf_enhanced: return "tf_enhanced";
-  }
-  return "";
-}
-
 std::vector<std::string> with_dashes(int count, const char* const* arguments) {
   std::vector<std::string> result;
   bool flags = true;

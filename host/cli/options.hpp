@@ -65,7 +65,6 @@ NonfinitePolicy nonfinite_policy(const RunFlags& flags);
 std::unique_ptr<Dataset> open_data(const DataFlags& flags, const RunFlags& run, const Graph& graph);
 
 Scheme parse_scheme(const std::string& text);
-std::string_view name_of(Scheme scheme);
 
 /// Takes `_` for `-` in the names of long flags.
 std::vector<std::string> with_dashes(int count, const char* const* arguments);

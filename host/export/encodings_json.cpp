@@ -14,6 +14,7 @@
 #include "run/fingerprint.hpp"
 #include "tare/error.hpp"
 #include "tare/export.hpp"
+#include "tare/overrides.hpp"
 
 namespace tare {
 namespace {
@@ -187,6 +188,12 @@ json entry_of_2_0_0(const TensorEncodings& tensor, const ExportInfo& info) {
   return entry;
 }
 
+std::string_view quant_scheme(Scheme scheme) {
+  if (scheme == Scheme::tf_enhanced) return "post_training_tf_enhanced";
+  if (scheme == Scheme::percentile) return "post_training_percentile";
+  return name_of(scheme);
+}
+
 json quantizer_args(const EncodingSet& encodings, const ExportInfo& info) {
   bool symmetric = false;
   bool per_channel = false;
@@ -200,7 +207,7 @@ json quantizer_args(const EncodingSet& encodings, const ExportInfo& info) {
           {"dtype", "int"},
           {"is_symmetric", symmetric},
           {"per_channel_quantization", per_channel},
-          {"quant_scheme", info.scheme}};
+          {"quant_scheme", quant_scheme(info.scheme)}};
 }
 
 }  // namespace

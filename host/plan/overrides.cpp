@@ -214,6 +214,18 @@ std::optional<Scheme> scheme_of(std::string_view name) {
   return it == schemes.end() ? std::nullopt : std::optional(it->second);
 }
 
+std::string_view name_of(Scheme scheme) {
+  switch (scheme) {
+    case Scheme::min_max: return "min_max";
+    case Scheme::sqnr: return "sqnr";
+    case Scheme::mse: return "mse";
+    case Scheme::percentile: return "percentile";
+    case Scheme::entropy: return "entropy";
+    case Scheme::tf_enhanced: return "tf_enhanced";
+  }
+  return "";
+}
+
 SiteOverride parse_override(std::string_view text) {
   const std::size_t colon = end_of_pattern(text);
   SiteOverride result;

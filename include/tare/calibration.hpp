@@ -84,6 +84,11 @@ Encoding tf_enhanced_encoding(const TfEnhancedHistogram& histogram, const Quanti
 /// What that search minimises, of one encoding (its scale and offset). The histogram must hold data.
 double tf_enhanced_cost(const TfEnhancedHistogram& histogram, const QuantizerSpec& spec, const Encoding& encoding);
 
+/// AIMET's percentile on the same histogram: limits are edges of bins, and at 100 what lies in the last bin may be cut.
+/// For comparisons; the scheme `percentile` knows the exact extremes and interpolates. Throws Error(usage) for a
+/// percentile outside (50, 100].
+Encoding aimet_percentile_encoding(const TfEnhancedHistogram& histogram, const QuantizerSpec& spec, double percentile);
+
 /// The true error of candidate encodings on data: the second pass of --refine, for one tensor.
 class RefineAccumulator {
  public:

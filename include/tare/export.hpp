@@ -60,7 +60,7 @@ std::string_view name_of(EncodingVersion version);
 
 /// What an encodings file says beside the encodings.
 struct ExportInfo {
-  std::string scheme = "min_max";  ///< quantizer_args.quant_scheme
+  Scheme scheme = Scheme::min_max;  ///< quantizer_args.quant_scheme has AIMET's name of it, or ours if AIMET has none
   int activation_bitwidth = 8;
   int parameter_bitwidth = 8;
   const Graph* graph = nullptr;  ///< for the shapes of tensors with blocks, which version 2.0.0 needs

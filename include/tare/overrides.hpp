@@ -50,6 +50,7 @@ void apply_overrides(std::vector<QuantSite>& sites, const Graph& graph, const st
 
 /// "min_max" ("tf"), "sqnr", "mse", "percentile", "entropy", "tf_enhanced"; '-' as '_'. None for another text.
 std::optional<Scheme> scheme_of(std::string_view name);
+std::string_view name_of(Scheme scheme);
 
 /// Encodings that are not to be searched: of a file, of a QDQ model, of an earlier run.
 struct GivenEncodings {

@@ -6,6 +6,7 @@
 #include <functional>
 #include <limits>
 #include <numeric>
+#include <random>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -182,6 +183,51 @@ TEST(Golden, EdgeCasesMeasuredOnAimet) {
   }
 }
 
+/// numpy.random.RandomState(seed).randn(count): a 32-bit Mersenne twister, two draws a uniform of 53 bits, two uniforms
+/// a point in the unit circle, and both coordinates of each point.
+std::vector<float> random_state_normal(std::uint32_t seed, std::size_t count) {
+  std::mt19937 generator(seed);
+  const auto uniform = [&] {
+    const double high = static_cast<double>(generator() >> 5);
+    const double low = static_cast<double>(generator() >> 6);
+    return (high * 67108864.0 + low) / 9007199254740992.0;
+  };
+  std::vector<float> values;
+  while (values.size() < count) {
+    const double x = 2 * uniform() - 1;
+    const double y = 2 * uniform() - 1;
+    const double square = x * x + y * y;
+    if (square >= 1 || square == 0) continue;
+    const double factor = std::sqrt(-2 * std::log(square) / square);
+    values.push_back(static_cast<float>(factor * y));
+    values.push_back(static_cast<float>(factor * x));
+  }
+  values.resize(count);
+  return values;
+}
+
+Encoding aimet_percentile(const std::vector<float>& values, double percentile) {
+  TfEnhancedHistogram histogram;
+  update(histogram, values);
+  return aimet_percentile_encoding(histogram, {}, percentile);
+}
+
+TEST(Golden, AimetsPercentile) {
+  const std::vector<float> normal = random_state_normal(0, 20000);
+  EXPECT_NEAR(normal[0], 1.76405235, 1e-7);
+  EXPECT_NEAR(normal[1], 0.40015721, 1e-7);
+  EXPECT_NEAR(normal[2], 0.97873798, 1e-7);
+  expect_encoding(aimet_percentile(normal, 100), {-4.46378205, 3.78451087, .032346247, -138}, 1e-7);
+  expect_encoding(aimet_percentile(normal, 99.9), {-3.00087251, 3.12090741, .02400698, -125}, 1e-7);
+  expect_encoding(aimet_percentile(normal, 99), {-2.31875833, 2.33701627, .01825794, -127}, 1e-7);
+  expect_encoding(aimet_percentile({0, .001f}, 100), {0, .01, 3.9215685e-05, 0}, 1e-7);
+  EXPECT_GE(aimet_percentile(std::vector<float>(6000, 4.0f), 100).max, 3.99006);
+  EXPECT_LE(aimet_percentile(std::vector<float>(6000, -5.0f), 100).min, -4.99992);
+  expect_encoding(aimet_percentile(std::vector<float>(6000, 0.0f), 99),
+                  {-1.003921568627451, 0.996078431372549, 0.00784313725490196, -128}, 1e-9);
+  EXPECT_THROW(aimet_percentile(normal, 50), Error);
+}
+
 TEST(Golden, LostValuesAreCounted) {
   TfEnhancedHistogram histogram;
   update(histogram, std::vector<float>{0, 0});
@@ -277,12 +323,12 @@ TEST(AimetVectors, PerBlock) {
   SearchOptions options;
   options.scheme = Scheme::min_max;
   const TensorEncodings found = find_parameter_encodings("w", Tensor::of<float>({4, 8}, values), spec, options);
-  const std::vector<double> scales = {1.25, .75, .25, .714286, 1.28571, 1.85714, 2.42857, 3};
-  ASSERT_EQ(found.encodings.size(), scales.size());
-  for (std::size_t i = 0; i < scales.size(); ++i) {
-    EXPECT_NEAR(found.encodings[i].scale, scales[i], 1e-5);
-    EXPECT_EQ(found.encodings[i].offset, -8);
-  }
+  const std::vector<Encoding> expected = {{-10, 8.75, 1.25, -8},        {-6, 5.25, .75, -8},
+                                          {-2, 1.75, .25, -8},          {-5.71429, 5, .714286, -8},
+                                          {-10.28571, 9, 1.28571, -8},  {-14.85714, 13, 1.85714, -8},
+                                          {-19.42857, 17, 2.42857, -8}, {-24, 21, 3, -8}};
+  ASSERT_EQ(found.encodings.size(), expected.size());
+  for (std::size_t i = 0; i < expected.size(); ++i) expect_encoding(found.encodings[i], expected[i], 4e-6);
 }
 
 TEST(AimetVectors, Zeros) {

@@ -299,20 +299,28 @@ TEST(GivenEncodings, AimetsFilesFitStrictly) {
   struct Case {
     const char* model;
     const char* file;
-    EncodingVersion version;
+    const char* config;
+    int activation_bits;
   };
   for (const Case& given :
-       {Case{"nmp.onnx", "basic_pitch.v0.6.1.encodings", EncodingVersion::v0_6_1},
-        Case{"silero_vad_16k_sequence.onnx", "silero_vad.v1.0.0.encodings", EncodingVersion::v1_0_0},
-        Case{"silero_vad_16k_sequence.onnx", "silero_vad.v2.0.0.encodings", EncodingVersion::v2_0_0}}) {
+       {Case{"nmp.onnx", "basic_pitch.v0.6.1.encodings", "default", 8},
+        Case{"nmp.onnx", "basic_pitch.a16.v1.0.0.encodings", "default", 16},
+        Case{"silero_vad_16k_sequence.onnx", "silero_vad.v1.0.0.encodings", "default", 8},
+        Case{"silero_vad_16k_sequence.onnx", "silero_vad.v2.0.0.encodings", "default", 8},
+        Case{"silero_vad_16k_sequence.onnx", "silero_vad.htp_v81.a16.v1.0.0.encodings", "htp_v81", 16},
+        Case{"ch_ppocr_mobile_v2.0_cls_infer.onnx", "ppocr_cls.htp_v81.v1.0.0.encodings", "htp_v81", 8}}) {
+    SCOPED_TRACE(given.file);
     Session session(test::cache_folder() / "models" / given.model);
     const EncodingSet theirs = load_encodings(test::data_folder() / "encodings" / given.file);
     CalibrationOptions options;
+    options.config = given.config;
+    options.types.activation.bitwidth = given.activation_bits;
     options.given.emplace();
     options.given->set = theirs;
     options.given->strict = true;
     const CalibrationResult result = session.calibrate(options);
     EXPECT_THAT(result.mismatches, IsEmpty());
+    EXPECT_EQ(result.given, result.encodings.tensors.size());
     for (const TensorEncodings& tensor : result.encodings.tensors) {
       const auto same = std::find_if(theirs.tensors.begin(), theirs.tensors.end(),
                                      [&](const TensorEncodings& t) { return t.tensor == tensor.tensor; });
@@ -321,7 +329,7 @@ TEST(GivenEncodings, AimetsFilesFitStrictly) {
       EXPECT_EQ(tensor.encodings[0].scale, same->encodings[0].scale);
     }
     // A channel axis of length one, which old versions do not name, is there again: written as AIMET wrote it.
-    if (given.version == EncodingVersion::v1_0_0) {
+    if (std::string_view(given.file) == "silero_vad.v1.0.0.encodings") {
       const TensorEncodings* weight = result.encodings.find("output.weight", SiteRole::parameter);
       ASSERT_NE(weight, nullptr);
       EXPECT_EQ(weight->spec.channel_axis, 0);

@@ -110,12 +110,14 @@ std::optional<std::vector<double>> exact_values(const Node& node, const Tensor& 
 
 class OnnxRuntime : public testing::TestWithParam<test::GoldenModel> {
  protected:
-  void run(int activation_bits, bool integers) {
+  /// `integers`: constants as codes, with the biases' too.
+  void run(const char* config, int activation_bits, bool integers) {
     Session session(GetParam().model());
     DataOptions few;
     few.samples = few.batch_size = 1;
     const auto data = open_dataset(GetParam().data("inputs.npz"), session.graph(), few);
     CalibrationOptions options;
+    options.config = config;
     options.search.scheme = Scheme::min_max;
     options.types.activation.bitwidth = activation_bits;
     encodings_ = session.calibrate(*data, options).encodings;
@@ -123,6 +125,8 @@ class OnnxRuntime : public testing::TestWithParam<test::GoldenModel> {
     const Batch batch = *data->next();
     for (std::size_t i = 0; i < batch.inputs.size(); ++i)
       tensors_[session.graph().value(session.graph().inputs[i]).name] = batch.inputs[i];
+    for (const auto& [value, constant] : session.graph().constants)
+      constants_[session.graph().value(value).name] = constant;
     const test::TemporaryFolder folder;
     EncodingSet written = encodings_;
     if (integers) add_biases(written, session.graph());
@@ -147,6 +151,7 @@ class OnnxRuntime : public testing::TestWithParam<test::GoldenModel> {
   EncodingSet encodings_;
   Graph graph_;
   NamedTensors tensors_;
+  NamedTensors constants_;  ///< of the float model
 };
 
 void OnnxRuntime::compare_nodes() {
@@ -186,9 +191,11 @@ void OnnxRuntime::compare_quantizers() {
   std::size_t compared = 0;
   for (TensorEncodings& encodings : encodings_.tensors) {
     const std::string& name = encodings.tensor;
-    const bool renamed = tensors_.contains(name + "_unquantized");
-    const Tensor& before = tensors_.at(renamed ? name + "_unquantized" : name);
-    const Tensor& after = tensors_.at(renamed ? name : name + "_dequantized");
+    const bool is_input = tensors_.contains(name + "_dequantized");
+    const bool is_float = is_input || tensors_.contains(name + "_unquantized");
+    const Tensor& before = is_float ? tensors_.at(is_input ? name : name + "_unquantized")
+                                    : constants_.at(name);  // only its codes are there
+    const Tensor& after = tensors_.at(is_input ? name + "_dequantized" : name);
     Tensor copy = Tensor::host(before.type(), before.shape());
     std::copy_n(before.data(), before.bytes(), copy.mutable_data());
     const Tensor ours = backend->download(backend->quantize_dequantize(copy, encodings, Rounding::half_even));
@@ -199,15 +206,23 @@ void OnnxRuntime::compare_quantizers() {
 }
 
 TEST_P(OnnxRuntime, AgreesNodeByNode) {
-  run(8, false);
+  run("default", 8, false);
+  compare_nodes();
+  compare_quantizers();
+}
+
+/// Other quantizers, and 16-bit activations: opset 21.
+TEST_P(OnnxRuntime, AgreesNodeByNodeOnHardware) {
+  run("htp_v81", 16, false);
   compare_nodes();
   compare_quantizers();
 }
 
 /// Integer weights and biases, 16-bit activations: opset 21.
 TEST_P(OnnxRuntime, AgreesNodeByNodeOnIntegers) {
-  run(16, true);
+  run("default", 16, true);
   compare_nodes();
+  compare_quantizers();
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, OnnxRuntime, testing::ValuesIn(test::golden_models),

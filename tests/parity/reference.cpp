@@ -21,7 +21,7 @@ std::vector<std::string> fields_of(const std::string& line) {
 
 }  // namespace
 
-Reference load_reference(const test::GoldenModel& model, const Run& run) {
+Reference load_reference(const test::GoldenModel& model, const GoldenRun& run) {
   const NpzFile pool(model.data("encodings.npz"));
   const Tensor scales = pool.read("scale");
   const Tensor offsets = pool.read("offset");

@@ -12,19 +12,7 @@
 
 namespace tare::parity {
 
-struct Run {
-  const char* name;
-  Scheme scheme;
-  const char* config;
-  int activation_bits;
-};
-inline constexpr std::array runs = {
-    Run{"min_max.default.a8", Scheme::min_max, "default", 8},
-    Run{"min_max.default.a16", Scheme::min_max, "default", 16},
-    Run{"min_max.htp_v81.a8", Scheme::min_max, "htp_v81", 8},
-    Run{"tf_enhanced.default.a8", Scheme::tf_enhanced, "default", 8},
-    Run{"tf_enhanced.htp_v81.a16", Scheme::tf_enhanced, "htp_v81", 16},
-};
+using test::GoldenRun;
 
 struct Grid {
   float scale;
@@ -42,7 +30,7 @@ using Reference = std::map<std::string, Quantizer>;
 
 /// tests/data/golden/MODEL/quantizers.tsv (one column a run: kind, and where its grids begin) and encodings.npz (scales
 /// and offsets; equal ones stand there once).
-Reference load_reference(const test::GoldenModel& model, const Run& run);
+Reference load_reference(const test::GoldenModel& model, const GoldenRun& run);
 
 /// `kind` of one of our quantizers.
 std::string describe(SiteRole role, const QuantizerSpec& spec, std::size_t grids);

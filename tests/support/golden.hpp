@@ -10,6 +10,7 @@
 #include "support/paths.hpp"
 #include "tare/dataset.hpp"
 #include "tare/graph.hpp"
+#include "tare/quantizer.hpp"
 
 namespace tare::test {
 
@@ -29,6 +30,22 @@ inline constexpr std::array golden_models = {
     GoldenModel{"basic_pitch", "nmp.onnx"},
     GoldenModel{"silero_vad", "silero_vad_16k_sequence.onnx"},
     GoldenModel{"minilm_l3", "paraphrase-MiniLM-L3-v2.onnx"},
+};
+
+/// What AIMET was asked for: <scheme>.<config>.a<activation bits>; weights have 8 bits.
+struct GoldenRun {
+  const char* name;
+  Scheme scheme;
+  const char* config;
+  int activation_bits;
+  bool simulated = false;  ///< AIMET's simulated outputs are there
+};
+inline constexpr std::array golden_runs = {
+    GoldenRun{"min_max.default.a8", Scheme::min_max, "default", 8, true},
+    GoldenRun{"min_max.default.a16", Scheme::min_max, "default", 16},
+    GoldenRun{"min_max.htp_v81.a8", Scheme::min_max, "htp_v81", 8},
+    GoldenRun{"tf_enhanced.default.a8", Scheme::tf_enhanced, "default", 8, true},
+    GoldenRun{"tf_enhanced.htp_v81.a16", Scheme::tf_enhanced, "htp_v81", 16},
 };
 
 /// Every batch of the model's calibration data.
