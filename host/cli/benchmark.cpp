@@ -27,6 +27,8 @@ class TimedObserver final : public Observer {
     clock_.bytes += tensor.bytes();
   }
   std::uint64_t nonfinite_count() const override { return inner_->nonfinite_count(); }
+  std::uint64_t end_batch() override { return inner_->end_batch(); }
+  bool runs_behind() const override { return inner_->runs_behind(); }
   std::vector<TensorStatistics> collect() const override { return inner_->collect(); }
 
  private:
@@ -62,6 +64,11 @@ class TimedBackend final : public Backend {
   }
   void synchronize() override { inner_->synchronize(); }
   void trim() override { inner_->trim(); }
+  bool joins(DataType type) const override { return inner_->joins(type); }
+  std::vector<Encoding> find_encodings(std::span<const SearchRequest> requests, const SearchOptions& options,
+                                       int threads) override {
+    return inner_->find_encodings(requests, options, threads);
+  }
 
  private:
   std::unique_ptr<Backend> inner_;
