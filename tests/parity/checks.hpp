@@ -33,7 +33,7 @@ struct Subject {
   const Graph& graph() const { return session.graph(); }
 };
 
-/// Any of the last three in a cell of float32 sums is a failure, or has the run made again with sums in float64.
+/// A cell below its bar, or with something over cost, has the run made again with sums in float64.
 struct Cell {
   std::string text;
   std::vector<std::string> notes;      ///< differences within the bar or explained, by name
