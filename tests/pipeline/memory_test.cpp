@@ -1,6 +1,7 @@
 // What is kept of the data are statistics: memory does not grow with the number of samples, and after the first batch
 // tensors come from the pool.
 #include <gtest/gtest.h>
+#include <malloc.h>
 #include <stdlib.h>
 
 #include <atomic>
@@ -51,9 +52,11 @@ TEST(Memory, DoesNotGrowWithTheNumberOfSamples) {
   EXPECT_EQ(calibration.finish().batches, 64u);
 }
 
-/// 480 samples of 3 x 48 x 192, every one another: 53 MB that must pass through and not stay.
+/// 640 samples of 3 x 48 x 192, every one another: 71 MB that must pass through and not stay.
 TEST(Memory, DoesNotGrowWithTheDataOnDisk) {
-  constexpr std::int64_t samples = 480, elements = 3 * 48 * 192;
+  constexpr std::int64_t samples = 640, elements = 3 * 48 * 192;
+  // Large blocks go back to the system at once: what is measured is what is held, not what the heap keeps for later.
+  ASSERT_EQ(::mallopt(M_MMAP_THRESHOLD, 128 << 10), 1);
   SessionOptions one_thread;
   one_thread.cpu.threads = 1;
   Session session(test::golden_model("ppocr_cls").model(), one_thread);
@@ -63,8 +66,8 @@ TEST(Memory, DoesNotGrowWithTheDataOnDisk) {
     writer.begin("x", DataType::float32, {samples, 3, 48, 192});
     std::mt19937 random(1);
     std::vector<float> sample(elements);
+    std::uniform_real_distribution<float> values(-1.0f, 1.0f);
     for (std::int64_t i = 0; i < samples; ++i) {
-      std::uniform_real_distribution<float> values(-1.0f, static_cast<float>(i + 1) / static_cast<float>(samples));
       for (float& value : sample) value = values(random);
       writer.append(std::as_bytes(std::span(sample)));
     }
@@ -79,11 +82,12 @@ TEST(Memory, DoesNotGrowWithTheDataOnDisk) {
     EXPECT_EQ(session.calibrate(*data, options).samples, count);
     return peak();
   };
-  // The heap's own slack moves the peak by some MB from run to run; data that stays would add all of it.
-  constexpr std::size_t first = 80, more_data = (samples - first) * elements * sizeof(float) / 1024;
+  // More values fill more bins of the histograms, some 4 MB with every doubling of the samples until all are taken;
+  // data that stays would add all of it.
+  constexpr std::size_t first = 160, more_data = (samples - first) * elements * sizeof(float) / 1024;
   const std::size_t few = peak_of(first);
   ASSERT_GT(few, 0u);
-  EXPECT_LE(peak_of(samples), few + more_data / 2);
+  EXPECT_LE(peak_of(samples), few + more_data / 3) << "of " << more_data << " KiB more data";
 }
 
 #if !defined(__SANITIZE_ADDRESS__)
