@@ -66,6 +66,7 @@ std::vector<NamedStatistics> statistics_of(const StatisticsFile& file, const Gra
   const std::unique_ptr<Backend> backend = make_cpu_backend();
   DerivedStatistics(graph, observed, ObserverKind::histogram, false).complete(known, *backend);
   std::vector<NamedStatistics> all;
+  all.reserve(known.size());
   for (auto& [value, statistics] : known) all.push_back({graph.value(value).name, std::move(statistics)});
   return all;
 }

@@ -43,7 +43,7 @@ OutputSet::~OutputSet() {
 
 std::filesystem::path OutputSet::place_at(const std::filesystem::path& file) {
   std::error_code ignored;
-  const std::filesystem::path target =
+  std::filesystem::path target =
       std::filesystem::is_symlink(file, ignored) ? std::filesystem::weakly_canonical(file) : file;
   if (std::filesystem::exists(target, ignored) && !std::filesystem::is_regular_file(target, ignored)) return target;
   if (target.has_parent_path() && !std::filesystem::is_directory(target.parent_path(), ignored))
@@ -64,10 +64,12 @@ std::vector<std::filesystem::path> OutputSet::commit() {
                   fmt::format("cannot write '{}': what is there is no file; give another --output or --prefix",
                               (folder_ / name).string()));
   std::vector<Move> moves;
+  moves.reserve(names.size() + elsewhere_.size());
   for (const auto& name : names) moves.push_back({temporary_ / name, folder_ / name});
   moves.insert(moves.end(), elsewhere_.begin(), elsewhere_.end());
   move_all(moves);
   std::vector<std::filesystem::path> written;
+  written.reserve(moves.size());
   for (const Move& move : moves) written.push_back(move.to);
   return written;
 }

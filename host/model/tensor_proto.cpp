@@ -177,7 +177,7 @@ std::filesystem::path locate(const std::filesystem::path& folder, const std::str
   std::error_code error;
   const std::filesystem::path root = std::filesystem::canonical(folder.empty() ? "." : folder, error);
   if (error) refuse(error.message());
-  const std::filesystem::path file = std::filesystem::canonical(root / relative, error);
+  std::filesystem::path file = std::filesystem::canonical(root / relative, error);
   if (error) refuse(fmt::format("which cannot be opened ({})", error.message()));
   const auto [root_end, unused] = std::mismatch(root.begin(), root.end(), file.begin(), file.end());
   if (root_end != root.end()) refuse("a link that leaves the folder");

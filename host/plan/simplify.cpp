@@ -67,6 +67,7 @@ void fold_constants(Graph& graph, const std::vector<bool>& visible, Backend& bac
     if (!backend.unsupported(graph, node).empty()) return false;
     try {
       std::vector<Tensor> in;
+      in.reserve(constants.size());
       for (const Tensor* constant : constants) in.push_back(constant == nullptr ? Tensor() : backend.upload(*constant));
       std::vector<Tensor> out(node.outputs.size());
       backend.compile(graph, node, constants)->run(in, out);

@@ -135,6 +135,7 @@ bool split_key(std::string_view key, std::string_view& batch, std::string_view& 
 
 std::vector<std::string> names_of(const std::vector<InputSpec>& inputs) {
   std::vector<std::string> names;
+  names.reserve(inputs.size());
   for (const InputSpec& input : inputs) names.push_back(input.name);
   return names;
 }
