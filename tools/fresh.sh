@@ -17,7 +17,7 @@ else
 fi
 chmod 755 "$root"
 finish() {
-  for folder in proc dev; do
+  for folder in proc dev/pts dev; do
     if mountpoint -q "$root/$folder"; then umount -l "$root/$folder" || { echo "fresh: $root/$folder is still mounted" >&2; exit 1; }; fi
   done
   if [ -n "${KEEP:-}" ]; then echo "fresh: kept $root"; else rm -rf --one-file-system "$root"; fi
@@ -42,6 +42,7 @@ certificates=${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}
 if [ -f "$certificates" ]; then cp "$certificates" "$root/etc/ssl/certs/host.crt"; fi
 mount -t proc proc "$root/proc"
 mount --bind /dev "$root/dev"
+if mountpoint -q /dev/pts; then mount --bind /dev/pts "$root/dev/pts"; fi
 if [ -d "$root/root/tare" ]; then
   git -C "$root/root/tare" fetch -q "$source" HEAD
   git -C "$root/root/tare" reset -q --hard FETCH_HEAD

@@ -26,6 +26,7 @@ class TimedObserver final : public Observer {
     clock_.elements += static_cast<std::uint64_t>(tensor.elements());
     clock_.bytes += tensor.bytes();
   }
+  PieceObserver* pieces() override { return clock_.running ? nullptr : inner_->pieces(); }
   std::uint64_t nonfinite_count() const override { return inner_->nonfinite_count(); }
   std::uint64_t end_batch() override { return inner_->end_batch(); }
   bool runs_behind() const override { return inner_->runs_behind(); }
@@ -65,6 +66,7 @@ class TimedBackend final : public Backend {
   void synchronize() override { inner_->synchronize(); }
   void trim() override { inner_->trim(); }
   bool joins(DataType type) const override { return inner_->joins(type); }
+  bool chains_take_taps() const override { return inner_->chains_take_taps(); }
   std::vector<Encoding> find_encodings(std::span<const SearchRequest> requests, const SearchOptions& options,
                                        int threads) override {
     return inner_->find_encodings(requests, options, threads);

@@ -168,6 +168,7 @@ class CpuBackend final : public Backend {
   std::unique_ptr<Observer> make_observer(ObserverKind kind, std::size_t sites) override {
     return cpu::make_observer(device_, kind, sites);
   }
+  bool chains_take_taps() const override { return true; }
   void synchronize() override {}
   void trim() override { device_.trim(); }
 

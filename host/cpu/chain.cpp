@@ -18,6 +18,10 @@ namespace {
 
 constexpr std::int64_t block_elements = 2048;
 constexpr std::int64_t chain_grain = 8192;
+constexpr std::int64_t counted_grain = 4096;  // of a chain that counts, all tensors that it counts together
+constexpr std::int64_t least_counted = 1024;
+// Larger blocks than those of other chains: the counters of every tensor are several KiB that have to come back.
+constexpr std::int64_t counted_block = 8192;
 
 /// Values of other types pass: only float ones are quantized.
 void quantize_dequantize_of(Call& call) {
@@ -44,27 +48,96 @@ class Chain final : public Kernel {
 
   bool accepts_channels_last() const override { return true; }
 
-  void run(std::span<Tensor> inputs, std::span<Tensor> outputs) override {
+  bool takes_taps() const override { return true; }
+
+  void run(std::span<Tensor> inputs, std::span<Tensor> outputs) override { run_tapped(inputs, outputs, {}, {}); }
+
+  void run_tapped(std::span<Tensor> inputs, std::span<Tensor> outputs, std::span<const Tap> of_inputs,
+                  std::span<const Tap> of_outputs) override {
     ChainRun run;
-    if (!plan_.bind(inputs, run) || run.type != DataType::float32) return run_one_by_one(inputs, outputs);
-    plan_.make_outputs(device_, inputs, outputs, run);
-    const std::int64_t units = run.elements / run.unit;
-    const std::int64_t block_units = std::max<std::int64_t>(1, block_elements / run.unit);
-    device_.parallel(units, std::max<std::int64_t>(1, chain_grain / run.unit),
-                     [&](std::int64_t begin, std::int64_t end) { run_units(run, begin, end, block_units); });
+    const bool in_blocks = plan_.bind(inputs, run) && run.type == DataType::float32;
+    std::vector<Counted> counted;
+    const auto counts = [&](const Tap& tap, bool is_input, std::size_t of) {
+      PieceObserver* pieces = in_blocks ? tap.observer->pieces() : nullptr;
+      if (pieces == nullptr) return false;
+      pieces->begin(counted.size(), tap.site, run.elements);
+      counted.push_back({pieces, is_input, of});
+      return true;
+    };
+    for (std::size_t i = 0; i < of_inputs.size(); ++i)
+      if (of_inputs[i].observer != nullptr &&
+          !(in_blocks && run.access[i] == Access::block && counts(of_inputs[i], true, i)))
+        of_inputs[i].observer->observe(of_inputs[i].site, inputs[i]);
+    std::vector<bool> dropped(of_outputs.size());
+    std::vector<std::size_t> whole;  // outputs that are observed as tensors
+    for (std::size_t s = 0; s < steps_.size() && !of_outputs.empty(); ++s) {
+      if (plan_.places()[s].output < 0) continue;
+      const auto o = static_cast<std::size_t>(plan_.places()[s].output);
+      if (of_outputs[o].observer == nullptr) continue;
+      if (counts(of_outputs[o], false, s))
+        dropped[o] = of_outputs[o].only;
+      else
+        whole.push_back(o);
+    }
+    if (in_blocks) {
+      plan_.make_outputs(device_, inputs, outputs, run, dropped);
+      run_in_blocks(run, counted);
+    } else {
+      run_one_by_one(inputs, outputs);
+    }
+    for (const std::size_t o : whole) of_outputs[o].observer->observe(of_outputs[o].site, outputs[o]);
   }
 
  private:
-  void run_units(const ChainRun& run, std::int64_t begin, std::int64_t end, std::int64_t block_units) const {
+  /// An input, or the result of a step, that is observed block by block. Its pass is its place in the list, in which
+  /// inputs come first and steps in their order.
+  struct Counted {
+    PieceObserver* observer;
+    bool is_input;
+    std::size_t of;
+  };
+
+  void run_in_blocks(const ChainRun& run, std::span<const Counted> counted) const {
+    const std::int64_t units = run.elements / run.unit;
+    const std::int64_t grain_elements =
+        counted.empty() ? chain_grain
+                        : std::max(counted_grain / static_cast<std::int64_t>(counted.size()), least_counted);
+    const std::int64_t grain = std::max<std::int64_t>(1, grain_elements / run.unit);
+    const std::int64_t slots = std::clamp<std::int64_t>(units / grain, 1, device_.threads());
+    device_.parallel(slots, 1, [&](std::int64_t first, std::int64_t last) {
+      for (std::int64_t slot = first; slot < last; ++slot)
+        run_units(run, counted, static_cast<std::size_t>(slot), units * slot / slots, units * (slot + 1) / slots);
+    });
+  }
+
+  void run_units(const ChainRun& run, std::span<const Counted> counted, std::size_t slot, std::int64_t begin,
+                 std::int64_t end) const {
+    const std::int64_t block_units =
+        std::max<std::int64_t>(1, (counted.empty() ? block_elements : counted_block) / run.unit);
     const auto register_size = static_cast<std::size_t>((block_units * run.unit + 15) / 16 * 16);
-    std::size_t room = (plan_.registers() * register_size + 16) * sizeof(float);
+    const std::size_t registers_size = (plan_.registers() + run.out.size()) * register_size * sizeof(float);
+    std::size_t room = registers_size + 16 * sizeof(float);
     const auto storage = std::make_unique_for_overwrite<float[]>(room / sizeof(float));
     void* start = storage.get();
-    auto* registers =
-        static_cast<float*>(std::align(64, plan_.registers() * register_size * sizeof(float), start, room));
+    auto* registers = static_cast<float*>(std::align(64, registers_size, start, room));
     for (std::int64_t unit = begin; unit < end; unit += block_units) {
       const Block block{run, unit * run.unit, std::min(block_units, end - unit) * run.unit, registers, register_size};
-      for (std::size_t s = 0; s < steps_.size(); ++s) apply(s, block);
+      std::size_t c = 0;
+      const auto count = [&](const float* values) {
+        counted[c].observer->count(c, slot, values, static_cast<std::size_t>(block.count));
+        ++c;
+      };
+      while (c < counted.size() && counted[c].is_input)
+        count(reinterpret_cast<const float*>(run.in[counted[c].of]) + block.first);
+      for (std::size_t s = 0; s < steps_.size(); ++s) {
+        apply(s, block);
+        if (c < counted.size() && counted[c].of == s) count(place(s, block));
+      }
+    }
+    // Threads end at the same time: each begins with another tensor, so that they do not wait for each other.
+    for (std::size_t i = 0; i < counted.size(); ++i) {
+      const std::size_t c = (slot + i) % counted.size();
+      counted[c].observer->close(c, slot);
     }
   }
 
@@ -78,9 +151,10 @@ class Chain final : public Kernel {
 
   float* place(std::size_t s, const Block& block) const {
     const ChainPlan::Place& place = plan_.places()[s];
-    return place.output >= 0
-               ? reinterpret_cast<float*>(block.run.out[static_cast<std::size_t>(place.output)]) + block.first
-               : block.registers + place.register_ * block.register_size;
+    if (place.output < 0) return block.registers + place.register_ * block.register_size;
+    const auto o = static_cast<std::size_t>(place.output);
+    return block.run.out[o] != nullptr ? reinterpret_cast<float*>(block.run.out[o]) + block.first
+                                       : block.registers + (plan_.registers() + o) * block.register_size;
   }
   const float* source(const Operand& operand, const Block& block) const {
     switch (operand.kind) {

@@ -80,7 +80,8 @@ bool ChainPlan::bind(std::span<const Tensor> inputs, ChainRun& run) const {
 }
 
 /// An output may lie where an input lay that nobody else holds and that no later step reads.
-void ChainPlan::make_outputs(Device& device, std::span<Tensor> inputs, std::span<Tensor> outputs, ChainRun& run) const {
+void ChainPlan::make_outputs(Device& device, std::span<Tensor> inputs, std::span<Tensor> outputs, ChainRun& run,
+                             const std::vector<bool>& dropped) const {
   std::vector<std::size_t> last_reader(inputs.size());
   for (std::size_t s = 0; s < steps_.size(); ++s)
     for (const Operand& operand : steps_[s].operands)
@@ -90,6 +91,7 @@ void ChainPlan::make_outputs(Device& device, std::span<Tensor> inputs, std::span
   for (std::size_t s = 0; s < steps_.size(); ++s) {
     if (places_[s].output < 0) continue;
     const auto o = static_cast<std::size_t>(places_[s].output);
+    if (o < dropped.size() && dropped[o]) continue;
     for (std::size_t i = 0; i < inputs.size() && !outputs[o].present(); ++i) {
       if (reused[i] || run.access[i] != Access::block || last_reader[i] > s || !inputs[i].unique()) continue;
       outputs[o] = inputs[i];

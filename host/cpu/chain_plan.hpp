@@ -25,7 +25,7 @@ struct ChainRun {
   std::int64_t unit = 1;        ///< blocks hold whole multiples
   std::vector<Access> access;
   std::vector<const std::byte*> in;
-  std::vector<std::byte*> out;
+  std::vector<std::byte*> out;  ///< null: made in a register only
 };
 
 class ChainPlan {
@@ -43,7 +43,9 @@ class ChainPlan {
 
   /// False where the inputs need other loops than those of a chain.
   bool bind(std::span<const Tensor> inputs, ChainRun& run) const;
-  void make_outputs(Device& device, std::span<Tensor> inputs, std::span<Tensor> outputs, ChainRun& run) const;
+  /// `dropped[o]`: nobody wants that output; empty: all are wanted.
+  void make_outputs(Device& device, std::span<Tensor> inputs, std::span<Tensor> outputs, ChainRun& run,
+                    const std::vector<bool>& dropped = {}) const;
 
   using MakeKernel =
       std::function<std::unique_ptr<Kernel>(const Graph&, const Node&, const std::vector<const Tensor*>& constants)>;

@@ -1,7 +1,6 @@
-// Observers: every tensor is read once, on all threads, into 16-bit counters of each thread, which are drained into
-// 32-bit sums and then into the site's sparse counts. Everything that is kept is an integer or an extreme, so that
-// chunks, threads, layouts and instruction sets cannot change a bit. Odd: a small tensor goes straight into the site's
-// counts: clearing and draining a table would cost more than counting.
+// Observers: every tensor is read once, on all threads, into 16-bit counters of each thread, which are emptied into the
+// site's sparse counts. Everything that is kept is an integer or an extreme, so that chunks, threads, layouts and
+// instruction sets cannot change a bit.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -19,43 +18,63 @@ constexpr std::int64_t small_tensor = 1024;
 constexpr std::int64_t thread_grain =
     8192;  // 32768: observing takes a tenth longer on models of tensors of 25,000 to 50,000 elements
 constexpr std::int64_t widening_chunk = 4096;
-constexpr std::int64_t sum_limit = std::int64_t{1} << 31;  // elements a thread may add to 32-bit sums
 
 std::uint32_t first_bin_of(float min) { return min == 0.0f ? histogram_side_count : histogram_bin(bits_of(min)); }
 std::uint32_t end_bin_of(float max) { return max == 0.0f ? histogram_side_count : histogram_bin(bits_of(max)) + 1; }
 
-/// The counters of one thread; all zero between two tensors.
-class Table {
+/// What one thread counts of one tensor; empty between two tensors.
+class Counter {
  public:
-  void count(const VectorKernels& vector, const float* in, std::int64_t n) {
+  void count(const VectorKernels& vector, SiteCounts& site, const float* in, std::size_t n) {
+    if (counters_.empty())
+      counters_.resize(std::size_t{SiteCounts::groups} * SiteCounts::group_bins * histogram_columns +
+                       histogram_zero_counters);
     while (n > 0) {
-      const std::int64_t part = std::min(n, static_cast<std::int64_t>(histogram_run - pending_));
-      vector.observe_histogram(in, static_cast<std::size_t>(part), counters_.data(), &extremes_);
+      const std::size_t part = std::min(n, histogram_run - pending_);
+      vector.observe_histogram(in, part, counters_.data(), &extremes_);
       // A call starts again at the first column: its share of a column is that of whole blocks.
-      pending_ += (static_cast<std::size_t>(part) + histogram_block - 1) / histogram_block * histogram_block;
-      if (pending_ == histogram_run) drain(vector);
+      pending_ += (part + histogram_block - 1) / histogram_block * histogram_block;
+      if (pending_ == histogram_run) {
+        const auto locked = site.lock();
+        empty_into(vector, site);
+      }
       in += part;
       n -= part;
     }
   }
-  void add_to(SiteCounts& site) {
-    if (extremes_.min <= extremes_.max) site.take(first_bin_of(extremes_.min), end_bin_of(extremes_.max), sums_.data());
+  /// Of a small tensor that this thread counts alone: clearing and emptying a table would cost more than counting.
+  void count_small(const VectorKernels& vector, SiteCounts& site, const float* in, std::size_t n) {
+    vector.observe_extremes(in, n, &extremes_);
+    for (std::size_t i = 0; i < n; ++i) {
+      const std::uint32_t bits = bits_of(in[i]);
+      const std::uint32_t magnitude = bits & 0x7fffffffu;
+      if (magnitude != 0 && magnitude < 0x7f800000u) site.add(histogram_bin(bits), 1);
+    }
+  }
+  void look_at_extremes(const VectorKernels& vector, const float* in, std::size_t n) {
+    vector.observe_extremes(in, n, &extremes_);
+  }
+  void close(const VectorKernels& vector, SiteCounts& site) {
+    const auto locked = site.lock();
+    if (pending_ != 0) empty_into(vector, site);
     site.add(extremes_);
     extremes_ = {};
   }
-  /// Empties the counters into the sums; add_to wants them empty.
-  void drain(const VectorKernels& vector) {
-    if (pending_ == 0) return;
-    const bool finite = extremes_.min <= extremes_.max;
-    extremes_.zero_count += vector.drain_histogram(counters_.data(), finite ? first_bin_of(extremes_.min) : 0,
-                                                   finite ? end_bin_of(extremes_.max) : 0, sums_.data());
-    pending_ = 0;
-  }
 
  private:
-  std::vector<std::uint16_t> counters_ =
-      std::vector<std::uint16_t>(histogram_bin_count * histogram_columns + histogram_zero_counters);
-  std::vector<std::uint32_t> sums_ = std::vector<std::uint32_t>(SiteCounts::sums_size);
+  void empty_into(const VectorKernels& vector, SiteCounts& site) {
+    pending_ = 0;
+    extremes_.zero_count += vector.take_zeros(counters_.data());
+    if (!(extremes_.min <= extremes_.max)) return;  // nothing finite
+    std::array<std::uint32_t, SiteCounts::group_bins> counts;
+    const std::uint32_t end = end_bin_of(extremes_.max);
+    for (std::uint32_t group = first_bin_of(extremes_.min) / SiteCounts::group_bins;
+         group * SiteCounts::group_bins < end; ++group)
+      if (vector.take_group(counters_.data() + group * SiteCounts::group_bins * histogram_columns, counts.data()))
+        site.add_group(group, counts.data());
+  }
+
+  std::vector<std::uint16_t> counters_;  ///< made when first used; all zero when nothing is pending
   std::size_t pending_ = 0;
   Extremes extremes_;
 };
@@ -76,14 +95,10 @@ void for_floats(const VectorKernels& vector, const Tensor& tensor, std::int64_t 
   }
 }
 
-class CpuObserver final : public Observer {
+class CpuObserver final : public Observer, public PieceObserver {
  public:
   CpuObserver(Device& device, ObserverKind kind, std::size_t sites)
-      : device_(device),
-        kind_(kind),
-        sites_(sites),
-        tf_enhanced_(kind == ObserverKind::tf_enhanced ? sites : 0),
-        tables_(static_cast<std::size_t>(device.threads())) {}
+      : device_(device), kind_(kind), sites_(sites), tf_enhanced_(kind == ObserverKind::tf_enhanced ? sites : 0) {}
 
   void observe(std::size_t site, const Tensor& tensor) override {
     if (site >= sites_.size())
@@ -92,17 +107,39 @@ class CpuObserver final : public Observer {
       throw Error(ErrorKind::data, fmt::format("observer: a tensor of type {} cannot be observed; float32, float16 and "
                                                "bfloat16 can",
                                                name_of(tensor.type())));
-    SiteCounts& counts = sites_[site];
-    const std::int64_t elements = tensor.elements();
-    counts.add_elements(static_cast<std::uint64_t>(elements));
     if (kind_ == ObserverKind::tf_enhanced) observe_batch(site, tensor);
-    if (kind_ != ObserverKind::histogram)
-      observe_extremes(counts, tensor);
-    else if (elements < small_tensor)
-      observe_small(counts, tensor);
-    else
-      for (std::int64_t begin = 0; begin < elements; begin += sum_limit)
-        observe_histogram(counts, tensor, begin, std::min(elements, begin + sum_limit));
+    const std::int64_t elements = tensor.elements();
+    begin(0, site, elements);
+    const std::int64_t slots = std::clamp<std::int64_t>(elements / thread_grain, 1, device_.threads());
+    device_.parallel(slots, 1, [&](std::int64_t first, std::int64_t last) {
+      for (std::int64_t slot = first; slot < last; ++slot) {
+        const auto own = static_cast<std::size_t>(slot);
+        for_floats(device_.vector(), tensor, elements * slot / slots, elements * (slot + 1) / slots,
+                   [&](const float* in, std::int64_t n) { count(0, own, in, static_cast<std::size_t>(n)); });
+        close(0, own);
+      }
+    });
+  }
+
+  /// AIMET's histogram takes all elements of a tensor as one batch.
+  PieceObserver* pieces() override { return kind_ == ObserverKind::tf_enhanced ? nullptr : this; }
+  void begin(std::size_t pass, std::size_t site, std::int64_t elements) override {
+    while (passes_.size() <= pass)
+      passes_.push_back({nullptr, false, std::vector<Counter>(static_cast<std::size_t>(device_.threads()))});
+    sites_[site].add_elements(static_cast<std::uint64_t>(elements));
+    passes_[pass].site = &sites_[site];
+    passes_[pass].small = elements < small_tensor;
+  }
+  void count(std::size_t pass, std::size_t slot, const float* in, std::size_t n) override {
+    Pass& p = passes_[pass];
+    Counter& counter = p.counters[slot];
+    if (kind_ != ObserverKind::histogram) return counter.look_at_extremes(device_.vector(), in, n);
+    if (p.small) return counter.count_small(device_.vector(), *p.site, in, n);
+    counter.count(device_.vector(), *p.site, in, n);
+  }
+  void close(std::size_t pass, std::size_t slot) override {
+    Pass& p = passes_[pass];
+    p.counters[slot].close(device_.vector(), *p.site);
   }
 
   std::uint64_t nonfinite_count() const override {
@@ -120,30 +157,6 @@ class CpuObserver final : public Observer {
   }
 
  private:
-  /// Splits elements [begin, end) among the threads and calls body(slot, first, last).
-  template <class Body>
-  void split(std::int64_t begin, std::int64_t end, Body&& body) {
-    const std::int64_t slots =
-        std::clamp<std::int64_t>((end - begin) / thread_grain, 1, static_cast<std::int64_t>(device_.threads()));
-    const std::int64_t elements = end - begin;
-    device_.parallel(slots, 1, [&](std::int64_t first, std::int64_t last) {
-      for (std::int64_t slot = first; slot < last; ++slot)
-        body(static_cast<std::size_t>(slot), begin + elements * slot / slots, begin + elements * (slot + 1) / slots);
-    });
-  }
-
-  void observe_extremes(SiteCounts& counts, const Tensor& tensor) {
-    const VectorKernels& vector = device_.vector();
-    std::vector<Extremes> extremes(static_cast<std::size_t>(device_.threads()));
-    split(0, tensor.elements(), [&](std::size_t slot, std::int64_t begin, std::int64_t end) {
-      for_floats(vector, tensor, begin, end, [&](const float* in, std::int64_t n) {
-        vector.observe_extremes(in, static_cast<std::size_t>(n), &extremes[slot]);
-      });
-    });
-    for (const Extremes& more : extremes) counts.add(more);
-  }
-
-  /// AIMET's histogram takes all elements of a tensor as one batch.
   void observe_batch(std::size_t site, const Tensor& tensor) {
     std::vector<float> wide;
     if (tensor.type() != DataType::float32) {
@@ -155,37 +168,16 @@ class CpuObserver final : public Observer {
            tensor.type() == DataType::float32 ? tensor.span<float>() : std::span<const float>(wide));
   }
 
-  void observe_small(SiteCounts& counts, const Tensor& tensor) {
-    const VectorKernels& vector = device_.vector();
-    Extremes extremes;
-    for_floats(vector, tensor, 0, tensor.elements(), [&](const float* in, std::int64_t n) {
-      vector.observe_extremes(in, static_cast<std::size_t>(n), &extremes);
-      for (std::int64_t i = 0; i < n; ++i) {
-        const std::uint32_t bits = bits_of(in[i]);
-        const std::uint32_t magnitude = bits & 0x7fffffffu;
-        if (magnitude != 0 && magnitude < 0x7f800000u) counts.add(histogram_bin(bits), 1);
-      }
-    });
-    counts.add(extremes);
-  }
-
-  void observe_histogram(SiteCounts& counts, const Tensor& tensor, std::int64_t begin, std::int64_t end) {
-    const VectorKernels& vector = device_.vector();
-    split(begin, end, [&](std::size_t slot, std::int64_t first, std::int64_t last) {
-      if (!tables_[slot]) tables_[slot] = std::make_unique<Table>();
-      for_floats(vector, tensor, first, last,
-                 [&](const float* in, std::int64_t n) { tables_[slot]->count(vector, in, n); });
-      tables_[slot]->drain(vector);
-    });
-    for (const auto& table : tables_)
-      if (table) table->add_to(counts);
-  }
-
   Device& device_;
   ObserverKind kind_;
   std::vector<SiteCounts> sites_;
   std::vector<TfEnhancedHistogram> tf_enhanced_;  ///< one a site, for that kind only
-  std::vector<std::unique_ptr<Table>> tables_;    ///< one a thread, made when first used
+  struct Pass {
+    SiteCounts* site;
+    bool small;
+    std::vector<Counter> counters;  ///< of every thread
+  };
+  std::vector<Pass> passes_;
 };
 
 }  // namespace

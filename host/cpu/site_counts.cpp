@@ -25,26 +25,19 @@ void SiteCounts::add(const Extremes& more) {
   all.negative_infinity_count += more.negative_infinity_count;
 }
 
-void SiteCounts::take(std::uint32_t first, std::uint32_t end, std::uint32_t* sums) {
-  for (std::uint32_t group = first / group_bins; group * group_bins < end; ++group) {
-    std::uint32_t* more = sums + group * group_bins;
-    std::uint32_t any = 0;
-    for (std::uint32_t i = 0; i < group_bins; ++i) any |= more[i];
-    if (any == 0) continue;
-    std::uint32_t* counters = counters_of(group);
-    std::uint32_t wrapped = 0;
-    for (std::uint32_t i = 0; i < group_bins; ++i) {
-      counters[i] += more[i];
-      wrapped |= counters[i] < more[i] ? 1u : 0u;
-    }
-    if (wrapped != 0)
-      for (std::uint32_t i = 0; i < group_bins; ++i)
-        if (counters[i] < more[i]) ++carries_[group * group_bins + i];
-    std::fill(more, more + group_bins, 0u);
+void SiteCounts::add_group(std::uint32_t group, const std::uint32_t* more) {
+  std::uint32_t* counters = counters_of(group);
+  std::uint32_t wrapped = 0;
+  for (std::uint32_t i = 0; i < group_bins; ++i) {
+    counters[i] += more[i];
+    wrapped |= counters[i] < more[i] ? 1u : 0u;
   }
+  if (wrapped != 0)
+    for (std::uint32_t i = 0; i < group_bins; ++i)
+      if (counters[i] < more[i]) ++carries_[group * group_bins + i];
 }
 
-std::uint16_t SiteCounts::add_group() {
+std::uint16_t SiteCounts::make_group() {
   // Room for a few groups at a time: doubling would leave half of it unused in a thousand sites.
   if (counters_.size() + group_bins > counters_.capacity()) counters_.reserve(counters_.size() + 4 * group_bins);
   counters_.resize(counters_.size() + group_bins);

@@ -3,8 +3,11 @@
 // samples.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <map>
+#include <mutex>
+#include <thread>
 #include <vector>
 
 #include "cpu/vector_types.hpp"
@@ -13,11 +16,26 @@
 
 namespace tare::cpu {
 
+/// Held for less than a microsecond, by threads that end at the same time: a std::mutex would put one of them to sleep.
+class BriefLock {
+ public:
+  void lock() {
+    for (int tries = 0; held_.test_and_set(std::memory_order_acquire); ++tries)
+      if (tries > 1000) std::this_thread::yield();
+  }
+  void unlock() { held_.clear(std::memory_order_release); }
+
+ private:
+  std::atomic_flag held_;
+};
+
 class SiteCounts {
  public:
-  static constexpr std::uint32_t group_bins = 64;
+  static constexpr std::uint32_t group_bins = histogram_group;
   static constexpr std::uint32_t groups = (histogram_bin_count + group_bins - 1) / group_bins;
-  static constexpr std::size_t sums_size = std::size_t{groups} * group_bins;
+
+  /// For threads that add to the same site.
+  std::unique_lock<BriefLock> lock() { return std::unique_lock(lock_); }
 
   void add_elements(std::uint64_t elements) { elements_ += elements; }
   void add(const Extremes& more);
@@ -26,8 +44,7 @@ class SiteCounts {
     counter += count;
     if (counter < count) ++carries_[bin];
   }
-  /// Adds bins [first, end) of `sums`, indexed by bin and as long as `sums_size`, and leaves zeros there.
-  void take(std::uint32_t first, std::uint32_t end, std::uint32_t* sums);
+  void add_group(std::uint32_t group, const std::uint32_t* more);
   std::uint64_t nonfinite_count() const {
     return extremes_.nan_count + extremes_.positive_infinity_count + extremes_.negative_infinity_count;
   }
@@ -37,12 +54,13 @@ class SiteCounts {
   std::uint32_t* counters_of(std::uint32_t group) {
     if (places_.empty()) places_.resize(groups);
     std::uint16_t& place = places_[group];
-    if (place == 0) place = add_group();
+    if (place == 0) place = make_group();
     return counters_.data() + (place - 1u) * group_bins;
   }
   std::uint32_t& counter_of(std::uint32_t bin) { return counters_of(bin / group_bins)[bin % group_bins]; }
-  std::uint16_t add_group();
+  std::uint16_t make_group();
 
+  BriefLock lock_;
   std::uint64_t elements_ = 0;
   Extremes extremes_;
   std::vector<std::uint16_t> places_;  ///< of every group: 0 untouched, else 1 + its position in counters_

@@ -31,6 +31,7 @@ inline constexpr std::size_t histogram_columns = 4;
 inline constexpr std::size_t histogram_block =
     64;  // elements whose counters are computed at a time; 128: 11.1, 256: 11.4 on ReLU
 inline constexpr std::size_t histogram_zero_counters = histogram_block;
+inline constexpr std::size_t histogram_group = 64;  // bins that are emptied and kept together: one octave, mostly
 inline constexpr std::size_t histogram_run = 4095 * histogram_block;  // elements before a column of 16 bits could wrap
 
 /// Parameters of consecutive channels (Grid of numerics.hpp, one array a member).

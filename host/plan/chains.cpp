@@ -23,9 +23,10 @@ bool among(const std::array<std::string_view, n>& names, const Node& node) {
 
 class Joiner {
  public:
-  Joiner(Graph graph, const std::vector<bool>& visible, const Backend& backend)
+  Joiner(Graph graph, const std::vector<bool>& visible, const Backend& backend, Visible what)
       : graph_(std::move(graph)),
         backend_(backend),
+        taps_(what == Visible::observed && backend.chains_take_taps()),
         readers_(consumers(graph_)),
         producers_(producers(graph_)),
         visible_(visible),
@@ -42,7 +43,7 @@ class Joiner {
     for (std::size_t n = 0; n < graph_.nodes.size(); ++n) {
       if (taken_[n]) continue;
       const std::vector<std::size_t> members = chain_from(n);
-      nodes.push_back(members.size() > 1 ? join(members) : graph_.nodes[n]);
+      nodes.push_back(members.size() > 1 || is_tapped(members) ? join(members) : graph_.nodes[n]);
     }
     graph_.nodes = std::move(nodes);
     return std::move(graph_);
@@ -56,10 +57,15 @@ class Joiner {
     if (!node.domain.empty() && node.domain != "tare") return;
     bool pooled =
         node.op_type == "GlobalAveragePool" || node.op_type == "GlobalMaxPool" || node.op_type == "ReduceMean";
-    if (!pooled && (node.op_type == "Conv" || is_link(node))) {
+    const bool is_sum = among(arithmetic, node);
+    if (!pooled && (node.op_type == "Conv" || is_sum || is_link(node))) {
       pooled = true;
-      for (const ValueId input : node.inputs)
-        pooled = pooled && (input == absent || graph_.constant(input) != nullptr || pooled_[index(input)]);
+      for (const ValueId input : node.inputs) {
+        const Tensor* constant = input == absent ? nullptr : graph_.constant(input);
+        const bool of_channels = !is_sum || constant == nullptr || constant->rank() < 3 ||
+                                 constant->shape().elements(2, constant->rank()) == 1;
+        pooled = pooled && of_channels && (input == absent || constant != nullptr || pooled_[index(input)]);
+      }
     }
     for (const ValueId output : node.outputs)
       if (output != absent) pooled_[index(output)] = pooled;
@@ -91,6 +97,15 @@ class Joiner {
                        [&](ValueId input) { return input != absent && graph_.constant(input) != nullptr; });
   }
 
+  /// Whether one node reads or makes what is observed.
+  bool is_tapped(const std::vector<std::size_t>& members) const {
+    if (!taps_ || members.empty()) return false;
+    const Node& node = graph_.nodes[members.front()];
+    return visible_[index(node.outputs[0])] || std::any_of(node.inputs.begin(), node.inputs.end(), [&](ValueId input) {
+             return is_tensor(input) && visible_[index(input)];
+           });
+  }
+
   /// Nodes that run where the first of them, `start`, stood: what they read from outside has been computed by then.
   std::vector<std::size_t> chain_from(std::size_t start) const {
     std::vector<std::size_t> members;
@@ -103,7 +118,7 @@ class Joiner {
       if (taken_[n] || !is_link(node)) continue;
       const bool fits = n == start || std::all_of(node.inputs.begin(), node.inputs.end(), [&](ValueId input) {
                           if (!is_tensor(input)) return true;
-                          if (inside[index(input)]) return !visible_[index(input)];
+                          if (inside[index(input)]) return taps_ || !visible_[index(input)];
                           return producers_[index(input)] < static_cast<std::int32_t>(start) &&
                                  pooled_[index(input)] == pooled_[index(graph_.nodes[start].outputs[0])];
                         });
@@ -160,6 +175,7 @@ class Joiner {
 
   Graph graph_;
   const Backend& backend_;
+  bool taps_;  ///< chains go through visible values
   std::vector<std::vector<std::int32_t>> readers_;
   std::vector<std::int32_t> producers_;
   std::vector<bool> visible_;
@@ -170,12 +186,12 @@ class Joiner {
 
 }  // namespace
 
-Graph join_chains(Graph graph, const std::vector<bool>& visible, const Backend& backend) {
+Graph join_chains(Graph graph, const std::vector<bool>& visible, const Backend& backend, Visible what) {
   Node chain;
   chain.domain = "tare";
   chain.op_type = "Chain";
   if (!backend.unsupported(graph, chain).empty() || !backend.fallback(graph, chain).empty()) return graph;
-  return Joiner(std::move(graph), visible, backend).run();
+  return Joiner(std::move(graph), visible, backend, what).run();
 }
 
 }  // namespace tare

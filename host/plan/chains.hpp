@@ -4,6 +4,7 @@
 // host/cpu/chain.cpp).
 #pragma once
 
+#include <cstdint>
 #include <vector>
 
 #include "tare/backend.hpp"
@@ -11,8 +12,15 @@
 
 namespace tare {
 
-/// A chain ends at a visible value: a hook may replace it, and an observer finds it in the cache while nothing else has
-/// been written. Value ids stay the same. A graph is returned as it is when `backend` has no kernel for chains.
-Graph join_chains(Graph graph, const std::vector<bool>& visible, const Backend& backend);
+/// What happens to the visible values of a run.
+enum class Visible : std::uint8_t {
+  replaced,  ///< a hook sees them and may put others in their place: a chain ends there
+  observed   ///< they are looked at, which chains do themselves on backends whose chains take taps
+};
+
+/// Value ids stay the same. A graph is returned as it is when `backend` has no kernel for chains. Where visible values
+/// are only observed, a single node that reads or makes one becomes a chain, too.
+Graph join_chains(Graph graph, const std::vector<bool>& visible, const Backend& backend,
+                  Visible what = Visible::replaced);
 
 }  // namespace tare

@@ -5,7 +5,6 @@
 #include <cmath>
 #include <optional>
 
-#include "plan/chains.hpp"
 #include "plan/clip_range.hpp"
 #include "plan/simplify.hpp"
 
@@ -232,8 +231,8 @@ Graph fuse(Graph graph, const std::vector<bool>& visible, const Backend& backend
   return Fuser(std::move(graph), visible, backend).run();
 }
 
-Graph make_runnable(Graph graph, const std::vector<bool>& visible, Backend& backend) {
-  return join_chains(fuse(simplify(std::move(graph), visible, backend), visible, backend), visible, backend);
+Graph make_runnable(Graph graph, const std::vector<bool>& visible, Backend& backend, Visible what) {
+  return join_chains(fuse(simplify(std::move(graph), visible, backend), visible, backend), visible, backend, what);
 }
 
 }  // namespace tare

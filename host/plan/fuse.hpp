@@ -5,6 +5,7 @@
 
 #include <vector>
 
+#include "plan/chains.hpp"
 #include "tare/backend.hpp"
 #include "tare/graph.hpp"
 
@@ -15,6 +16,6 @@ namespace tare {
 Graph fuse(Graph graph, const std::vector<bool>& visible, const Backend& backend);
 
 /// What an executor takes: simplified (simplify.hpp), then fused, then in chains (chains.hpp).
-Graph make_runnable(Graph graph, const std::vector<bool>& visible, Backend& backend);
+Graph make_runnable(Graph graph, const std::vector<bool>& visible, Backend& backend, Visible what = Visible::replaced);
 
 }  // namespace tare

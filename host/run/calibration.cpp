@@ -38,6 +38,21 @@ class ObserveHook final : public ValueHook {
   std::function<void(std::size_t, const Tensor&)> action_;
 };
 
+/// Every observed value goes into its statistics, here or where it is made.
+class StatisticsHook final : public ValueHook {
+ public:
+  explicit StatisticsHook(std::function<Tap(std::size_t)> tap) : tap_(std::move(tap)) {}
+  Tap tap(std::size_t i) override { return tap_(i); }
+  Tensor on_value(std::size_t i, Tensor value) override {
+    const Tap tap = tap_(i);
+    tap.observer->observe(tap.site, value);
+    return value;
+  }
+
+ private:
+  std::function<Tap(std::size_t)> tap_;
+};
+
 void multiply_counts(TensorStatistics& statistics, std::uint64_t factor) {
   for (std::uint64_t* count :
        {&statistics.count, &statistics.nan_count, &statistics.positive_infinity_count,
@@ -119,7 +134,10 @@ Executor& Calibration::Implementation::observing_run() {
         site_of_value[v] = -1;
       visible.push_back(site_of_value[v] >= 0);
     }
-    executor.emplace(make_runnable(prepared.graph, visible, backend), backend, std::move(site_of_value));
+    // Chains run their nodes earlier than the graph has them, which `tf_enhanced` would see.
+    executor.emplace(
+        make_runnable(prepared.graph, visible, backend, shared_slots() ? Visible::replaced : Visible::observed),
+        backend, std::move(site_of_value));
   }
   return *executor;
 }
@@ -166,7 +184,7 @@ void Calibration::Implementation::add(std::span<const Tensor> inputs, std::size_
   const bool checked = options.nonfinite == NonfinitePolicy::error;
   if (checked) refuse_nonfinite_inputs(graph, inputs, first_sample, count);
   if (shared_slots()) observe_constants();
-  ObserveHook hook([&](std::size_t i, const Tensor& value) { observe(i, value); });
+  StatisticsHook hook([&](std::size_t i) { return tap(i); });
   observing_run().run_for(inputs, hook);
   const bool found = observer->end_batch() + extremes_observer->end_batch() != nonfinite_seen;
   if (checked) {
@@ -188,12 +206,9 @@ void Calibration::Implementation::refuse_batch(const RunBatch& batch) {
   observing_run().run_for(batch.inputs, look);
 }
 
-void Calibration::Implementation::observe(std::size_t i, const Tensor& value) {
+Tap Calibration::Implementation::tap(std::size_t i) const {
   const bool extremes = derived->reading(sites[observed[i]].value) == DerivedStatistics::Reading::extremes;
-  if (extremes)
-    extremes_observer->observe(i, value);
-  else
-    observer->observe(slot(i), value);
+  return extremes ? Tap{extremes_observer.get(), i} : Tap{observer.get(), slot(i)};
 }
 
 /// The file may hold other tensors than this run observes, which serve as sources too.

@@ -38,7 +38,7 @@ struct Calibration::Implementation {
   void find_parameters();
   void close_statistics();
   void observe_constants();
-  void observe(std::size_t i, const Tensor& value);
+  Tap tap(std::size_t i) const;  ///< of an observed site
   struct RunBatch {
     std::vector<Tensor> inputs;
     std::size_t first_sample = 0;

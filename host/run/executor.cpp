@@ -22,6 +22,31 @@ std::vector<std::int32_t> last_uses(const Graph& graph) {
   return last;
 }
 
+using Kernels = std::vector<std::unique_ptr<Kernel>>;
+
+/// For every value with a site the node whose kernel can observe it, -1: none. The one that makes it, or the first that
+/// reads it.
+std::vector<std::int32_t> observing_nodes(const Graph& graph, const Kernels& kernels,
+                                          const std::vector<std::int32_t>& site_of_value) {
+  const auto takes_taps = [&](std::int32_t node) {
+    return node >= 0 && kernels[static_cast<std::size_t>(node)] &&
+           kernels[static_cast<std::size_t>(node)]->takes_taps();
+  };
+  std::vector<std::int32_t> observing(graph.values.size(), -1);
+  const std::vector<std::int32_t> makers = producers(graph);
+  const auto readers = consumers(graph);
+  for (std::size_t v = 0; v < observing.size(); ++v) {
+    if (site_of_value[v] < 0 || graph.constant(static_cast<ValueId>(v)) != nullptr) continue;
+    if (takes_taps(makers[v])) {
+      observing[v] = makers[v];
+    } else if (!readers[v].empty()) {
+      const std::int32_t first = *std::min_element(readers[v].begin(), readers[v].end());
+      if (takes_taps(first)) observing[v] = first;
+    }
+  }
+  return observing;
+}
+
 }  // namespace
 
 struct Executor::Implementation {
@@ -29,17 +54,23 @@ struct Executor::Implementation {
   Backend& backend;
   std::vector<std::int32_t> site_of_value;
   std::vector<std::int32_t> last_use;
-  std::vector<std::unique_ptr<Kernel>> kernels;            ///< null for control flow
+  std::vector<bool> is_read;                               ///< by a node or as an output of the graph, by value
+  Kernels kernels;                                         ///< null for control flow
   std::vector<std::unique_ptr<ControlFlow>> control_flow;  ///< null for all others
   std::vector<Tensor> constants;                           ///< by value; absent where not constant
   std::vector<Tensor> values;                              ///< by value; the working set of the current batch
   std::vector<Tensor> inputs;
   std::vector<Tensor> outputs;
+  std::vector<std::int32_t> observing;  ///< by value: the node that can observe it, or -1
+  std::vector<Tap> input_taps;          ///< of the node that runs
+  std::vector<Tap> output_taps;
   Watcher watcher;
 
   Implementation(Graph g, Backend& b, std::vector<std::int32_t> sites)
       : graph(std::move(g)), backend(b), site_of_value(std::move(sites)), last_use(last_uses(graph)) {
     site_of_value.resize(graph.values.size(), -1);
+    for (const std::int32_t use : last_use) is_read.push_back(use >= 0);
+    for (const ValueId output : graph.outputs) is_read[index(output)] = true;
     values.resize(graph.values.size());
     constants.resize(graph.values.size());
     for (const auto& [value, tensor] : graph.constants) constants[index(value)] = backend.upload(tensor);
@@ -68,6 +99,7 @@ struct Executor::Implementation {
       }
     }
     if (!broken.empty()) throw Error(ErrorKind::model, list_of_broken_nodes(broken));
+    observing = observing_nodes(graph, kernels, site_of_value);
   }
 
   /// The message with the node before it, unless it says its name itself.
@@ -101,8 +133,29 @@ struct Executor::Implementation {
 
   void produce(ValueId value, Tensor tensor, ValueHook* hook) {
     const std::int32_t site = site_of_value[index(value)];
-    if (hook != nullptr && site >= 0) tensor = hook->on_value(static_cast<std::size_t>(site), std::move(tensor));
+    if (hook != nullptr && site >= 0 && tap_of(value, *hook).observer == nullptr)
+      tensor = hook->on_value(static_cast<std::size_t>(site), std::move(tensor));
     values[index(value)] = std::move(tensor);
+  }
+
+  /// What the node that can observe a value is given for it.
+  Tap tap_of(ValueId value, ValueHook& hook) const {
+    if (observing[index(value)] < 0) return {};
+    return hook.tap(static_cast<std::size_t>(site_of_value[index(value)]));
+  }
+
+  /// The taps of node n.
+  void find_taps(const Node& node, std::size_t n, ValueHook& hook) {
+    const auto find = [&](std::span<const ValueId> of_node, std::vector<Tap>& taps) {
+      taps.assign(of_node.size(), Tap());
+      for (std::size_t i = 0; i < of_node.size(); ++i)
+        if (of_node[i] != absent && observing[index(of_node[i])] == static_cast<std::int32_t>(n))
+          taps[i] = tap_of(of_node[i], hook);
+    };
+    find(node.inputs, input_taps);
+    find(node.outputs, output_taps);
+    for (std::size_t i = 0; i < output_taps.size(); ++i)
+      output_taps[i].only = output_taps[i].observer != nullptr && !is_read[index(node.outputs[i])];
   }
 
   /// The value for node n: the only view when n is its last reader.
@@ -133,6 +186,7 @@ struct Executor::Implementation {
   void run_node(std::size_t n, ValueHook* hook) {
     const Node& node = graph.nodes[n];
     outputs.assign(node.outputs.size(), Tensor());
+    bool tapped = false;
     if (control_flow[n] != nullptr) {
       run_control_flow(n);
     } else {
@@ -140,13 +194,19 @@ struct Executor::Implementation {
       if (!kernels[n]->accepts_channels_last())
         for (Tensor& input : inputs)
           if (input.layout() != Layout::plain) input = backend.to_plain(input);
-      kernels[n]->run(inputs, outputs);
+      tapped = hook != nullptr && kernels[n]->takes_taps();
+      if (tapped) {
+        find_taps(node, n, *hook);
+        kernels[n]->run_tapped(inputs, outputs, input_taps, output_taps);
+      } else {
+        kernels[n]->run(inputs, outputs);
+      }
       inputs.clear();
     }
     if (watcher) watcher(n, outputs);
     for (std::size_t i = 0; i < outputs.size(); ++i) {
       const ValueId value = node.outputs[i];
-      if (value == absent) continue;
+      if (value == absent || (tapped && output_taps[i].only)) continue;
       if (!outputs[i].present())
         throw Error(ErrorKind::internal, fmt::format("{}: output {} was not computed", node.label(), i));
       // An output that nobody reads still has to pass its hook, then goes at once.

@@ -20,6 +20,9 @@ class ValueHook {
  public:
   virtual ~ValueHook() = default;
   virtual Tensor on_value(std::size_t site, Tensor value) = 0;
+  /// Where a value only has to be observed: on_value is not called for it when a kernel does that. The same during a
+  /// run.
+  virtual Tap tap(std::size_t /*site*/) { return {}; }
 };
 
 class Executor {

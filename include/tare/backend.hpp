@@ -20,6 +20,15 @@ namespace tare {
 struct SearchOptions;  // calibration.hpp
 struct SearchRequest;
 
+class Observer;
+
+/// Where a value is observed, by the kernel that makes or reads it.
+struct Tap {
+  Observer* observer = nullptr;  ///< null: it is not
+  std::size_t site = 0;
+  bool only = false;  ///< of an output: nobody reads it, so it need not be made as a tensor
+};
+
 /// One node made ready to run. Not thread-safe: one run at a time.
 class Kernel {
  public:
@@ -29,6 +38,26 @@ class Kernel {
   virtual void run(std::span<Tensor> inputs, std::span<Tensor> outputs) = 0;
   /// True when run() takes rank >= 3 inputs in channels_last layout; otherwise the executor hands over plain ones.
   virtual bool accepts_channels_last() const { return false; }
+  /// True when the kernel observes what it reads and makes while it is in cache.
+  virtual bool takes_taps() const { return false; }
+  /// run() that also observes the inputs and outputs whose tap has an observer, every one whole and once; one tap an
+  /// input and an output, or none at all. Outputs that are `only` observed may stay absent.
+  virtual void run_tapped(std::span<Tensor> inputs, std::span<Tensor> outputs, std::span<const Tap> /*of_inputs*/,
+                          std::span<const Tap> /*of_outputs*/) {
+    run(inputs, outputs);
+  }
+};
+
+/// How kernels on the host hand a tensor to an observer in pieces. A pass observes one tensor; passes of different
+/// numbers may go on beside each other. `slot`: a number below the threads of the backend that no other thread uses; a
+/// tensor of fewer than 1,024 elements comes in slot 0 alone.
+class PieceObserver {
+ public:
+  virtual ~PieceObserver() = default;
+  virtual void begin(std::size_t pass, std::size_t site, std::int64_t elements) = 0;
+  virtual void count(std::size_t pass, std::size_t slot, const float* in, std::size_t n) = 0;
+  /// After the last piece of a slot, on its thread.
+  virtual void close(std::size_t pass, std::size_t slot) = 0;
 };
 
 /// Statistics of many sites, kept on the device until collected.
@@ -37,6 +66,8 @@ class Observer {
   virtual ~Observer() = default;
   /// Adds all elements of a float32, float16 or bfloat16 tensor (any layout) to `site`.
   virtual void observe(std::size_t site, const Tensor& tensor) = 0;
+  /// Null where it only takes whole tensors.
+  virtual PieceObserver* pieces() { return nullptr; }
   /// NaN and infinities seen so far, all sites together. Waits for the device.
   virtual std::uint64_t nonfinite_count() const = 0;
   /// Called after every batch. The same number, where runs_behind(): as it was after the batch before, so that the
@@ -67,6 +98,8 @@ class Backend {
 
   /// Whether element-wise nodes on values of this type may be joined into chains (plan/chains.hpp).
   virtual bool joins(DataType type) const { return type == DataType::float32; }
+  /// Whether chains observe what they read and make (Kernel::takes_taps).
+  virtual bool chains_take_taps() const { return false; }
 
   /// Quantize-dequantize: in place when `tensor` is the sole view of its storage, else into new storage; returns the
   /// result. Shape, type and layout are kept. `encodings.encodings` holds one entry per tensor, channel or block (see

@@ -19,7 +19,8 @@ TARE_HD float value_of(std::int32_t key) {
 
 constexpr std::int32_t positive_infinity_key = 0x7f800000;
 constexpr std::int32_t negative_infinity_key = -positive_infinity_key - 1;
-constexpr std::size_t zero_area = std::size_t{histogram_bin_count} * histogram_columns;
+constexpr std::size_t groups = (histogram_bin_count + histogram_group - 1) / histogram_group;
+constexpr std::size_t zero_area = groups * histogram_group * histogram_columns;
 
 /// Extremes as keys while a run of values is walked; both zeros have the key 0.
 struct Keys {
@@ -178,23 +179,22 @@ void observe_histogram(const float* in, std::size_t n, std::uint16_t* counters, 
   *extremes = all;
 }
 
-std::uint64_t drain_histogram(std::uint16_t* counters, std::size_t first_bin, std::size_t end_bin,
-                              std::uint32_t* sums) {
+bool take_group(std::uint16_t* counters, std::uint32_t* counts) {
   static_assert(histogram_columns * sizeof(std::uint16_t) == sizeof(std::uint64_t));
   typedef std::uint64_t __attribute__((may_alias, aligned(2))) Columns;
-  constexpr std::size_t stretch = 64;  // most of the table is empty: whole stretches of it are only looked at
-  for (std::size_t bin = first_bin; bin < end_bin; bin += stretch) {
-    const std::size_t n = end_bin - bin < stretch ? end_bin - bin : stretch;
-    Columns* columns = reinterpret_cast<Columns*>(counters + bin * histogram_columns);
-    std::uint64_t any = 0;
-    for (std::size_t i = 0; i < n; ++i) any |= columns[i];
-    if (any == 0) continue;
-    for (std::size_t i = 0; i < n; ++i) {
-      const std::uint64_t pairs = (columns[i] & 0x0000ffff0000ffffu) + ((columns[i] >> 16) & 0x0000ffff0000ffffu);
-      sums[bin + i] += static_cast<std::uint32_t>(pairs + (pairs >> 32));
-    }
-    for (std::size_t i = 0; i < n; ++i) columns[i] = 0;
+  Columns* columns = reinterpret_cast<Columns*>(counters);
+  std::uint64_t any = 0;
+  for (std::size_t i = 0; i < histogram_group; ++i) any |= columns[i];
+  if (any == 0) return false;
+  for (std::size_t i = 0; i < histogram_group; ++i) {
+    const std::uint64_t pairs = (columns[i] & 0x0000ffff0000ffffu) + ((columns[i] >> 16) & 0x0000ffff0000ffffu);
+    counts[i] = static_cast<std::uint32_t>(pairs + (pairs >> 32));
   }
+  for (std::size_t i = 0; i < histogram_group; ++i) columns[i] = 0;
+  return true;
+}
+
+std::uint64_t take_zeros(std::uint16_t* counters) {
   std::uint64_t zeros = 0;
   for (std::size_t i = 0; i < histogram_zero_counters; ++i) {
     zeros += counters[zero_area + i];
