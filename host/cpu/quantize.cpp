@@ -17,15 +17,18 @@ namespace {
 
 constexpr std::int64_t grain = 16384;
 constexpr std::int64_t half_chunk = 4096;
+constexpr std::int64_t rows_together = 64;
 constexpr std::int64_t narrow_row = 64;  // rows with fewer grids than this are laid side by side
 
 using Uniform = void (*)(const float*, float*, std::size_t, Grid);
-using Columns = void (*)(const float*, float*, std::size_t, GridColumns);
+using ByColumn = void (*)(const float*, float*, std::size_t, GridColumns);
+using ByRow = void (*)(const float*, float*, std::size_t, std::size_t, const Grid*);
 
 /// The loops of one number format.
 struct Loops {
   Uniform uniform;
-  Columns columns;
+  ByColumn columns;
+  ByRow rows = nullptr;  ///< of integers, the formats that tensors with many short rows have
 };
 
 Loops loops_of(const VectorKernels& vector, NumberFormat format, Rounding rounding) {
@@ -35,8 +38,8 @@ Loops loops_of(const VectorKernels& vector, NumberFormat format, Rounding roundi
     case NumberFormat::float8e5m2: return {vector.qdq_float8e5m2, vector.qdq_float8e5m2_columns};
     case NumberFormat::integer: break;
   }
-  if (rounding == Rounding::half_up) return {vector.qdq_half_up, vector.qdq_half_up_columns};
-  return {vector.qdq_half_even, vector.qdq_half_even_columns};
+  if (rounding == Rounding::half_up) return {vector.qdq_half_up, vector.qdq_half_up_columns, vector.qdq_half_up_rows};
+  return {vector.qdq_half_even, vector.qdq_half_even_columns, vector.qdq_half_even_rows};
 }
 
 /// A dimension in memory order and what it does to the index of the grid.
@@ -49,29 +52,41 @@ struct Dimension {
   bool column_mode() const { return stride == 1 && block == 1; }
 };
 
-/// Grids stored [block][channel], so that channels that lie side by side in memory do so here.
-struct Grids {
-  std::vector<Grid> all;
+/// Grids of channels that lie side by side in memory.
+struct Columns {
   std::vector<float> scale, zero_point, offset, minimum, maximum;
-  std::int64_t channels = 1;
+  float low = 0;
+  float high = 0;
 
-  GridColumns columns(std::int64_t first) const {
+  void add(const Grid& grid) {
+    scale.push_back(grid.scale);
+    zero_point.push_back(grid.zero_point);
+    offset.push_back(grid.offset);
+    minimum.push_back(grid.minimum);
+    maximum.push_back(grid.maximum);
+    low = grid.low;
+    high = grid.high;
+  }
+  GridColumns from(std::int64_t first) const {
     return {scale.data() + first,
             zero_point.data() + first,
             offset.data() + first,
             minimum.data() + first,
             maximum.data() + first,
-            all[0].low,
-            all[0].high};
+            low,
+            high};
   }
 };
 
 class Plan {
  public:
+  /// `encodings` must outlive the plan.
   Plan(const VectorKernels& vector, const Tensor& tensor, const TensorEncodings& encodings, Rounding rounding)
-      : vector_(vector), loops_(loops_of(vector, encodings.spec.format, rounding)) {
+      : encodings_(encodings.encodings),
+        steps_(static_cast<double>(encodings.spec.steps())),
+        loops_(loops_of(vector, encodings.spec.format, rounding)) {
     lay_out(tensor, encodings);
-    make_grids(encodings);
+    check_count(encodings);
     if (dimensions_.back().column_mode()) make_columns();
   }
 
@@ -79,26 +94,72 @@ class Plan {
   void run(const float* in, float* out, std::int64_t begin, std::int64_t end) const {
     const Dimension& inner = dimensions_.back();
     while (begin < end) {
-      std::int64_t at = begin % inner.size;
-      const std::int64_t stop = std::min(inner.size, at + (end - begin));
+      const std::int64_t at = begin % inner.size;
       const std::int64_t first = first_grid(begin / inner.size);
-      begin += stop - at;
-      while (at < stop) {
-        std::int64_t part = stop - at;
-        if (inner.stride != 0 && !inner.column_mode()) part = std::min(part, inner.block - at % inner.block);
-        const std::size_t n = static_cast<std::size_t>(part);
-        if (inner.column_mode())
-          loops_.columns(in, out, n, grids_.columns(first + at));
-        else
-          loops_.uniform(in, out, n, grids_.all[static_cast<std::size_t>(first + at / inner.block * inner.stride)]);
-        at += part;
-        in += part;
-        out += part;
+      std::int64_t done = std::min(inner.size - at, end - begin);
+      if (inner.column_mode()) {
+        loops_.columns(in, out, static_cast<std::size_t>(done), columns_.from(first + at));
+      } else if (inner.stride == 0) {
+        const std::int64_t rows = rows_from(begin, end);
+        if (rows > 1) {
+          run_rows(in, out, rows, inner.size, first, dimensions_[dimensions_.size() - 2].stride);
+          done = rows * inner.size;
+        } else {
+          loops_.uniform(in, out, static_cast<std::size_t>(done), grid(first));
+        }
+      } else {
+        const std::int64_t of_block = first + at / inner.block * inner.stride;
+        if (at % inner.block == 0 && done >= inner.block) {
+          const std::int64_t blocks = done / inner.block;
+          run_rows(in, out, blocks, inner.block, of_block, inner.stride);
+          done = blocks * inner.block;
+        } else {
+          done = std::min(done, inner.block - at % inner.block);
+          loops_.uniform(in, out, static_cast<std::size_t>(done), grid(of_block));
+        }
       }
+      begin += done;
+      in += done;
+      out += done;
     }
   }
 
  private:
+  /// Whole rows of one grid each from `begin` on whose grids are equally far apart.
+  std::int64_t rows_from(std::int64_t begin, std::int64_t end) const {
+    const Dimension& inner = dimensions_.back();
+    if (dimensions_.size() < 2 || begin % inner.size != 0) return 0;
+    const Dimension& outer = dimensions_[dimensions_.size() - 2];
+    if (outer.block != 1) return 0;
+    return std::min((end - begin) / inner.size, outer.size - begin / inner.size % outer.size);
+  }
+
+  /// Rows of n elements, the grid of each `stride` grids after that of the row before.
+  void run_rows(const float* in, float* out, std::int64_t rows, std::int64_t n, std::int64_t first,
+                std::int64_t stride) const {
+    if (loops_.rows == nullptr) {
+      for (std::int64_t row = 0; row < rows; ++row)
+        loops_.uniform(in + row * n, out + row * n, static_cast<std::size_t>(n), grid(first + row * stride));
+      return;
+    }
+    std::array<Grid, rows_together> grids;
+    for (std::int64_t row = 0; row < rows; row += rows_together) {
+      const std::int64_t together = std::min(rows_together, rows - row);
+      for (std::int64_t i = 0; i < together; ++i) grids[static_cast<std::size_t>(i)] = grid(first + (row + i) * stride);
+      loops_.rows(in + row * n, out + row * n, static_cast<std::size_t>(together), static_cast<std::size_t>(n),
+                  grids.data());
+    }
+  }
+
+  /// Grids are counted [block][channel], so that channels that lie side by side in memory do so here.
+  Grid grid(std::int64_t index) const {
+    if (encodings_.empty()) return make_grid(1.0, 0.0, 0.0, 0.0, 0.0);  // a float format needs no range
+    const std::int64_t channel = channels_ == 1 ? 0 : index % channels_;
+    const std::int64_t block = channels_ == 1 ? index : index / channels_;
+    const Encoding& e = encodings_[static_cast<std::size_t>(channel * blocks_ + block)];
+    return make_grid(e.scale, e.offset, steps_, e.min, e.max);
+  }
+
   [[noreturn]] static void fail(const TensorEncodings& encodings, const std::string& message) {
     throw Error(ErrorKind::data, fmt::format("quantizer of '{}': {}", encodings.tensor, message));
   }
@@ -120,7 +181,7 @@ class Plan {
     if (block_axis >= 0 && block_axis == channel_axis)
       fail(encodings, fmt::format("axis {} is both the channel and the block axis", block_axis));
 
-    grids_.channels = channel_axis >= 0 ? shape[static_cast<std::size_t>(channel_axis)] : 1;
+    channels_ = channel_axis >= 0 ? shape[static_cast<std::size_t>(channel_axis)] : 1;
     if (block_axis >= 0) {
       const std::int64_t size = shape[static_cast<std::size_t>(block_axis)];
       blocks_ = (size + spec.block_size - 1) / spec.block_size;
@@ -135,7 +196,7 @@ class Plan {
       Dimension dimension{shape[static_cast<std::size_t>(axis)], 0, 1};
       if (axis == channel_axis) dimension.stride = 1;
       if (axis == block_axis) {
-        dimension.stride = grids_.channels;
+        dimension.stride = channels_;
         dimension.block = spec.block_size;
       }
       if (dimension.size == 1) continue;
@@ -147,45 +208,25 @@ class Plan {
     if (dimensions_.empty()) dimensions_.push_back({});
   }
 
-  void make_grids(const TensorEncodings& encodings) {
-    const std::int64_t wanted = grids_.channels * blocks_;
-    const QuantizerSpec& spec = encodings.spec;
-    const bool floating = spec.format != NumberFormat::integer;
-    if (floating && encodings.encodings.empty()) {  // a float format needs no range
-      grids_.all.assign(static_cast<std::size_t>(std::max<std::int64_t>(wanted, 1)),
-                        make_grid(1.0, 0.0, 0.0, 0.0, 0.0));
-      return;
-    }
-    if (spec.format != NumberFormat::float16 && static_cast<std::int64_t>(encodings.encodings.size()) != wanted)
-      fail(encodings, fmt::format("{} encodings for {} channels of {} blocks", encodings.encodings.size(),
-                                  grids_.channels, blocks_));
-    grids_.all.reserve(static_cast<std::size_t>(wanted));
-    for (std::int64_t block = 0; block < blocks_; ++block)
-      for (std::int64_t channel = 0; channel < grids_.channels; ++channel) {
-        const Encoding& e = encodings.encodings[static_cast<std::size_t>(channel * blocks_ + block)];
-        grids_.all.push_back(make_grid(e.scale, e.offset, static_cast<double>(spec.steps()), e.min, e.max));
-      }
+  void check_count(const TensorEncodings& encodings) const {
+    const NumberFormat format = encodings.spec.format;
+    if (format == NumberFormat::float16 || (format != NumberFormat::integer && encodings_.empty())) return;
+    if (static_cast<std::int64_t>(encodings_.size()) != channels_ * blocks_)
+      fail(encodings, fmt::format("{} encodings for {} channels of {} blocks", encodings_.size(), channels_, blocks_));
   }
 
   /// Channels innermost. Few of them and no blocks: several rows become one, so that the loop over a row pays.
   void make_columns() {
     Dimension& inner = dimensions_.back();
+    std::int64_t together = 1;
     if (blocks_ == 1 && inner.size < narrow_row && dimensions_.size() == 2) {
       const std::int64_t rows = dimensions_[0].size;
-      std::int64_t together = 1;
       while (together * inner.size < narrow_row && rows % (together * 2) == 0) together *= 2;
-      const std::vector<Grid> once = grids_.all;
-      for (std::int64_t i = 1; i < together; ++i) grids_.all.insert(grids_.all.end(), once.begin(), once.end());
       dimensions_[0].size /= together;
       inner.size *= together;
     }
-    for (const Grid& grid : grids_.all) {
-      grids_.scale.push_back(grid.scale);
-      grids_.zero_point.push_back(grid.zero_point);
-      grids_.offset.push_back(grid.offset);
-      grids_.minimum.push_back(grid.minimum);
-      grids_.maximum.push_back(grid.maximum);
-    }
+    for (std::int64_t i = 0; i < together; ++i)
+      for (std::int64_t g = 0; g < channels_ * blocks_; ++g) columns_.add(grid(g));
   }
 
   std::int64_t first_grid(std::int64_t row) const {
@@ -198,11 +239,13 @@ class Plan {
     return grid;
   }
 
-  const VectorKernels& vector_;
+  std::span<const Encoding> encodings_;
+  double steps_;
   Loops loops_;
   std::vector<Dimension> dimensions_;  ///< memory order, the last one is a row
-  Grids grids_;
+  std::int64_t channels_ = 1;
   std::int64_t blocks_ = 1;
+  Columns columns_;  ///< in column mode
 };
 
 }  // namespace
