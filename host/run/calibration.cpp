@@ -23,8 +23,6 @@
 namespace tare {
 namespace {
 
-constexpr std::size_t refine_candidates = 12;
-
 /// Hands every observed value to an action; the value itself passes unchanged.
 class ObserveHook final : public ValueHook {
  public:

@@ -50,6 +50,9 @@ struct SearchRequest {
 std::vector<Encoding> find_encodings(std::span<const SearchRequest> requests, const SearchOptions& options,
                                      int threads);
 
+/// How many candidates --refine measures.
+inline constexpr std::size_t refine_candidates = 12;
+
 /// The best `count` distinct encodings of the search (`sqnr`, `mse`), best first, with the min-max one always among
 /// them; any other scheme gives its single encoding. What --refine measures on the data.
 std::vector<Encoding> find_candidates(const TensorStatistics& statistics, const QuantizerSpec& spec,
