@@ -198,6 +198,8 @@ def table(report, options):
             if wanted and result["batches"] != wanted and result["times"]:
                 remarks.append(f"{name}, {row.split()[0]}: {result['batches']} batches instead of {wanted}")
             remarks += [f"{name}, {row}, {tool}: {text}" for tool, text in result.get("failed", {}).items()]
+    lines.append("| geometric mean | " + " | ".join(
+        f"**{statistics.geometric_mean(figures[title].values()):.3g}**" if title in figures else "–" for title, *_ in COLUMNS) + " |")
     for count in options.batches[1:]:
         for scheme, own in (("min_max", "tare"), ("tf_enhanced", "tare sqnr")):
             more = []
@@ -205,8 +207,9 @@ def table(report, options):
                 row = rows.get(f"{scheme} {count}", {})
                 a, b = milliseconds(row, own), milliseconds(row, "aimet")
                 if row.get("batches") == count and a and b:
-                    more.append(f"{name} {a:.3g} / {b:.3g} (**{b / a:.3g}**)")
-            lines += ["", f"On {count} batches, `{scheme}`: " + ("; ".join(more) or "none within the limit") + "."]
+                    more.append((b / a, f"{name} {a:.3g} / {b:.3g} (**{b / a:.3g}**)"))
+            mean = f"; geometric mean **{statistics.geometric_mean(ratio for ratio, _ in more):.3g}**" if more else ""
+            lines += ["", f"On {count} batches, `{scheme}`: " + ("; ".join(text for _, text in more) or "none within the limit") + mean + "."]
     return lines, figures, remarks
 
 

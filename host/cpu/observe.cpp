@@ -23,7 +23,7 @@ std::uint32_t first_bin_of(float min) { return min == 0.0f ? histogram_side_coun
 std::uint32_t end_bin_of(float max) { return max == 0.0f ? histogram_side_count : histogram_bin(bits_of(max)) + 1; }
 
 /// What one thread counts of one tensor; empty between two tensors.
-class Counter {
+class alignas(64) Counter {  // threads write to neighbours
  public:
   void count(const VectorKernels& vector, SiteCounts& site, const float* in, std::size_t n) {
     if (counters_.empty())
