@@ -4,15 +4,10 @@
 
 #include <algorithm>
 
+#include "calib/clones.hpp"
+
 namespace tare::calib {
 namespace {
-
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && \
-    !defined(__SANITIZE_THREAD__)
-#define TARE_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define TARE_CLONES
-#endif
 
 /// Sums 32 values by halves: i and i + 16, then i and i + 8, …
 TARE_HD double tree_sum(double* values) {

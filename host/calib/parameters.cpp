@@ -90,6 +90,10 @@ GroupedValues group_parameter(std::string_view name, const Tensor& weights, cons
   }
   grouped.groups = channels * blocks;
   grouped.size = grouped.groups == 0 ? 0 : values.size() / grouped.groups;
+  if (block_axis == none && shape.elements(0, channel_axis) == 1) {  // every channel lies in one piece
+    grouped.values = std::move(values);
+    return grouped;
+  }
   grouped.values.resize(values.size());
   std::vector<std::size_t> filled(grouped.groups, 0);
   const auto stride_of = [&](std::size_t axis) {

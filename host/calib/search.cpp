@@ -4,6 +4,9 @@
 #include <algorithm>
 #include <cfloat>
 #include <cmath>
+#include <limits>
+#include <optional>
+#include <tuple>
 
 #include "calib/encoding.hpp"
 #include "calib/noise.hpp"
@@ -22,6 +25,7 @@ struct Candidate {
   double negative_steps;
   int position;     ///< on the lattice of scales; -1: the min-max encoding
   double fraction;  ///< of the zero point in its window
+  bool coarse;      ///< found in the first pass, however late
 };
 
 class Search {
@@ -45,7 +49,6 @@ class Search {
   }
 
   std::vector<Encoding> run(std::size_t count) {
-    only_best_ = count == 1;
     const Encoding whole = min_max_encoding(range_.low, range_.high, spec_);
     evaluate(whole.scale, -whole.offset, -1, 0.5);
     if (largest_ > smallest_) {
@@ -53,6 +56,7 @@ class Search {
       zoom(coarse_step / 8, 7, 1.0 / (window_positions - 1));
       zoom(1, 7, 0.25 / (window_positions - 1));
       neighbours();
+      if (count > 1) rest_of_coarse(count);
     }
     return ranked(whole, count);
   }
@@ -66,7 +70,7 @@ class Search {
       prepared_ = scale;
     }
     const double cost = model_.cost(negative_steps, shape_.steps - negative_steps, gamma_);
-    candidates_.push_back({cost, scale, negative_steps, position, fraction});
+    candidates_.push_back({cost, scale, negative_steps, position, fraction, in_coarse_});
     if (candidates_.size() == 1 || cost < best_.cost) best_ = candidates_.back();
   }
 
@@ -94,21 +98,48 @@ class Search {
     }
   }
 
-  /// Neither this scale nor any below it can be the best: what they cut off alone costs more.
-  bool is_beaten(double scale) const {
+  /// Neither this scale nor any below it costs less than `cost`: what they cut off alone costs more.
+  bool is_beaten(double scale, double cost) const {
     constexpr double margin = 1 - 1e-6;  // above what rounding does to the sums
     const double negative_steps = shape_.fixed_zero ? shape_.negative_steps : shape_.steps;
     const double positive_steps = shape_.fixed_zero ? shape_.positive_steps : shape_.steps;
-    return model_.cost_bound(scale * negative_steps, scale * positive_steps, gamma_) * margin > best_.cost;
+    return model_.cost_bound(scale * negative_steps, scale * positive_steps, gamma_) * margin > cost;
+  }
+
+  bool is_last_coarse(int i) const {
+    return i >= most_candidates || (i > 0 && scale_at((i - 1) * coarse_step) <= smallest_);
   }
 
   void coarse() {
-    for (int i = 0; i < most_candidates; ++i) {
+    for (int i = 0; !is_last_coarse(i); ++i) {
       if (i >= coarse_candidates && best_.position != (i - 1) * coarse_step) break;
-      if (i > 0 && scale_at((i - 1) * coarse_step) <= smallest_) break;
-      if (only_best_ && is_beaten(scale_at(i * coarse_step))) break;
+      if (is_beaten(scale_at(i * coarse_step), best_.cost)) {
+        beaten_from_ = i;
+        break;
+      }
       window(i * coarse_step, 0, 1.0 / (window_positions - 1), window_positions);
     }
+    in_coarse_ = false;
+  }
+
+  /// Scales that cannot be the best may still be among the best `count`.
+  void rest_of_coarse(std::size_t count) {
+    if (!beaten_from_) return;
+    in_coarse_ = true;
+    const int end = std::max(coarse_candidates, *beaten_from_ + 1);
+    for (int i = *beaten_from_; i < end && !is_last_coarse(i); ++i) {
+      if (is_beaten(scale_at(i * coarse_step), cost_of_rank(count))) return;
+      window(i * coarse_step, 0, 1.0 / (window_positions - 1), window_positions);
+    }
+  }
+
+  /// Cost behind that of the best `count` different candidates so far; infinite when there are not so many.
+  double cost_of_rank(std::size_t count) const {
+    std::vector<std::tuple<double, double, double>> different;
+    for (const Candidate& c : candidates_) different.emplace_back(c.cost, c.scale, c.negative_steps);
+    std::sort(different.begin(), different.end());
+    different.erase(std::unique(different.begin(), different.end()), different.end());
+    return count < different.size() ? std::get<0>(different[count]) : std::numeric_limits<double>::infinity();
   }
 
   /// Scales `reach` lattice steps of size `step` around the best one, zero points within `width` of its fraction.
@@ -136,7 +167,10 @@ class Search {
     std::vector<std::size_t> order(candidates_.size());
     for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
     const auto better = [&](std::size_t a, std::size_t b) {
-      return candidates_[a].cost != candidates_[b].cost ? candidates_[a].cost < candidates_[b].cost : a < b;
+      const Candidate& x = candidates_[a];
+      const Candidate& y = candidates_[b];
+      if (x.cost != y.cost) return x.cost < y.cost;
+      return x.coarse != y.coarse ? x.coarse : a < b;
     };
     std::vector<Encoding> encodings;
     if (count == 1) {
@@ -169,7 +203,8 @@ class Search {
   double smallest_ = 0;
   double largest_ = 0;
   double prepared_ = 0;
-  bool only_best_ = false;
+  std::optional<int> beaten_from_;  ///< where the first pass ended because the rest costs more
+  bool in_coarse_ = true;
   std::vector<Candidate> candidates_;
   Candidate best_{};
 };

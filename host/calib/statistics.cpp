@@ -66,7 +66,10 @@ void TensorStatistics::merge(const TensorStatistics& other) {
 TensorStatistics observe_values(std::span<const float> values) {
   TensorStatistics statistics;
   statistics.count = values.size();
-  std::vector<std::uint64_t> counts(histogram_bin_count, 0);
+  // A table of all bins takes longer to clear and to read than a few values to sort.
+  const bool few = values.size() < 512;
+  std::vector<std::uint32_t> touched;
+  std::vector<std::uint64_t> counts(few ? 0 : histogram_bin_count, 0);
   for (const float value : values) {
     if (std::isnan(value)) {
       ++statistics.nan_count;
@@ -78,6 +81,8 @@ TensorStatistics observe_values(std::span<const float> values) {
     }
     if (value == 0) {
       ++statistics.zero_count;
+    } else if (few) {
+      touched.push_back(histogram_bin(bits_of(value)));
     } else {
       ++counts[histogram_bin(bits_of(value))];
     }
@@ -94,7 +99,13 @@ TensorStatistics observe_values(std::span<const float> values) {
   }
   if (statistics.min == 0) statistics.min = 0.0f;
   if (statistics.max == 0) statistics.max = 0.0f;
-  for (std::uint32_t bin = 0; bin < histogram_bin_count; ++bin)
+  std::sort(touched.begin(), touched.end());
+  for (const std::uint32_t bin : touched)
+    if (!statistics.bins.empty() && statistics.bins.back().first == bin)
+      ++statistics.bins.back().second;
+    else
+      statistics.bins.emplace_back(bin, 1);
+  for (std::uint32_t bin = 0; bin < counts.size(); ++bin)
     if (counts[bin] > 0) statistics.bins.emplace_back(bin, counts[bin]);
   return statistics;
 }

@@ -77,8 +77,7 @@ struct Findings {
         "first batch's largest value decides in which bin of AIMET's histogram it falls; in the other one it gives "
         "AIMET's:",
         waived);
-    print_list("Listed, but not needed with the oneDNN of this machine:",
-               not_needed);
+    print_list("Listed, but not needed with the oneDNN of this machine:", not_needed);
     print_list("FAILED:", failures);
     fmt::print("\n{} failures\n", failures.size());
   }
