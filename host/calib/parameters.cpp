@@ -23,32 +23,43 @@ std::size_t axis_of(std::string_view name, int axis, std::size_t rank) {
   return static_cast<std::size_t>(resolved);
 }
 
-std::vector<float> as_floats(std::string_view name, const Tensor& tensor) {
-  const std::size_t elements = static_cast<std::size_t>(tensor.elements());
-  std::vector<float> values(elements);
-  if (tensor.type() == DataType::float32) {
-    std::copy_n(tensor.data<float>(), elements, values.begin());
-  } else if (tensor.type() == DataType::float16) {
-    std::transform(tensor.data<std::uint16_t>(), tensor.data<std::uint16_t>() + elements, values.begin(),
-                   [](std::uint16_t half) { return half_to_float(half); });
-  } else if (tensor.type() == DataType::bfloat16) {
-    std::transform(tensor.data<std::uint16_t>(), tensor.data<std::uint16_t>() + elements, values.begin(),
-                   [](std::uint16_t half) { return bfloat_to_float(half); });
-  } else {
+std::vector<float> widened(std::string_view name, const Tensor& tensor) {
+  std::vector<float> values(static_cast<std::size_t>(tensor.elements()));
+  const auto widen = [&](auto convert) {
+    const auto halves = tensor.span<std::uint16_t>();
+    std::transform(halves.begin(), halves.end(), values.begin(), convert);
+  };
+  if (tensor.type() == DataType::float16)
+    widen([](std::uint16_t half) { return half_to_float(half); });
+  else if (tensor.type() == DataType::bfloat16)
+    widen([](std::uint16_t half) { return bfloat_to_float(half); });
+  else
     throw Error(ErrorKind::model,
                 fmt::format("'{}' is {}: only float tensors are quantized", name, name_of(tensor.type())));
-  }
   return values;
+}
+
+/// [outer, channels, inner] to [channels, outer, inner]; tiles, because writing far apart is slow.
+void gather_channels(std::span<const float> from, std::size_t outer, std::size_t channels, std::vector<float>& to) {
+  constexpr std::size_t tile = 32;
+  const std::size_t inner = from.empty() ? 0 : from.size() / outer / channels;
+  for (std::size_t first = 0; first < channels; first += tile)
+    for (std::size_t row = 0; row < outer; row += tile)
+      for (std::size_t c = first; c < std::min(channels, first + tile); ++c)
+        for (std::size_t o = row; o < std::min(outer, row + tile); ++o)
+          std::copy_n(from.data() + (o * channels + c) * inner, inner, to.data() + (c * outer + o) * inner);
 }
 
 Encoding find(std::span<const float> values, const QuantizerSpec& spec, const SearchOptions& options) {
   const Scheme scheme = spec.scheme.value_or(options.scheme);
   if (scheme == Scheme::tf_enhanced && spec.format == NumberFormat::integer) {
-    TensorStatistics statistics = observe_values(values);
+    TensorStatistics statistics = observe_values(values, ObserverKind::min_max);
     update(statistics.tf_enhanced.emplace(), values);
     return find_encoding(statistics, spec, options);
   }
-  const TensorStatistics statistics = observe_values(values);
+  const bool by_range = scheme == Scheme::min_max || spec.format != NumberFormat::integer;
+  const TensorStatistics statistics =
+      observe_values(values, by_range ? ObserverKind::min_max : ObserverKind::histogram);
   std::vector<Encoding> candidates = find_candidates(statistics, spec, options, measured_candidates);
   if (candidates.size() == 1) return candidates.front();
   SearchOptions measured = options;
@@ -64,12 +75,18 @@ GroupedValues group_parameter(std::string_view name, const Tensor& weights, cons
   if (!weights.present() || weights.layout() != Layout::plain)
     throw Error(ErrorKind::model, fmt::format("parameter '{}' is not a plain host tensor", name));
   GroupedValues grouped;
-  std::vector<float> values = as_floats(name, weights);
+  if (weights.type() == DataType::float32) {
+    grouped.source = weights;
+    grouped.values = weights.span<float>();
+  } else {
+    grouped.own = widened(name, weights);
+    grouped.values = grouped.own;
+  }
+  const std::span<const float> values = grouped.values;
   const std::size_t rank = weights.rank();
   const Shape& shape = weights.shape();
   if (!spec.channel_axis && !spec.block_axis) {
     grouped.size = values.size();
-    grouped.values = std::move(values);
     return grouped;
   }
   // Each element's group is channel * blocks + block; elements keep their order within a group.
@@ -90,11 +107,18 @@ GroupedValues group_parameter(std::string_view name, const Tensor& weights, cons
   }
   grouped.groups = channels * blocks;
   grouped.size = grouped.groups == 0 ? 0 : values.size() / grouped.groups;
-  if (block_axis == none && shape.elements(0, channel_axis) == 1) {  // every channel lies in one piece
-    grouped.values = std::move(values);
-    return grouped;
+  if (block_axis == none && shape.elements(0, channel_axis) == 1) return grouped;  // every channel lies in one piece
+  std::vector<float> in_order(values.size());
+  const auto done = [&] {
+    grouped.own = std::move(in_order);
+    grouped.values = grouped.own;
+    grouped.source = {};
+    return std::move(grouped);
+  };
+  if (block_axis == none) {
+    gather_channels(values, static_cast<std::size_t>(shape.elements(0, channel_axis)), channels, in_order);
+    return done();
   }
-  grouped.values.resize(values.size());
   std::vector<std::size_t> filled(grouped.groups, 0);
   const auto stride_of = [&](std::size_t axis) {
     return axis == none ? std::size_t{1} : static_cast<std::size_t>(shape.elements(axis + 1, rank));
@@ -105,9 +129,9 @@ GroupedValues group_parameter(std::string_view name, const Tensor& weights, cons
     const std::size_t channel = channel_axis == none ? 0 : i / channel_stride % channels;
     const std::size_t block = block_axis == none ? 0 : i / block_stride % (blocks * block_size) / block_size;
     const std::size_t group = channel * blocks + block;
-    grouped.values[group * grouped.size + filled[group]++] = values[i];
+    in_order[group * grouped.size + filled[group]++] = values[i];
   }
-  return grouped;
+  return done();
 }
 
 TensorEncodings find_parameter_encodings(std::string_view name, const Tensor& weights, const QuantizerSpec& spec,
@@ -122,7 +146,7 @@ TensorEncodings find_parameter_encodings(std::string_view name, const Tensor& we
     try {
       const std::size_t begin = static_cast<std::size_t>(group) * grouped.size;
       encodings.encodings[static_cast<std::size_t>(group)] =
-          find(std::span(grouped.values).subspan(begin, grouped.size), spec, options);
+          find(grouped.values.subspan(begin, grouped.size), spec, options);
     } catch (...) {
 #pragma omp critical
       failure = std::current_exception();

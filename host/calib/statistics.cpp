@@ -63,53 +63,6 @@ void TensorStatistics::merge(const TensorStatistics& other) {
   bins = std::move(sum);
 }
 
-TensorStatistics observe_values(std::span<const float> values) {
-  TensorStatistics statistics;
-  statistics.count = values.size();
-  // A table of all bins takes longer to clear and to read than a few values to sort.
-  const bool few = values.size() < 512;
-  std::vector<std::uint32_t> touched;
-  std::vector<std::uint64_t> counts(few ? 0 : histogram_bin_count, 0);
-  for (const float value : values) {
-    if (std::isnan(value)) {
-      ++statistics.nan_count;
-      continue;
-    }
-    if (std::isinf(value)) {
-      ++(value > 0 ? statistics.positive_infinity_count : statistics.negative_infinity_count);
-      continue;
-    }
-    if (value == 0) {
-      ++statistics.zero_count;
-    } else if (few) {
-      touched.push_back(histogram_bin(bits_of(value)));
-    } else {
-      ++counts[histogram_bin(bits_of(value))];
-    }
-    if (value < statistics.min) {
-      statistics.min = value;
-      statistics.min_count = 0;
-    }
-    if (value > statistics.max) {
-      statistics.max = value;
-      statistics.max_count = 0;
-    }
-    if (value == statistics.min) ++statistics.min_count;
-    if (value == statistics.max) ++statistics.max_count;
-  }
-  if (statistics.min == 0) statistics.min = 0.0f;
-  if (statistics.max == 0) statistics.max = 0.0f;
-  std::sort(touched.begin(), touched.end());
-  for (const std::uint32_t bin : touched)
-    if (!statistics.bins.empty() && statistics.bins.back().first == bin)
-      ++statistics.bins.back().second;
-    else
-      statistics.bins.emplace_back(bin, 1);
-  for (std::uint32_t bin = 0; bin < counts.size(); ++bin)
-    if (counts[bin] > 0) statistics.bins.emplace_back(bin, counts[bin]);
-  return statistics;
-}
-
 TensorStatistics merge_tied(std::span<const TensorStatistics* const> tied) {
   TensorStatistics merged;
   for (const TensorStatistics* statistics : tied) merged.merge(*statistics);

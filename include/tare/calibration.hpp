@@ -69,14 +69,20 @@ TensorEncodings find_parameter_encodings(std::string_view name, const Tensor& we
                                          const SearchOptions& options = {});
 /// Elements in the order of the encodings: `size` consecutive ones belong to each of `groups` encodings.
 struct GroupedValues {
-  std::vector<float> values;
+  GroupedValues() = default;
+  GroupedValues(GroupedValues&&) = default;
+  GroupedValues& operator=(GroupedValues&&) = default;
+
+  std::span<const float> values;  ///< those of `source` where they lie in order, else of `own`
+  Tensor source;
+  std::vector<float> own;
   std::size_t groups = 1;
   std::size_t size = 0;
 };
 GroupedValues group_parameter(std::string_view name, const Tensor& weights, const QuantizerSpec& spec);
 
 /// Statistics of values in memory: what an observer finds, for data that is already here.
-TensorStatistics observe_values(std::span<const float> values);
+TensorStatistics observe_values(std::span<const float> values, ObserverKind kind = ObserverKind::histogram);
 /// Statistics of sites that share one range. Throws Error(usage) when one holds a tf_enhanced histogram.
 TensorStatistics merge_tied(std::span<const TensorStatistics* const> tied);
 
