@@ -1,5 +1,5 @@
-// Statistics of values in memory: chunks that stay in the first-level cache are looked at in vectors, as integer keys that
-// ascend with the value; a chunk with NaN or infinities is walked one value at a time.
+// Statistics of values in memory: chunks that stay in the first-level cache are looked at in vectors, as integer keys
+// that ascend with the value; a chunk with NaN or infinities is walked one value at a time.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -19,16 +19,6 @@ constexpr std::uint32_t group = 64;  // bins that are looked at together: most a
 constexpr std::uint32_t table_size = (histogram_bin_count + group - 1) / group * group + group;
 constexpr std::uint32_t zero_place = table_size - 1;  // where nobody looks
 
-TARE_HD std::int32_t key_of(std::uint32_t bits) {
-  const std::uint32_t sign = 0u - (bits >> 31);
-  return static_cast<std::int32_t>(bits ^ (sign >> 1));
-}
-TARE_HD float value_of(std::int32_t key) {
-  const std::uint32_t bits = static_cast<std::uint32_t>(key);
-  const std::uint32_t sign = 0u - (bits >> 31);
-  return float_of(bits ^ (sign >> 1));
-}
-
 struct Look {
   std::int32_t low;
   std::int32_t high;
@@ -44,7 +34,7 @@ TARE_CLONES Look look_at(const float* values, std::size_t n) {
   for (std::size_t i = 0; i < n; ++i) {
     const std::uint32_t bits = bits_of(values[i]);
     const std::uint32_t magnitude = bits & 0x7fffffffu;
-    const std::int32_t key = key_of(bits);
+    const std::int32_t key = ascending_key(bits);
     low = key < low ? key : low;
     high = key > high ? key : high;
     zeros += magnitude == 0 ? 1u : 0u;
@@ -127,8 +117,8 @@ TensorStatistics observe_values(std::span<const float> values, ObserverKind kind
       look = look_at(part.data(), part.size());
     }
     statistics.zero_count += look.zeros;
-    statistics.min = std::min(statistics.min, value_of(look.low));
-    statistics.max = std::max(statistics.max, value_of(look.high));
+    statistics.min = std::min(statistics.min, value_of_key(look.low));
+    statistics.max = std::max(statistics.max, value_of_key(look.high));
     if (table) table->add(part.data(), part.size());
   }
   if (statistics.min == 0) statistics.min = 0.0f;

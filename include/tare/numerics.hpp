@@ -145,6 +145,15 @@ TARE_HD Grid make_grid(double scale, double offset, double steps, double minimum
           static_cast<float>(maximum)};
 }
 
+/// Integers that ascend with the value: -0 is -1, just below +0. Comparing them needs no floating-point.
+TARE_HD std::int32_t ascending_key(std::uint32_t bits) {
+  const std::uint32_t sign = 0u - (bits >> 31);
+  return static_cast<std::int32_t>(bits ^ (sign >> 1));
+}
+TARE_HD float value_of_key(std::int32_t key) {
+  return float_of(static_cast<std::uint32_t>(ascending_key(static_cast<std::uint32_t>(key))));
+}
+
 // The histogram. A magnitude falls into one of 97 octaves below 2^-30 (the first holds the subnormals), 50 octaves of
 // 64 bins up to 2^20, or one of 108 octaves above. Negative values come first, so bins ascend with the value. Zero, NaN
 // and infinities have no bin: they are counted beside.

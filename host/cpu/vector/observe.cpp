@@ -7,16 +7,6 @@
 namespace tare::cpu::TARE_ISA {
 namespace {
 
-TARE_HD std::int32_t key_of(std::uint32_t bits) {
-  const std::uint32_t sign = 0u - (bits >> 31);
-  return static_cast<std::int32_t>(bits ^ (sign >> 1));
-}
-TARE_HD float value_of(std::int32_t key) {
-  const std::uint32_t bits = static_cast<std::uint32_t>(key);
-  const std::uint32_t sign = 0u - (bits >> 31);
-  return float_of(bits ^ (sign >> 1));
-}
-
 constexpr std::int32_t positive_infinity_key = 0x7f800000;
 constexpr std::int32_t negative_infinity_key = -positive_infinity_key - 1;
 constexpr std::size_t groups = (histogram_bin_count + histogram_group - 1) / histogram_group;
@@ -38,19 +28,21 @@ struct Keys {
   TARE_HD void add(std::int32_t first, std::int32_t last, CountEqual count_equal) {
     if (first == -1) first = 0;
     if (last == -1) last = 0;
-    if (first <= low && first != 0) low_count = (first < low ? 0 : low_count) + count_equal(bits_of(value_of(first)));
-    if (last >= high && last != 0) high_count = (last > high ? 0 : high_count) + count_equal(bits_of(value_of(last)));
+    if (first <= low && first != 0)
+      low_count = (first < low ? 0 : low_count) + count_equal(bits_of(value_of_key(first)));
+    if (last >= high && last != 0)
+      high_count = (last > high ? 0 : high_count) + count_equal(bits_of(value_of_key(last)));
     low = first < low ? first : low;
     high = last > high ? last : high;
   }
 };
 
 TARE_HD Keys keys_of(const Extremes& all) {
-  return {key_of(bits_of(all.min)), key_of(bits_of(all.max)), all.min_count, all.max_count};
+  return {ascending_key(bits_of(all.min)), ascending_key(bits_of(all.max)), all.min_count, all.max_count};
 }
 TARE_HD void store(const Keys& keys, Extremes& all) {
-  all.min = value_of(keys.low);
-  all.max = value_of(keys.high);
+  all.min = value_of_key(keys.low);
+  all.max = value_of_key(keys.high);
   all.min_count = keys.low_count;
   all.max_count = keys.high_count;
 }
@@ -82,7 +74,7 @@ TARE_HD void walk(const float* in, std::size_t n, Extremes& all, Keys& keys, Cou
         ++all.positive_infinity_count;
       continue;
     }
-    const std::int32_t key = key_of(bits);
+    const std::int32_t key = ascending_key(bits);
     keys.add(key, key, [](std::uint32_t) { return std::uint64_t{1}; });
     if (magnitude == 0)
       ++all.zero_count;
@@ -105,7 +97,7 @@ TARE_HD std::size_t look_at_blocks(const float* in, std::size_t n, std::size_t d
     std::uint32_t zeros = 0;
     for (std::uint32_t i = 0; i < block; ++i) {
       const std::uint32_t bits = bits_of(values[i]);
-      const std::int32_t key = key_of(bits);
+      const std::int32_t key = ascending_key(bits);
       low = key < low ? key : low;
       high = key > high ? key : high;
       zeros += (bits & 0x7fffffffu) == 0 ? 1u : 0u;
@@ -151,7 +143,7 @@ void observe_histogram(const float* in, std::size_t n, std::uint16_t* counters, 
     // 32-bit lane numbers and masks instead of conditions: the compiler then needs no wider vectors and no branches.
     for (std::uint32_t i = 0; i < block; ++i) {
       const std::uint32_t bits = bits_of(values[i]);
-      const std::int32_t key = key_of(bits);
+      const std::int32_t key = ascending_key(bits);
       low = key < low ? key : low;
       high = key > high ? key : high;
       const std::uint32_t counter = histogram_bin(bits) * columns + i % columns;
