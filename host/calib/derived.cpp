@@ -131,6 +131,7 @@ TensorStatistics mapped(const TensorStatistics& statistics,
       if (std::isfinite(value)) value = std::clamp(value, extremes->min, extremes->max);
   TensorStatistics result;
   result.count = statistics.count;
+  std::vector<std::uint64_t> counts(histogram_bin_count);
   for (std::size_t i = 0; i < values.size(); ++i) {
     const float value = values[i];
     const std::uint64_t count = points.counts[i];
@@ -145,31 +146,17 @@ TensorStatistics mapped(const TensorStatistics& statistics,
     if (value == 0)
       result.zero_count += count;
     else
-      result.bins.emplace_back(histogram_bin(bits_of(value)), count);
+      counts[histogram_bin(bits_of(value))] += count;
     if (value <= result.min) result.min_count = (value < result.min ? 0 : result.min_count) + count;
     if (value >= result.max) result.max_count = (value > result.max ? 0 : result.max_count) + count;
     result.min = std::min(result.min, value + 0.0f);
     result.max = std::max(result.max, value + 0.0f);
   }
-  if (extremes != nullptr) {
-    std::vector<std::pair<std::uint32_t, std::uint64_t>> bins = std::move(result.bins);
-    result = *extremes;
-    result.bins = std::move(bins);
-  }
-  if (statistics.bins.empty()) {
-    result.bins.clear();
-    return result;
-  }
-  std::sort(result.bins.begin(), result.bins.end());
-  std::size_t kept = 0;
-  for (std::size_t i = 0; i < result.bins.size(); ++i) {
-    if (kept > 0 && result.bins[kept - 1].first == result.bins[i].first)
-      result.bins[kept - 1].second += result.bins[i].second;
-    else
-      result.bins[kept++] = result.bins[i];
-  }
-  result.bins.resize(kept);
-  result.bins.shrink_to_fit();  // eight points a bin were there
+  if (extremes != nullptr) result = *extremes;
+  result.bins.clear();
+  if (statistics.bins.empty()) return result;
+  for (std::uint32_t bin = 0; bin < histogram_bin_count; ++bin)
+    if (counts[bin] > 0) result.bins.emplace_back(bin, counts[bin]);
   return result;
 }
 

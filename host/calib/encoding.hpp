@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -37,6 +38,12 @@ TensorStatistics clamp_sentinels(TensorStatistics statistics, const Sentinels& s
 /// The `count` best encodings by noise, best first.
 std::vector<Encoding> search_noise(const TensorStatistics& statistics, const QuantizerSpec& spec, double gamma,
                                    std::size_t count);
+/// The best encoding by the true error on finite values; each candidate reads them once or twice.
+Encoding search_values(std::span<const float> values, const Range& range, const QuantizerSpec& spec, double gamma);
+/// find_encoding() by true errors, for `sqnr` and `mse` on an integer grid and values without sentinels. `extremes`:
+/// statistics of the values.
+Encoding find_by_values(std::span<const float> values, const TensorStatistics& extremes, const QuantizerSpec& spec,
+                        const SearchOptions& options);
 /// Of AIMET's histogram: the left edges of the outermost bins that hold something, zero included, at least 0.01 apart.
 std::pair<float, float> filled_range(const TfEnhancedHistogram& histogram);
 Range percentile_range(const TensorStatistics& statistics, double percentile);

@@ -5,16 +5,10 @@
 #include <algorithm>
 
 #include "calib/clones.hpp"
+#include "calib/tree_sum.hpp"
 
 namespace tare::calib {
 namespace {
-
-/// Sums 32 values by halves: i and i + 16, then i and i + 8, …
-TARE_HD double tree_sum(double* values) {
-  for (std::uint32_t width = noise_block / 2; width > 0; width /= 2)
-    for (std::uint32_t i = 0; i < width; ++i) values[i] += values[i + width];
-  return values[0];
-}
 
 /// out[b] = rounding noise of block b, in squared steps times the step.
 TARE_CLONES void rounding_noise(const double* edges, const double* density, std::size_t blocks, double inverse,

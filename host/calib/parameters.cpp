@@ -1,5 +1,6 @@
-// Parameters: each tensor, channel or block is searched on its own values. The histogram proposes, the values decide:
-// with a few hundred weights a channel, which candidate is best depends on where the values fall inside the bins.
+// Parameters: each tensor, channel or block is searched on its own values, by their true errors: with a few hundred
+// weights a channel, which candidate is best depends on where the values fall inside the bins. Where there are many, a
+// histogram proposes and the values decide.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -14,6 +15,9 @@ namespace tare {
 namespace {
 
 constexpr std::size_t measured_candidates = 16;
+/// Up to so many values, looking at them for every candidate takes less time than a histogram.
+constexpr std::size_t most_values_symmetric = 4096;
+constexpr std::size_t most_values_asymmetric = 256;
 
 std::size_t axis_of(std::string_view name, int axis, std::size_t rank) {
   const std::int64_t resolved = axis < 0 ? axis + static_cast<std::int64_t>(rank) : axis;
@@ -58,6 +62,12 @@ Encoding find(std::span<const float> values, const QuantizerSpec& spec, const Se
     return find_encoding(statistics, spec, options);
   }
   const bool by_range = scheme == Scheme::min_max || spec.format != NumberFormat::integer;
+  const bool by_error = !by_range && (scheme == Scheme::sqnr || scheme == Scheme::mse);
+  if (by_error && values.size() <= (spec.symmetric ? most_values_symmetric : most_values_asymmetric)) {
+    const TensorStatistics extremes = observe_values(values, ObserverKind::min_max);
+    if (extremes.nonfinite_count() == 0 && !(extremes.min <= highest_sentinel))
+      return calib::find_by_values(values, extremes, spec, options);
+  }
   const TensorStatistics statistics =
       observe_values(values, by_range ? ObserverKind::min_max : ObserverKind::histogram);
   std::vector<Encoding> candidates = find_candidates(statistics, spec, options, measured_candidates);

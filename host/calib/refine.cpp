@@ -3,8 +3,8 @@
 
 #include <algorithm>
 
-#include "calib/clones.hpp"
-#include "calib/encoding.hpp"
+#include "calib/true_error.hpp"
+#include "tare/calibration.hpp"
 #include "tare/error.hpp"
 #include "tare/numerics.hpp"
 
@@ -12,33 +12,6 @@ namespace tare {
 namespace {
 
 constexpr std::size_t chunk = 4096;  // stays in the first-level cache while all candidates read it
-
-/// Error of one value. No branches, so that the compiler makes vectors of it.
-TARE_HD float error_of(float value, float scale, float low, float high, float gamma) {
-  const float position = value / scale;
-  const float error = value - quantize_dequantize(value, scale, 0, low, high);
-  const bool clipped = (position < low) | (position > high);
-  return error * error * (clipped ? gamma : 1.0f);
-}
-/// NaN and infinities take no side.
-TARE_HD double counted(float error) { return error < 3.4e38f ? static_cast<double>(error) : 0.0; }
-
-/// Error of one candidate on a chunk: 32 sums by index, so that lanes need no reassociation, then one tree.
-TARE_CLONES double squared_error(const float* values, std::size_t count, float scale, float low, float high,
-                                 float gamma) {
-  double sums[noise_block] = {};
-  float errors[noise_block];
-  const std::size_t whole = count / noise_block * noise_block;
-  for (std::size_t begin = 0; begin < whole; begin += noise_block) {
-    for (std::size_t lane = 0; lane < noise_block; ++lane)
-      errors[lane] = error_of(values[begin + lane], scale, low, high, gamma);
-    for (std::size_t lane = 0; lane < noise_block; ++lane) sums[lane] += counted(errors[lane]);
-  }
-  for (std::size_t i = whole; i < count; ++i) sums[i - whole] += counted(error_of(values[i], scale, low, high, gamma));
-  for (std::uint32_t width = noise_block / 2; width > 0; width /= 2)
-    for (std::uint32_t i = 0; i < width; ++i) sums[i] += sums[i + width];
-  return sums[0];
-}
 
 }  // namespace
 
@@ -55,10 +28,12 @@ void RefineAccumulator::add(std::span<const float> values) {
   if (candidates_.size() == 1) return;
   for (std::size_t begin = 0; begin < values.size(); begin += chunk) {
     const auto part = values.subspan(begin, std::min(chunk, values.size() - begin));
-    for (std::size_t i = 0; i < candidates_.size(); ++i)
-      errors_[i] += squared_error(
-          part.data(), part.size(), static_cast<float>(candidates_[i].scale), static_cast<float>(candidates_[i].offset),
-          static_cast<float>(candidates_[i].offset + static_cast<double>(steps_)), static_cast<float>(gamma_));
+    for (std::size_t i = 0; i < candidates_.size(); ++i) {
+      const double offset = candidates_[i].offset;
+      const calib::SignedGrid grid{static_cast<float>(candidates_[i].scale), static_cast<float>(offset),
+                                   static_cast<float>(offset + static_cast<double>(steps_))};
+      errors_[i] += calib::squared_error(part.data(), part.size(), grid, static_cast<float>(gamma_));
+    }
   }
 }
 
