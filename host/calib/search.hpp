@@ -1,8 +1,8 @@
-// The search: scales coarse to fine on a fixed logarithmic lattice below the min-max scale, zero points across the useful
-// window of each scale. The min-max encoding is the first candidate, and ties go to the earlier one. A model knows what
-// a candidate costs: set_scale(scale, negative_limit, positive_limit) first, then cost(negative_steps, positive_steps,
-// gamma) of zero points of that scale, and cost_bound(negative_edge, positive_edge, gamma), below which no grid costs
-// that ends there or nearer to zero.
+// The search: scales coarse to fine on a fixed logarithmic lattice below the min-max scale, zero points across the
+// useful window of each scale. The min-max encoding is the first candidate, and ties go to the earlier one. A model
+// knows what a candidate costs: set_scale(scale, negative_limit, positive_limit) first, then cost(negative_steps,
+// positive_steps, gamma) of zero points of that scale, and cost_bound(negative_edge, positive_edge, gamma), below which
+// no grid costs that ends there or nearer to zero.
 #pragma once
 
 #include <algorithm>

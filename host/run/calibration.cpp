@@ -347,8 +347,14 @@ std::vector<Encoding> Calibration::Implementation::search() const {
   std::vector<std::size_t> in_full, by_statistics;
   std::vector<SearchRequest> requests;
   for (std::size_t g = 0; g < groups.size(); ++g) {
-    (is_searched_in_full(g) ? in_full : by_statistics).push_back(g);
-    if (by_statistics.size() > requests.size()) requests.push_back({groups[g].statistics, spec_of(g)});
+    if (is_searched_in_full(g)) {
+      in_full.push_back(g);
+    } else if (refining()) {
+      found[g] = accumulators[g].best();
+    } else {
+      by_statistics.push_back(g);
+      requests.push_back({groups[g].statistics, spec_of(g)});
+    }
   }
   const std::vector<Encoding> best = backend.find_encodings(requests, options.search, threads);
   for (std::size_t i = 0; i < best.size(); ++i) found[by_statistics[i]] = best[i];
@@ -362,10 +368,7 @@ std::vector<Encoding> Calibration::Implementation::search() const {
 
 CalibrationResult Calibration::Implementation::finish() {
   close_statistics();
-  std::vector<Encoding> found = refining() ? std::vector<Encoding>(groups.size()) : search();
-  if (refining())
-    for (std::size_t g = 0; g < groups.size(); ++g) found[g] = accumulators[g].best();
-
+  const std::vector<Encoding> found = search();
   CalibrationResult result;
   for (std::size_t i = 0; i < observed.size(); ++i) {
     const QuantSite& site = sites[observed[i]];
