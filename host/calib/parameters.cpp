@@ -14,7 +14,10 @@
 namespace tare {
 namespace {
 
-constexpr std::size_t measured_candidates = 16;
+/// Candidates of a histogram that are measured: of many values the histogram is nearly right.
+constexpr std::size_t most_measured = 16;
+constexpr std::size_t least_measured = 4;
+constexpr std::size_t measured_values = std::size_t{16} << 20;  ///< of all candidates together, beyond the least
 /// Up to so many values, looking at them for every candidate takes less time than a histogram.
 constexpr std::size_t most_values_symmetric = 4096;
 constexpr std::size_t most_values_asymmetric = 256;
@@ -49,9 +52,15 @@ void gather_channels(std::span<const float> from, std::size_t outer, std::size_t
   const std::size_t inner = from.empty() ? 0 : from.size() / outer / channels;
   for (std::size_t first = 0; first < channels; first += tile)
     for (std::size_t row = 0; row < outer; row += tile)
-      for (std::size_t c = first; c < std::min(channels, first + tile); ++c)
-        for (std::size_t o = row; o < std::min(outer, row + tile); ++o)
-          std::copy_n(from.data() + (o * channels + c) * inner, inner, to.data() + (c * outer + o) * inner);
+      for (std::size_t c = first; c < std::min(channels, first + tile); ++c) {
+        const float* in = from.data() + c * inner;
+        float* out = to.data() + c * outer * inner;
+        const std::size_t end = std::min(outer, row + tile);
+        if (inner == 1)  // a call that copies one number takes longer than the copy
+          for (std::size_t o = row; o < end; ++o) out[o] = in[o * channels];
+        else
+          for (std::size_t o = row; o < end; ++o) std::copy_n(in + o * channels * inner, inner, out + o * inner);
+      }
 }
 
 Encoding find(std::span<const float> values, const QuantizerSpec& spec, const SearchOptions& options) {
@@ -70,7 +79,9 @@ Encoding find(std::span<const float> values, const QuantizerSpec& spec, const Se
   }
   const TensorStatistics statistics =
       observe_values(values, by_range ? ObserverKind::min_max : ObserverKind::histogram);
-  std::vector<Encoding> candidates = find_candidates(statistics, spec, options, measured_candidates);
+  const std::size_t measured_count =
+      std::clamp(measured_values / std::max<std::size_t>(values.size(), 1), least_measured, most_measured);
+  std::vector<Encoding> candidates = find_candidates(statistics, spec, options, measured_count);
   if (candidates.size() == 1) return candidates.front();
   SearchOptions measured = options;
   if (scheme == Scheme::mse) measured.gamma = 1;
