@@ -64,7 +64,7 @@ std::vector<NamedStatistics> statistics_of(const StatisticsFile& file, const Gra
       observed[static_cast<std::size_t>(site.value)] = true;
   add_known(observed, graph, known);
   const std::unique_ptr<Backend> backend = make_cpu_backend();
-  DerivedStatistics(graph, observed, ObserverKind::histogram, false).complete(known, *backend);
+  DerivedStatistics(graph, observed, ObserverKind::histogram, false).complete(known, *backend, 1);
   std::vector<NamedStatistics> all;
   all.reserve(known.size());
   for (auto& [value, statistics] : known) all.push_back({graph.value(value).name, std::move(statistics)});

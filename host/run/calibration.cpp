@@ -275,7 +275,7 @@ void Calibration::Implementation::complete_statistics(const DerivedStatistics& r
     read.insert(value);
     if (lacks_histogram(entry)) only_extremes.emplace(value, entry);
   }
-  rules.complete(known, backend);
+  rules.complete(known, backend, threads);
   kept.tensors.reserve(observed.size());
   kept.derived.reserve(observed.size());
   for (const std::size_t s : observed) {

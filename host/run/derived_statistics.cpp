@@ -1,11 +1,14 @@
 #include "run/derived_statistics.hpp"
 
 #include <algorithm>
+#include <mutex>
+#include <set>
 #include <string_view>
 
 #include "calib/derived.hpp"
 #include "plan/fuse.hpp"
 #include "run/executor.hpp"
+#include "run/parallel_sites.hpp"
 
 namespace tare {
 namespace {
@@ -45,39 +48,72 @@ DerivedStatistics::DerivedStatistics(const Graph& graph, const std::vector<bool>
   }
 }
 
-void DerivedStatistics::complete(std::map<ValueId, TensorStatistics>& known, Backend& backend) const {
+bool DerivedStatistics::is_waited_for(const DerivedValue& value,
+                                      const std::map<ValueId, TensorStatistics>& known) const {
+  const auto read = known.find(value.value);
+  return read == known.end() || (histograms_ && lacks_histogram(read->second));
+}
+
+/// In rounds: what only needs what is known is derived on all threads. The backend itself serves one at a time.
+void DerivedStatistics::complete(std::map<ValueId, TensorStatistics>& known, Backend& backend, int threads) const {
+  std::mutex one_at_a_time;
+  const Apply apply = [&](Graph function, std::span<const float> points) {
+    const std::lock_guard lock(one_at_a_time);
+    return images(std::move(function), backend, points);
+  };
+  std::vector<const DerivedValue*> waiting;
+  std::set<ValueId> unknown;
   for (const DerivedValue& value : values_) {
-    const auto read = known.find(value.value);
-    const bool is_known = read != known.end();
-    if (is_known && !(histograms_ && lacks_histogram(read->second))) continue;
-    if (!std::all_of(value.sources.begin(), value.sources.end(), [&](ValueId v) { return known.contains(v); }))
-      continue;
-    TensorStatistics sum;
-    for (const ValueId source : value.sources) sum.merge(known.at(source));
-    if (value.range)
-      sum = clipped(sum, value.range->low, value.range->high);
-    else if (!value.path.empty())
-      sum = image(value, sum, is_known ? &read->second : nullptr, known, backend);
-    known.insert_or_assign(value.value, std::move(sum));
+    if (!is_waited_for(value, known)) continue;
+    waiting.push_back(&value);
+    unknown.insert(value.value);
   }
+  const auto is_ready = [&](const DerivedValue* value) {
+    return std::all_of(value->sources.begin(), value->sources.end(),
+                       [&](ValueId v) { return known.contains(v) && !unknown.contains(v); }) &&
+           !unknown.contains(value->hinge);
+  };
+  while (true) {
+    const auto rest = std::stable_partition(waiting.begin(), waiting.end(), is_ready);
+    const std::vector<const DerivedValue*> ready(waiting.begin(), rest);
+    waiting.erase(waiting.begin(), rest);
+    if (ready.empty() && unknown.empty()) return;  // sources of what is left were not read
+    if (ready.empty()) unknown.clear();            // nor can all be derived: those that were read must do
+    std::vector<TensorStatistics> results(ready.size());
+    parallel_sites(ready.size(), threads, [&](std::size_t i) { results[i] = derive(*ready[i], known, apply); });
+    for (std::size_t i = 0; i < ready.size(); ++i) {
+      known.insert_or_assign(ready[i]->value, std::move(results[i]));
+      unknown.erase(ready[i]->value);
+    }
+  }
+}
+
+TensorStatistics DerivedStatistics::derive(const DerivedValue& value, const std::map<ValueId, TensorStatistics>& known,
+                                           const Apply& apply) const {
+  TensorStatistics sum;
+  for (const ValueId source : value.sources) sum.merge(known.at(source));
+  if (value.range) return clipped(sum, value.range->low, value.range->high);
+  if (value.path.empty()) return sum;
+  const auto read = known.find(value.value);
+  return image(value, sum, read != known.end() ? &read->second : nullptr, known, apply);
 }
 
 TensorStatistics DerivedStatistics::image(const DerivedValue& value, const TensorStatistics& source,
                                           const TensorStatistics* extremes,
-                                          const std::map<ValueId, TensorStatistics>& known, Backend& backend) const {
-  const auto apply = [&](ValueId from, const std::vector<std::int32_t>& path) {
+                                          const std::map<ValueId, TensorStatistics>& known, const Apply& apply) const {
+  const auto function = [&](ValueId from, const std::vector<std::int32_t>& path) {
     return [&, from](std::span<const float> points) {
-      return images(function_graph(graph_, from, path, value.value), backend, points);
+      return apply(function_graph(graph_, from, path, value.value), points);
     };
   };
   TensorStatistics of_hinge;
   if (const auto hinge = known.find(value.hinge); extremes == nullptr && hinge != known.end()) {
     of_hinge = hinge->second;
     of_hinge.bins.clear();
-    of_hinge = mapped(of_hinge, apply(value.hinge, value.hinge_path));
+    of_hinge = mapped(of_hinge, function(value.hinge, value.hinge_path));
     extremes = &of_hinge;
   }
-  return mapped(source, apply(value.sources[0], value.path), extremes);
+  return mapped(source, function(value.sources[0], value.path), extremes);
 }
 
 std::map<ValueId, TensorStatistics> statistics_of_values(const Graph& graph, std::span<const NamedStatistics> saved) {

@@ -2,6 +2,7 @@
 // which follow from which, calib/derived how).
 #pragma once
 
+#include <functional>
 #include <map>
 #include <span>
 #include <vector>
@@ -24,12 +25,16 @@ class DerivedStatistics {
 
   /// Adds the statistics of derived values to those of the values that were read, where their sources are known.
   /// Statistics of a value that is derived with its extremes read may be there without a histogram.
-  void complete(std::map<ValueId, TensorStatistics>& known, Backend& backend) const;
+  void complete(std::map<ValueId, TensorStatistics>& known, Backend& backend, int threads) const;
 
  private:
+  using Apply = std::function<std::vector<float>(Graph function, std::span<const float> points)>;
+  bool is_waited_for(const DerivedValue& value, const std::map<ValueId, TensorStatistics>& known) const;
+  TensorStatistics derive(const DerivedValue& value, const std::map<ValueId, TensorStatistics>& known,
+                          const Apply& apply) const;
   /// `extremes`: those that were read of the value, or null.
   TensorStatistics image(const DerivedValue& value, const TensorStatistics& source, const TensorStatistics* extremes,
-                         const std::map<ValueId, TensorStatistics>& known, Backend& backend) const;
+                         const std::map<ValueId, TensorStatistics>& known, const Apply& apply) const;
 
   const Graph& graph_;
   std::vector<DerivedValue> values_;
