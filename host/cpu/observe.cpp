@@ -28,7 +28,7 @@ class alignas(64) Counter {  // threads write to neighbours
   void count(const VectorKernels& vector, SiteCounts& site, const float* in, std::size_t n) {
     if (counters_.empty())
       counters_.resize(std::size_t{SiteCounts::groups} * SiteCounts::group_bins * histogram_columns +
-                       histogram_zero_counters);
+                       2 * histogram_zero_counters);
     while (n > 0) {
       const std::size_t part = std::min(n, histogram_run - pending_);
       vector.observe_histogram(in, part, counters_.data(), &extremes_);

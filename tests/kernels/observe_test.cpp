@@ -111,6 +111,26 @@ TEST(Observer, RepeatedValues) {
   check(sparse);
 }
 
+/// Blocks are counted in another way when all of their values lie in the octaves of 64 bins, or are all the same.
+TEST(Observer, ValuesAtTheEndsOfTheFineOctaves) {
+  std::vector<float> ends;
+  for (const float limit : {0x1p-30f, 0x1p20f})
+    for (const float value : {std::nextafter(limit, 0.0f), limit, std::nextafter(limit, 1e30f)}) {
+      ends.push_back(value);
+      ends.push_back(-value);
+    }
+  const std::vector<float> normal = test::normal_values(4096, 12);
+  for (std::size_t e = 0; e < ends.size(); ++e) {
+    std::vector<float> values = normal;
+    for (std::size_t i = 37 * e; i < values.size(); i += 701) values[i] = ends[e];
+    check(values);
+    for (float& x : values) x = std::copysign(x, ends[e]);  // one sign only
+    check(values);
+    std::fill(values.begin() + 128, values.begin() + 1024, ends[e]);  // whole blocks of one value
+    check(values);
+  }
+}
+
 TEST(Observer, SpecialValuesAmongOthers) {
   std::vector<float> values = test::normal_values(200000, 9);
   for (std::size_t i = 0; i < values.size(); i += 997) values[i] = i % 2 ? NAN : (i % 3 ? INFINITY : -INFINITY);

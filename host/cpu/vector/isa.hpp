@@ -6,7 +6,10 @@
 #include <cstdint>
 
 #if defined(__x86_64__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12 on its own _mm512_undefined_epi32
 #include <immintrin.h>
+#pragma GCC diagnostic pop
 #endif
 
 #include "cpu/vector_types.hpp"

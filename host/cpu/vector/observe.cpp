@@ -2,15 +2,10 @@
 // The loops over a block hold nothing but integer arithmetic, which the compiler turns into vectors of any width:
 // floats are compared as integer keys that ascend with the value. A block with NaN or infinities, and the last short
 // one, is walked one element at a time.
-#include "cpu/vector/isa.hpp"
+#include "cpu/vector/histogram_block.hpp"
 
 namespace tare::cpu::TARE_ISA {
 namespace {
-
-constexpr std::int32_t positive_infinity_key = 0x7f800000;
-constexpr std::int32_t negative_infinity_key = -positive_infinity_key - 1;
-constexpr std::size_t groups = (histogram_bin_count + histogram_group - 1) / histogram_group;
-constexpr std::size_t zero_area = groups * histogram_group * histogram_columns;
 
 /// Extremes as keys while a run of values is walked; both zeros have the key 0.
 struct Keys {
@@ -54,9 +49,23 @@ TARE_HD std::uint64_t count_equal(const float* values, std::uint32_t bits) {
   return equal;
 }
 
-TARE_HD void count_block(const std::uint32_t* index, std::uint16_t* counters) {
-#pragma GCC unroll 64
-  for (std::size_t i = 0; i < histogram_block; ++i) ++counters[index[i]];
+/// A block of one finite value counts as a whole; false for any other.
+template <std::size_t block>
+TARE_HD bool count_if_equal(const float* values, std::uint16_t* counters, Extremes& all, Keys& keys) {
+  const std::uint32_t bits = bits_of(values[0]);
+  // A neighbour first: a look at the end of the block would come in the way of the hardware's prefetching.
+  if (bits != bits_of(values[1]) || bits != bits_of(values[2]) || (bits & 0x7fffffffu) >= 0x7f800000u) return false;
+  if (count_equal<block>(values, bits) != block) return false;
+  const std::int32_t key = ascending_key(bits);
+  if (keys.touched_by(key, key)) keys.add(key, key, [](std::uint32_t) { return std::uint64_t{block}; });
+  if ((bits & 0x7fffffffu) == 0) {
+    all.zero_count += block;
+    return true;
+  }
+  std::uint16_t* columns = counters + histogram_bin(bits) * histogram_columns;
+  for (std::size_t column = 0; column < histogram_columns; ++column)
+    columns[column] = static_cast<std::uint16_t>(columns[column] + block / histogram_columns);
+  return true;
 }
 
 /// Any values, one at a time; `count(bits, i)` is called for the finite ones that are not zero.
@@ -126,30 +135,23 @@ void observe_extremes(const float* in, std::size_t n, Extremes* extremes) {
   *extremes = all;
 }
 
-void observe_histogram(const float* in, std::size_t n, std::uint16_t* counters, Extremes* extremes) {
-  constexpr std::size_t block = histogram_block;
-  constexpr std::uint32_t columns = histogram_columns;
-  Extremes all = *extremes;
-  Keys keys = keys_of(all);
-  // A block is counted while the counters of the next one are computed: fresh vectors cannot be read back in pieces.
-  alignas(64) std::uint32_t both[2][block];
-  std::uint32_t* index = both[0];
-  const std::uint32_t* waiting = nullptr;
-  std::size_t done = 0;
+namespace {
+
+/// Whole blocks from `done` on; returns where they end. A block is counted while the counters of the next one are
+/// computed: fresh vectors cannot be read back in pieces.
+template <std::size_t block>
+TARE_HD std::size_t count_blocks(const float* in, std::size_t n, std::size_t done, std::uint16_t* counters,
+                                 Extremes& all, Keys& keys) {
+  alignas(64) CounterIndex places[3][block];
+  CounterIndex* const nothing = places[2];
+  for (std::size_t i = 0; i < block; ++i) nothing[i] = static_cast<CounterIndex>(spare_area + i % histogram_block);
+  CounterIndex* index = places[0];
+  const CounterIndex* waiting = nothing;
   for (; done + block <= n; done += block) {
     const float* values = in + done;
-    std::int32_t low = positive_infinity_key;
-    std::int32_t high = negative_infinity_key;
-    // 32-bit lane numbers and masks instead of conditions: the compiler then needs no wider vectors and no branches.
-    for (std::uint32_t i = 0; i < block; ++i) {
-      const std::uint32_t bits = bits_of(values[i]);
-      const std::int32_t key = ascending_key(bits);
-      low = key < low ? key : low;
-      high = key > high ? key : high;
-      const std::uint32_t counter = histogram_bin(bits) * columns + i % columns;
-      const std::uint32_t zero = 0u - static_cast<std::uint32_t>((bits & 0x7fffffffu) == 0);
-      index[i] = counter ^ ((counter ^ (static_cast<std::uint32_t>(zero_area) + i)) & zero);
-    }
+    if (count_if_equal<block>(values, counters, all, keys)) continue;
+    const auto [low, high] = find_counters_and_count<block>(values, index, waiting, counters);
+    waiting = nothing;
     if (keys.touched_by(low, high)) {
       if (low <= negative_infinity_key || high >= positive_infinity_key) {
         walk(values, block, all, keys, [counters](std::uint32_t bits, std::size_t i) {
@@ -159,11 +161,21 @@ void observe_histogram(const float* in, std::size_t n, std::uint16_t* counters, 
       }
       keys.add(low, high, [values](std::uint32_t bits) { return count_equal<block>(values, bits); });
     }
-    if (waiting != nullptr) count_block(waiting, counters);
     waiting = index;
-    index = index == both[0] ? both[1] : both[0];
+    index = index == places[0] ? places[1] : places[0];
   }
-  if (waiting != nullptr) count_block(waiting, counters);
+  if (waiting != nothing) count_block<block>(waiting, counters);
+  return done;
+}
+
+}  // namespace
+
+void observe_histogram(const float* in, std::size_t n, std::uint16_t* counters, Extremes* extremes) {
+  Extremes all = *extremes;
+  Keys keys = keys_of(all);
+  std::size_t done = 0;
+  if constexpr (preferred_block > histogram_block) done = count_blocks<preferred_block>(in, n, 0, counters, all, keys);
+  done = count_blocks<histogram_block>(in, n, done, counters, all, keys);
   walk(in + done, n - done, all, keys, [counters](std::uint32_t bits, std::size_t i) {
     ++counters[histogram_bin(bits) * histogram_columns + i % histogram_columns];
   });
