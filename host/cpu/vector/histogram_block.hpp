@@ -80,9 +80,8 @@ TARE_HD Span find_counters_and_count(const float* values, CounterIndex* index, c
     const __mmask16 is_value = _mm512_test_epi32_mask(magnitude, magnitude);
     below |= _mm512_mask_cmplt_epu32_mask(is_value, magnitude, _mm512_set1_epi32(static_cast<int>(first)));
     const __m512i side_bin = _mm512_sub_epi32(magnitude, _mm512_set1_epi32(static_cast<int>(base)));  // << fine_shift
-    const __m512i of_bin =
-        _mm512_ternarylogic_epi32(_mm512_srli_epi32(side_bin, fine_shift - column_bits), _mm512_srai_epi32(bits, 31),
-                                  column_mask, xor_then_and_not);
+    const __m512i of_bin = _mm512_ternarylogic_epi32(_mm512_srli_epi32(side_bin, fine_shift - column_bits),
+                                                     _mm512_srai_epi32(bits, 31), column_mask, xor_then_and_not);
     const __m512i zero =
         _mm512_add_epi32(counter_of_zero, _mm512_set1_epi32(static_cast<int>(i % histogram_zero_counters)));
     const __m512i counter = _mm512_mask_add_epi32(zero, is_value, of_bin, first_counter);

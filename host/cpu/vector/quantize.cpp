@@ -18,37 +18,54 @@ void qdq_half_up(const float* in, float* out, std::size_t n, Grid grid) {
 
 namespace {
 
-/// Short rows. What does not fill a vector at the end of a row is computed as part of a whole one, whose other elements
-/// the row computes again; before the row, because `in` may be `out`.
-template <class Quantize>
+/// Short rows, as one run of vectors: one in which a row ends takes the grid of each lane's own row.
+template <class Quantize, class Blend>
 TARE_HD void for_rows(const float* in, float* out, std::size_t rows, std::size_t n, const Grid* grids,
-                      Quantize quantize) {
+                      Quantize quantize, Blend quantize_two) {
   constexpr std::size_t vector = 16;
-  const std::size_t whole = n < vector ? n : n / vector * vector;
-  for (std::size_t row = 0; row < rows; ++row, in += n, out += n, ++grids) {
-    const Grid grid = *grids;
-    float tail[vector];
-    if (whole != n)
-      for (std::size_t i = 0; i < vector; ++i) tail[i] = quantize(in[n - vector + i], grid);
+  std::size_t place = 0;
+  for (std::size_t row = 0; row < rows; ++row) {
+    const Grid grid = grids[row];
+    const std::size_t row_end = (row + 1) * n;
+    for (; place + vector <= row_end; place += vector)
 #pragma GCC ivdep
-    for (std::size_t i = 0; i < whole; ++i) out[i] = quantize(in[i], grid);
-    if (whole != n)
-      for (std::size_t i = 0; i < vector; ++i) out[n - vector + i] = tail[i];
+      for (std::size_t i = 0; i < vector; ++i) out[place + i] = quantize(in[place + i], grid);
+    if (place == row_end) continue;
+    if (row + 1 == rows || n < vector) {
+      for (; place < row_end; ++place) out[place] = quantize(in[place], grid);
+      continue;
+    }
+    const std::uint32_t own = static_cast<std::uint32_t>(row_end - place);
+    const Grid next = grids[row + 1];
+#pragma GCC ivdep
+    for (std::uint32_t i = 0; i < vector; ++i) out[place + i] = quantize_two(in[place + i], i < own, grid, next);
+    place += vector;
   }
 }
 
 }  // namespace
 
 void qdq_half_even_rows(const float* in, float* out, std::size_t rows, std::size_t n, const Grid* grids) {
-  for_rows(in, out, rows, n, grids, [](float x, const Grid& grid) {
-    return quantize_dequantize(x, grid.scale, grid.zero_point, grid.low, grid.high);
-  });
+  for_rows(
+      in, out, rows, n, grids,
+      [](float x, const Grid& grid) {
+        return quantize_dequantize(x, grid.scale, grid.zero_point, grid.low, grid.high);
+      },
+      [](float x, bool first, const Grid& a, const Grid& b) {
+        return quantize_dequantize(x, first ? a.scale : b.scale, first ? a.zero_point : b.zero_point, a.low, a.high);
+      });
 }
 
 void qdq_half_up_rows(const float* in, float* out, std::size_t rows, std::size_t n, const Grid* grids) {
-  for_rows(in, out, rows, n, grids, [](float x, const Grid& grid) {
-    return quantize_dequantize_half_up(x, grid.scale, grid.offset, grid.minimum, grid.maximum);
-  });
+  for_rows(
+      in, out, rows, n, grids,
+      [](float x, const Grid& grid) {
+        return quantize_dequantize_half_up(x, grid.scale, grid.offset, grid.minimum, grid.maximum);
+      },
+      [](float x, bool first, const Grid& a, const Grid& b) {
+        return quantize_dequantize_half_up(x, first ? a.scale : b.scale, first ? a.offset : b.offset,
+                                           first ? a.minimum : b.minimum, first ? a.maximum : b.maximum);
+      });
 }
 
 void qdq_float16(const float* in, float* out, std::size_t n, Grid) {
