@@ -46,7 +46,7 @@ struct Counter {
     if (valid) {
 #pragma unroll
       for (int i = 0; i < n; ++i) {
-        const std::int32_t key = key_of(values[i]);
+        const std::int32_t key = ascending_key(values[i]);
         first = key < first ? key : first;
         last = key > last ? key : last;
       }
@@ -81,7 +81,7 @@ struct Counter {
     if (valid) {
 #pragma unroll
       for (int i = 0; i < n; ++i) {
-        const std::int32_t key = key_of(values[i]);
+        const std::int32_t key = ascending_key(values[i]);
         if (key <= negative_infinity_key || key >= positive_infinity_key) {
           const std::uint32_t which = key == positive_infinity_key ? 1u : key == negative_infinity_key ? 2u : 0u;
           atomicAdd(bins + histogram_slots + which, 1u);
@@ -108,7 +108,7 @@ struct Counter {
     if (!valid) return;
 #pragma unroll
     for (int i = 0; i < n; ++i) {
-      const std::int32_t key = key_of(values[i]);
+      const std::int32_t key = ascending_key(values[i]);
       low_count += key == low ? 1u : 0u;
       high_count += key == high ? 1u : 0u;
     }

@@ -10,16 +10,6 @@ namespace tare::cuda {
 
 using Count = unsigned long long;
 
-// Floats as keys that ascend with the value; both zeros count as 0 (-0 has the key -1).
-inline constexpr std::int32_t positive_infinity_key = 0x7f800000;
-inline constexpr std::int32_t negative_infinity_key = -positive_infinity_key - 1;
-
-TARE_HD std::int32_t key_of(std::uint32_t bits) {
-  const std::uint32_t sign = static_cast<std::uint32_t>(static_cast<std::int32_t>(bits) >> 31);
-  return static_cast<std::int32_t>(bits ^ (sign & 0x7fffffffu));
-}
-TARE_HD float value_of_key(std::uint32_t key) { return float_of(static_cast<std::uint32_t>(key_of(key))); }
-
 /// What is exact beside the bins. Extremes as ranks, 0 when nothing finite was seen, so that zeroed memory is empty.
 /// The count of an extreme of 0 is zero_count.
 struct Exact {
@@ -40,10 +30,10 @@ TARE_HD std::uint32_t high_rank_of(std::int32_t key) {
   return static_cast<std::uint32_t>(key) - static_cast<std::uint32_t>(negative_infinity_key);
 }
 TARE_HD float minimum_of(const Exact& exact) {
-  return value_of_key(static_cast<std::uint32_t>(positive_infinity_key) - exact.low_rank);
+  return value_of_key(static_cast<std::int32_t>(static_cast<std::uint32_t>(positive_infinity_key) - exact.low_rank));
 }
 TARE_HD float maximum_of(const Exact& exact) {
-  return value_of_key(static_cast<std::uint32_t>(negative_infinity_key) + exact.high_rank);
+  return value_of_key(static_cast<std::int32_t>(static_cast<std::uint32_t>(negative_infinity_key) + exact.high_rank));
 }
 
 TARE_HD void merge_extreme(std::uint32_t& rank, Count& count, std::uint32_t other_rank, Count other_count) {

@@ -7,8 +7,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <map>
-#include <set>
 
 #include "calib/weight_scales.hpp"
 #include "plan/depth_first.hpp"
@@ -50,14 +48,6 @@ class StatisticsHook final : public ValueHook {
  private:
   std::function<Tap(std::size_t)> tap_;
 };
-
-void multiply_counts(TensorStatistics& statistics, std::uint64_t factor) {
-  for (std::uint64_t* count :
-       {&statistics.count, &statistics.nan_count, &statistics.positive_infinity_count,
-        &statistics.negative_infinity_count, &statistics.zero_count, &statistics.min_count, &statistics.max_count})
-    *count *= factor;
-  for (auto& [bin, count] : statistics.bins) count *= factor;
-}
 
 }  // namespace
 
@@ -207,118 +197,6 @@ void Calibration::Implementation::refuse_batch(const RunBatch& batch) {
 Tap Calibration::Implementation::tap(std::size_t i) const {
   const bool extremes = derived->reading(sites[observed[i]].value) == DerivedStatistics::Reading::extremes;
   return extremes ? Tap{extremes_observer.get(), i} : Tap{observer.get(), slot(i)};
-}
-
-/// The file may hold other tensors than this run observes, which serve as sources too.
-void Calibration::Implementation::use(const StatisticsFile& saved) {
-  std::map<ValueId, TensorStatistics> known = statistics_of_values(graph, saved.tensors);
-  std::vector<bool> observed_or_known = prepared.visible();
-  add_known(observed_or_known, graph, known);
-  samples = saved.samples;
-  batches = 1;
-  complete_statistics(DerivedStatistics(prepared.graph, observed_or_known, observer_kind(), options.read_every_tensor),
-                      std::move(known));
-}
-
-/// Statistics of every observed site, constants weighted like fed values; and which of them share a range.
-void Calibration::Implementation::close_statistics() {
-  if (batches == 0 && !observed.empty())
-    throw Error(ErrorKind::data, fmt::format("no data: {} tensors need it, such as '{}'; give at least one batch",
-                                             observed.size(), sites[observed[0]].tensor));
-  if (observer == nullptr) return;
-  if (unchecked && nonfinite_count() != nonfinite_seen) refuse_batch(*unchecked);
-  unchecked.reset();
-  if (statistics.empty()) {
-    executor.reset();  // its packed weights and working memory need not be there beside the statistics
-    collect();
-  }
-  observer.reset();
-  extremes_observer.reset();
-  merge_groups();
-}
-
-void Calibration::Implementation::collect() {
-  std::vector<TensorStatistics> collected = observer->collect();
-  observer.reset();
-  kept.tensors.reserve(observed.size());  // `statistics` points into them
-  if (shared_slots()) {
-    for (std::size_t i = 0; i < observed.size(); ++i) {
-      kept.tensors.push_back({sites[observed[i]].tensor, collected[slot(i)]});
-      statistics.push_back(&kept.tensors.back().statistics);
-    }
-    return;
-  }
-  std::vector<TensorStatistics> extremes = extremes_observer->collect();
-  extremes_observer.reset();
-  std::map<ValueId, TensorStatistics> known;
-  for (std::size_t i = 0; i < observed.size(); ++i) {
-    const ValueId value = sites[observed[i]].value;
-    const DerivedStatistics::Reading reading = derived->reading(value);
-    if (reading == DerivedStatistics::Reading::nothing) continue;
-    TensorStatistics& read = reading == DerivedStatistics::Reading::all ? collected[i] : extremes[i];
-    if (graph.constant(value) != nullptr) multiply_counts(read, samples);
-    known.emplace(value, std::move(read));
-  }
-  complete_statistics(*derived, std::move(known));
-  for (const NamedStatistics& entry : kept.derived)
-    if (options.nonfinite == NonfinitePolicy::error && nonfinite_seen == 0 && entry.statistics.nonfinite_count() > 0)
-      throw Error(ErrorKind::data,
-                  fmt::format("tensor '{}' holds {} NaN or infinite values; mend the data, or use --nonfinite skip",
-                              entry.tensor, entry.statistics.nonfinite_count()));
-}
-
-void Calibration::Implementation::complete_statistics(const DerivedStatistics& rules,
-                                                      std::map<ValueId, TensorStatistics> known) {
-  std::set<ValueId> read;
-  std::map<ValueId, TensorStatistics> only_extremes;  // as they were read, where a histogram follows
-  for (const auto& [value, entry] : known) {
-    read.insert(value);
-    if (lacks_histogram(entry)) only_extremes.emplace(value, entry);
-  }
-  rules.complete(known, backend, threads);
-  kept.tensors.reserve(observed.size());
-  kept.derived.reserve(observed.size());
-  for (const std::size_t s : observed) {
-    const std::string& tensor = sites[s].tensor;
-    const auto found = known.find(sites[s].value);
-    if (found == known.end())
-      throw Error(ErrorKind::usage,
-                  fmt::format("the saved statistics have no tensor '{}'; they were taken with another config", tensor));
-    const auto extremes = only_extremes.find(found->first);
-    const bool completed = extremes != only_extremes.end() && !(extremes->second == found->second);
-    if (completed) kept.tensors.push_back({tensor, std::move(extremes->second)});
-    std::vector<NamedStatistics>& place = read.contains(found->first) && !completed ? kept.tensors : kept.derived;
-    place.push_back({tensor, std::move(found->second)});
-    statistics.push_back(&place.back().statistics);
-  }
-}
-
-void Calibration::Implementation::assign_groups() {
-  std::map<std::int32_t, std::size_t> group_with_number;
-  group_of.resize(observed.size());
-  for (std::size_t i = 0; i < observed.size(); ++i) {
-    const std::int32_t number = sites[observed[i]].group;
-    const auto known = number < 0 ? group_with_number.end() : group_with_number.find(number);
-    if (known != group_with_number.end()) {
-      groups[known->second].members.push_back(i);
-      group_of[i] = known->second;
-      continue;
-    }
-    if (number >= 0) group_with_number[number] = groups.size();
-    group_of[i] = groups.size();
-    groups.push_back({{i}, {}, nullptr});
-  }
-}
-
-void Calibration::Implementation::merge_groups() {
-  parallel_sites(groups.size(), threads, [&](std::size_t g) {
-    Group& group = groups[g];
-    std::vector<const TensorStatistics*> members;
-    for (const std::size_t i : group.members) members.push_back(statistics[i]);
-    const bool tied = members.size() > 1 && !shared_slots();
-    if (tied) group.sum = merge_tied(members);
-    group.statistics = tied ? &group.sum : members[0];
-  });
 }
 
 void Calibration::Implementation::start_refinement() {

@@ -153,6 +153,8 @@ TARE_HD std::int32_t ascending_key(std::uint32_t bits) {
 TARE_HD float value_of_key(std::int32_t key) {
   return float_of(static_cast<std::uint32_t>(ascending_key(static_cast<std::uint32_t>(key))));
 }
+inline constexpr std::int32_t positive_infinity_key = 0x7f800000;  // NaN lies beyond the one or the other
+inline constexpr std::int32_t negative_infinity_key = -positive_infinity_key - 1;
 
 // The histogram. A magnitude falls into one of 97 octaves below 2^-30 (the first holds the subnormals), 50 octaves of
 // 64 bins up to 2^20, or one of 108 octaves above. Negative values come first, so bins ascend with the value. Zero, NaN

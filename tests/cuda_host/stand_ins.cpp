@@ -145,7 +145,7 @@ void observe(const TensorList& list, Site* sites, Exact*, unsigned*, StreamView)
         ++(bits >> 31 != 0 ? site.exact.negative_infinity_count : site.exact.positive_infinity_count);
         continue;
       }
-      const std::int32_t key = magnitude == 0 ? 0 : key_of(bits);
+      const std::int32_t key = magnitude == 0 ? 0 : ascending_key(bits);
       merge_extreme(site.exact.low_rank, site.exact.low_count, low_rank_of(key), 1);
       merge_extreme(site.exact.high_rank, site.exact.high_count, high_rank_of(key), 1);
       if (magnitude == 0)

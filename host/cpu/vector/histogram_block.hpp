@@ -7,8 +7,6 @@
 namespace tare::cpu::TARE_ISA {
 namespace {
 
-constexpr std::int32_t positive_infinity_key = 0x7f800000;
-constexpr std::int32_t negative_infinity_key = -positive_infinity_key - 1;
 constexpr std::size_t groups = (histogram_bin_count + histogram_group - 1) / histogram_group;
 constexpr std::size_t zero_area = groups * histogram_group * histogram_columns;
 constexpr std::size_t spare_area = zero_area + histogram_zero_counters;  ///< as many; nobody reads them
