@@ -22,8 +22,10 @@ class ValuesModel {
     return squared_error(values_.data(), values_.size(), grid, static_cast<float>(gamma));
   }
   double cost_bound(double negative_edge, double positive_edge, double gamma) const {
-    return gamma * saturation_error(values_.data(), values_.size(), static_cast<float>(-negative_edge),
-                                    static_cast<float>(positive_edge));
+    constexpr double margin = 1 - 1e-4;  // above what float32 does to distances from the edge
+    return margin * gamma *
+           saturation_error(values_.data(), values_.size(), static_cast<float>(-negative_edge),
+                            static_cast<float>(positive_edge));
   }
 
  private:

@@ -12,27 +12,28 @@ constexpr std::size_t zero_area = groups * histogram_group * histogram_columns;
 constexpr std::size_t spare_area = zero_area + histogram_zero_counters;  ///< as many; nobody reads them
 
 /// Lowest and highest key of a block.
-struct Span {
+struct KeyRange {
   std::int32_t low;
   std::int32_t high;
 };
 
+/// Which counter each element of a block belongs to.
 template <std::size_t block, class Index>
-TARE_HD Span find_counters(const float* values, Index* index) {
-  Span span{positive_infinity_key, negative_infinity_key};
+TARE_HD KeyRange find_counters(const float* values, Index* index) {
+  KeyRange range{positive_infinity_key, negative_infinity_key};
   constexpr std::uint32_t columns = histogram_columns;
   constexpr std::uint32_t zeros = histogram_zero_counters;
   // 32-bit lane numbers and masks instead of conditions: the compiler then needs no wider vectors and no branches.
   for (std::uint32_t i = 0; i < block; ++i) {
     const std::uint32_t bits = bits_of(values[i]);
     const std::int32_t key = ascending_key(bits);
-    span.low = key < span.low ? key : span.low;
-    span.high = key > span.high ? key : span.high;
+    range.low = key < range.low ? key : range.low;
+    range.high = key > range.high ? key : range.high;
     const std::uint32_t counter = histogram_bin(bits) * columns + i % columns;
     const std::uint32_t zero = 0u - static_cast<std::uint32_t>((bits & 0x7fffffffu) == 0);
     index[i] = static_cast<Index>(counter ^ ((counter ^ (static_cast<std::uint32_t>(zero_area) + i % zeros)) & zero));
   }
-  return span;
+  return range;
 }
 
 template <std::size_t block, class Index>
@@ -50,8 +51,8 @@ constexpr std::size_t preferred_block = 2 * histogram_block;
 /// Mostly all magnitudes are zero or in the fine octaves: nothing is cut there, and the extremes need no keys, as the
 /// most negative value is the largest of the unsigned numbers. Scalar and vector instructions take turns.
 template <std::size_t block>
-TARE_HD Span find_counters_and_count(const float* values, CounterIndex* index, const CounterIndex* waiting,
-                                     std::uint16_t* counters) {
+TARE_HD KeyRange find_counters_and_count(const float* values, CounterIndex* index, const CounterIndex* waiting,
+                                         std::uint16_t* counters) {
   constexpr int fine_shift = 23 - static_cast<int>(histogram_fine_bits);
   constexpr std::uint32_t first = histogram_first_fine_octave << 23;
   constexpr std::int32_t end = histogram_end_fine_octave << 23;
@@ -90,20 +91,20 @@ TARE_HD Span find_counters_and_count(const float* values, CounterIndex* index, c
   const std::uint32_t most = _mm512_reduce_max_epu32(largest);
   const std::uint32_t least = _mm512_reduce_min_epu32(smallest);
   const std::int32_t top = _mm512_reduce_max_epi32(highest);
-  const Span span{ascending_key(most >> 31 != 0 ? most : least), top >= 0 ? top : ascending_key(least)};
-  if (below != 0 || span.low < -end || span.high >= end) return find_counters<block>(values, index);
-  return span;
+  const KeyRange range{ascending_key(most >> 31 != 0 ? most : least), top >= 0 ? top : ascending_key(least)};
+  if (below != 0 || range.low < -end || range.high >= end) return find_counters<block>(values, index);
+  return range;
 }
 #else
 using CounterIndex = std::uint32_t;  // packing them takes longer than reading them twice as wide
 constexpr std::size_t preferred_block = histogram_block;
 
 template <std::size_t block>
-TARE_HD Span find_counters_and_count(const float* values, CounterIndex* index, const CounterIndex* waiting,
-                                     std::uint16_t* counters) {
-  const Span span = find_counters<block>(values, index);
+TARE_HD KeyRange find_counters_and_count(const float* values, CounterIndex* index, const CounterIndex* waiting,
+                                         std::uint16_t* counters) {
+  const KeyRange range = find_counters<block>(values, index);
   count_block<block>(waiting, counters);
-  return span;
+  return range;
 }
 #endif
 
