@@ -16,6 +16,10 @@
 namespace tare {
 namespace calib {
 
+double gamma_of(const QuantizerSpec& spec, const SearchOptions& options) {
+  return spec.scheme.value_or(options.scheme) == Scheme::mse ? 1 : options.gamma;
+}
+
 double minimum_scale(const QuantizerSpec& spec) {
   return std::min(static_cast<double>(FLT_EPSILON), 0.01 / static_cast<double>(spec.steps()));
 }
@@ -75,8 +79,6 @@ Encoding constrain(const Encoding& encoding, const QuantizerSpec& spec) {
   return fixed_range_encoding(spec.fixed_min.value_or(encoding.min), spec.fixed_max.value_or(encoding.max), spec);
 }
 
-double gamma_of(Scheme scheme, const SearchOptions& options) { return scheme == Scheme::mse ? 1.0 : options.gamma; }
-
 std::vector<Encoding> find(const TensorStatistics& statistics, const QuantizerSpec& spec, const SearchOptions& options,
                            std::size_t count) {
   const Scheme scheme = spec.scheme.value_or(options.scheme);
@@ -104,7 +106,7 @@ std::vector<Encoding> find(const TensorStatistics& statistics, const QuantizerSp
         scheme == Scheme::percentile ? percentile_range(searched, options.percentile) : entropy_range(searched, spec);
     return {min_max_encoding(range.low, range.high, spec)};
   }
-  return search_noise(searched, spec, gamma_of(scheme, options), count);
+  return search_noise(searched, spec, gamma_of(spec, options), count);
 }
 
 }  // namespace
@@ -115,7 +117,7 @@ Encoding find_by_values(std::span<const float> values, const TensorStatistics& e
   const Scheme scheme = spec.scheme.value_or(options.scheme);
   const Range range = observed_range(extremes, false);
   if (range.low == 0 && range.high == 0 && scheme != Scheme::sqnr) return encoding_of_zeros(spec.steps());
-  return constrain(search_values(values, range, spec, gamma_of(scheme, options)), spec);
+  return constrain(search_values(values, range, spec, gamma_of(spec, options)), spec);
 }
 
 }  // namespace calib

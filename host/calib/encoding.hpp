@@ -10,6 +10,9 @@
 
 namespace tare::calib {
 
+/// Weight of saturation noise: 1 where the scheme is `mse`.
+double gamma_of(const QuantizerSpec& spec, const SearchOptions& options);
+
 /// Smallest scale of an integer grid, as AIMET's: a dead channel gets this one.
 double minimum_scale(const QuantizerSpec& spec);
 

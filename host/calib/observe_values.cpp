@@ -23,24 +23,21 @@ struct Look {
   std::int32_t low;
   std::int32_t high;
   std::uint32_t zeros;
-  std::uint32_t largest;  ///< magnitude, as bits
+  bool is_finite() const { return low > negative_infinity_key && high < positive_infinity_key; }
 };
 
 TARE_CLONES Look look_at(const float* values, std::size_t n) {
-  std::int32_t low = 0x7fffffff;
-  std::int32_t high = -0x7fffffff - 1;
+  std::int32_t low = positive_infinity_key;
+  std::int32_t high = negative_infinity_key;
   std::uint32_t zeros = 0;
-  std::uint32_t largest = 0;
   for (std::size_t i = 0; i < n; ++i) {
     const std::uint32_t bits = bits_of(values[i]);
-    const std::uint32_t magnitude = bits & 0x7fffffffu;
     const std::int32_t key = ascending_key(bits);
     low = key < low ? key : low;
     high = key > high ? key : high;
-    zeros += magnitude == 0 ? 1u : 0u;
-    largest = magnitude > largest ? magnitude : largest;
+    zeros += (bits & 0x7fffffffu) == 0 ? 1u : 0u;
   }
-  return {low, high, zeros, largest};
+  return {low, high, zeros};
 }
 
 TARE_CLONES void places_of(const float* values, std::size_t n, std::uint32_t* places) {
@@ -110,7 +107,7 @@ TensorStatistics observe_values(std::span<const float> values, ObserverKind kind
   for (std::size_t begin = 0; begin < values.size(); begin += chunk) {
     std::span<const float> part = values.subspan(begin, std::min(chunk, values.size() - begin));
     Look look = look_at(part.data(), part.size());
-    if (look.largest >= 0x7f800000u) {
+    if (!look.is_finite()) {
       finite = finite_ones(part, statistics);
       if (finite.empty()) continue;
       part = finite;

@@ -83,9 +83,7 @@ Encoding find(std::span<const float> values, const QuantizerSpec& spec, const Se
       std::clamp(measured_values / std::max<std::size_t>(values.size(), 1), least_measured, most_measured);
   std::vector<Encoding> candidates = find_candidates(statistics, spec, options, measured_count);
   if (candidates.size() == 1) return candidates.front();
-  SearchOptions measured = options;
-  if (scheme == Scheme::mse) measured.gamma = 1;
-  RefineAccumulator refine(std::move(candidates), spec, measured);
+  RefineAccumulator refine(std::move(candidates), spec, options);
   refine.add(values);
   return refine.best();
 }

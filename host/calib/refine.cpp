@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "calib/encoding.hpp"
 #include "calib/true_error.hpp"
 #include "tare/calibration.hpp"
 #include "tare/error.hpp"
@@ -19,7 +20,7 @@ RefineAccumulator::RefineAccumulator(std::vector<Encoding> candidates, const Qua
                                      const SearchOptions& options)
     : candidates_(std::move(candidates)),
       steps_(spec.steps()),
-      gamma_(spec.scheme.value_or(options.scheme) == Scheme::mse ? 1 : options.gamma),
+      gamma_(calib::gamma_of(spec, options)),
       errors_(candidates_.size(), 0.0) {
   if (candidates_.empty()) throw Error(ErrorKind::usage, "refining needs at least one candidate");
 }

@@ -48,12 +48,6 @@ DerivedStatistics::DerivedStatistics(const Graph& graph, const std::vector<bool>
   }
 }
 
-bool DerivedStatistics::is_waited_for(const DerivedValue& value,
-                                      const std::map<ValueId, TensorStatistics>& known) const {
-  const auto read = known.find(value.value);
-  return read == known.end() || (histograms_ && lacks_histogram(read->second));
-}
-
 /// In rounds: what only needs what is known is derived on all threads. The backend itself serves one at a time.
 void DerivedStatistics::complete(std::map<ValueId, TensorStatistics>& known, Backend& backend, int threads) const {
   std::mutex one_at_a_time;
@@ -64,7 +58,8 @@ void DerivedStatistics::complete(std::map<ValueId, TensorStatistics>& known, Bac
   std::vector<const DerivedValue*> waiting;
   std::set<ValueId> unknown;
   for (const DerivedValue& value : values_) {
-    if (!is_waited_for(value, known)) continue;
+    const auto read = known.find(value.value);
+    if (read != known.end() && !(histograms_ && lacks_histogram(read->second))) continue;
     waiting.push_back(&value);
     unknown.insert(value.value);
   }

@@ -29,7 +29,6 @@ class DerivedStatistics {
 
  private:
   using Apply = std::function<std::vector<float>(Graph function, std::span<const float> points)>;
-  bool is_waited_for(const DerivedValue& value, const std::map<ValueId, TensorStatistics>& known) const;
   TensorStatistics derive(const DerivedValue& value, const std::map<ValueId, TensorStatistics>& known,
                           const Apply& apply) const;
   /// `extremes`: those that were read of the value, or null.

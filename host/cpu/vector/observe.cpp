@@ -68,6 +68,13 @@ TARE_HD bool count_if_equal(const float* values, std::uint16_t* counters, Extrem
   return true;
 }
 
+struct CountOne {
+  std::uint16_t* counters;
+  TARE_HD void operator()(std::uint32_t bits, std::size_t i) const {
+    ++counters[histogram_bin(bits) * histogram_columns + i % histogram_columns];
+  }
+};
+
 /// Any values, one at a time; `count(bits, i)` is called for the finite ones that are not zero.
 template <class Count>
 TARE_HD void walk(const float* in, std::size_t n, Extremes& all, Keys& keys, Count count) {
@@ -154,9 +161,7 @@ TARE_HD std::size_t count_blocks(const float* in, std::size_t n, std::size_t don
     waiting = nothing;
     if (keys.touched_by(low, high)) {
       if (low <= negative_infinity_key || high >= positive_infinity_key) {
-        walk(values, block, all, keys, [counters](std::uint32_t bits, std::size_t i) {
-          ++counters[histogram_bin(bits) * histogram_columns + i % histogram_columns];
-        });
+        walk(values, block, all, keys, CountOne{counters});
         continue;
       }
       keys.add(low, high, [values](std::uint32_t bits) { return count_equal<block>(values, bits); });
@@ -176,9 +181,7 @@ void observe_histogram(const float* in, std::size_t n, std::uint16_t* counters, 
   std::size_t done = 0;
   if constexpr (preferred_block > histogram_block) done = count_blocks<preferred_block>(in, n, 0, counters, all, keys);
   done = count_blocks<histogram_block>(in, n, done, counters, all, keys);
-  walk(in + done, n - done, all, keys, [counters](std::uint32_t bits, std::size_t i) {
-    ++counters[histogram_bin(bits) * histogram_columns + i % histogram_columns];
-  });
+  walk(in + done, n - done, all, keys, CountOne{counters});
   store(keys, all);
   *extremes = all;
 }
