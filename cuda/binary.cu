@@ -77,12 +77,12 @@ void require_floats(const Call& call, const Tensor& a, const Tensor& b) {
   if (!is_quantizable(a.type())) cpu::fail_type(call, a.type());
 }
 
+/// The result is of the type `type`, whatever the operands are.
 template <class Formula>
-Tensor arithmetic(const Call& call, const Tensor& a, const Tensor& b, Formula formula) {
-  require_floats(call, a, b);
+Tensor arithmetic(const Call& call, const Tensor& a, const Tensor& b, DataType type, Formula formula) {
   const cpu::Broadcast plan = cpu::plan_broadcast(call, {&a, &b});
-  Tensor result = cpu::reuse_or_allocate(call.device, a, b, a.type(), plan);
-  combine_floats(plan, a.data(), b.data(), result.mutable_data(), a.type(), stream_of(call), formula);
+  Tensor result = cpu::reuse_or_allocate(call.device, a, b, type, plan);
+  combine_floats(plan, a, b, result, stream_of(call), formula);
   return result;
 }
 
@@ -94,7 +94,7 @@ void compare(Call& call) {
   require_floats(call, a, b);
   const cpu::Broadcast plan = cpu::plan_broadcast(call, {&a, &b});
   Tensor& result = call.output(0, DataType::boolean, plan.shape);
-  combine(plan, a.data<float>(), b.data<float>(), result.mutable_data<std::uint8_t>(), stream_of(call), Predicate{});
+  combine(plan, a, b, result.mutable_data<std::uint8_t>(), stream_of(call), Predicate{});
 }
 
 /// `tensor` with ones appended until it reaches from `axis` to the end of a shape of this rank.
@@ -112,7 +112,8 @@ void binary(Call& call) {
     const std::size_t axis = cpu::axis_of(call, call.node.integer("axis"), shape.rank());
     call.inputs[1] = with_trailing_ones(call.inputs[1], shape.rank(), axis);
   }
-  call.outputs[0] = arithmetic(call, call.inputs[0], call.inputs[1], Formula{});
+  require_floats(call, call.inputs[0], call.inputs[1]);
+  call.outputs[0] = arithmetic(call, call.inputs[0], call.inputs[1], call.inputs[0].type(), Formula{});
 }
 
 void prelu_of(Call& call) {
@@ -123,22 +124,31 @@ void prelu_of(Call& call) {
   const Tensor& slope = call.input(1);
   if (!(cpu::broadcast(call, x.shape(), slope.shape()) == x.shape()))
     call.fail("slope of shape " + slope.shape().text() + " does not broadcast to " + x.shape().text());
-  call.outputs[0] = arithmetic(call, x, slope, Prelu{});
+  require_floats(call, x, slope);
+  call.outputs[0] = arithmetic(call, x, slope, x.type(), Prelu{});
 }
 
+struct PowerOf {
+  float exponent;
+  TARE_HD float operator()(float x) const { return ::powf(x, exponent); }
+};
 /// The exponent, of any type, lies on the host: it is a constant nearly always.
 void power_of(Call& call) {
   cpu::require_inputs(call, 2);
   const Tensor base = call.input(0);
   const Tensor exponent = call.input(1);
+  if (!is_quantizable(base.type())) cpu::fail_type(call, base.type());
   std::vector<float> values;
-  cpu::dispatch(exponent.type(), call, [&]<class T>() {
-    for (const T value : exponent.span<T>()) values.push_back(static_cast<float>(value));
-  });
+  if (is_quantizable(exponent.type()))
+    for (std::int64_t i = 0; i < exponent.elements(); ++i) values.push_back(FloatInput(exponent)[i]);
+  else
+    cpu::dispatch(exponent.type(), call, [&]<class T>() {
+      for (const T value : exponent.span<T>()) values.push_back(static_cast<float>(value));
+    });
   if (values.size() == 1 && exponent.rank() <= base.rank()) {
     const auto each = [&](auto formula) {
-      Tensor& result = call.output(0, DataType::float32, base.shape());
-      map_floats(base.data(), result.mutable_data(), base.type(), base.elements(), stream_of(call), formula);
+      Tensor& result = call.output(0, base.type(), base.shape());
+      map_floats(base, result, base.elements(), stream_of(call), formula);
     };
     if (values[0] == 2.0f) return each(Square{});
     if (values[0] == -1.0f) return each(Inverse{});
@@ -147,9 +157,10 @@ void power_of(Call& call) {
       call.outputs[0] = base;
       return;
     }
+    return each(PowerOf{values[0]});
   }
   const Tensor list = device_of(call).upload_to<float>(values);
-  call.outputs[0] = arithmetic(call, base, list.reshaped(exponent.shape()), Power{});
+  call.outputs[0] = arithmetic(call, base, list.reshaped(exponent.shape()), base.type(), Power{});
 }
 
 void modulo_of(Call& call) {
@@ -157,16 +168,20 @@ void modulo_of(Call& call) {
   binary<Remainder>(call);
 }
 
+/// All inputs but the last two are folded to float32: the result is rounded once, to `type`.
 template <class Formula>
-Tensor fold(Call& call) {
+Tensor fold(Call& call, DataType type) {
   cpu::require_inputs(call, std::max<std::size_t>(call.inputs.size(), 1));
+  for (const Tensor& input : call.inputs) require_floats(call, call.inputs[0], input);
   Tensor result = std::move(call.inputs[0]);
-  for (std::size_t i = 1; i < call.inputs.size(); ++i) result = arithmetic(call, result, call.input(i), Formula{});
+  for (std::size_t i = 1; i < call.inputs.size(); ++i)
+    result = arithmetic(call, result, call.input(i), i + 1 == call.inputs.size() ? type : DataType::float32, Formula{});
   return result;
 }
 template <class Formula>
 void variadic(Call& call) {
-  call.outputs[0] = fold<Formula>(call);
+  cpu::require_inputs(call, 1);
+  call.outputs[0] = fold<Formula>(call, call.input(0).type());
 }
 
 struct DivideBy {
@@ -174,10 +189,12 @@ struct DivideBy {
   TARE_HD float operator()(float x) const { return x / divisor; }
 };
 void mean_of(Call& call) {
+  cpu::require_inputs(call, 1);
   const auto count = static_cast<float>(call.inputs.size());
-  Tensor sum = fold<Add>(call);
-  Tensor result = sum.unique() ? sum : call.device.allocate(DataType::float32, sum.shape());
-  map_floats(sum.data(), result.mutable_data(), sum.type(), sum.elements(), stream_of(call), DivideBy{count});
+  const DataType type = call.input(0).type();
+  const Tensor sum = fold<Add>(call, DataType::float32);
+  Tensor result = sum.unique() && sum.type() == type ? sum : call.device.allocate(type, sum.shape());
+  map_floats(sum, result, sum.elements(), stream_of(call), DivideBy{count});
   call.outputs[0] = result;
 }
 
@@ -225,27 +242,23 @@ void where_of(Call& call) {
 
 void register_binary(OperatorTable& table) {
   const auto add = [&](std::string_view name, cpu::Function function, Places places = {}) {
-    table.add(name, cpu::Operator{.function = function, .first_opset = 6}, places);
+    table.add(name, cpu::Operator{.function = function, .half = cpu::Half::native, .first_opset = 6}, places);
   };
-  // Rounded once: their halves need no widening around them.
-  const auto add_native = [&](std::string_view name, cpu::Function function) {
-    table.add(name, cpu::Operator{.function = function, .half = cpu::Half::native, .first_opset = 6});
-  };
-  add_native("Add", binary<Add>);
-  add_native("Div", binary<Divide>);
+  add("Add", binary<Add>);
+  add("Div", binary<Divide>);
   add("Equal", compare<Equal>);
   add("Greater", compare<Greater>);
   add("GreaterOrEqual", compare<GreaterOrEqual>);
   add("Less", compare<Less>);
   add("LessOrEqual", compare<LessOrEqual>);
-  add_native("Max", variadic<Maximum>);
+  add("Max", variadic<Maximum>);
   add("Mean", mean_of);
-  add_native("Min", variadic<Minimum>);
+  add("Min", variadic<Minimum>);
   add("Mod", modulo_of);
-  add_native("Mul", binary<Multiply>);
+  add("Mul", binary<Multiply>);
   add("Pow", power_of, {.host = 2});
-  add_native("PRelu", prelu_of);
-  add_native("Sub", binary<Subtract>);
+  add("PRelu", prelu_of);
+  add("Sub", binary<Subtract>);
   add("Sum", variadic<Add>);
   // A mask comes from the host or from a comparison; the values may be integers, too.
   table.add("Where", where_of, cpu::Half::native, {.device = 7});

@@ -9,25 +9,25 @@
 
 namespace tare::cuda {
 
-/// out[i] = formula(in[i]), both of a float type.
+/// out[i] = formula(in[i]).
 template <class Formula>
-void map_floats(const void* in, void* out, DataType type, std::int64_t count, StreamView stream, Formula formula) {
-  const std::int64_t fours = is_aligned(in) && is_aligned(out) ? count / 4 : 0;
+void map_floats(const FloatInput& in, const FloatOutput& out, std::int64_t count, StreamView stream, Formula formula) {
+  const std::int64_t fours = is_aligned(in.data) && is_aligned(out.data) ? count / 4 : 0;
   for_each(fours + (count - 4 * fours), stream, [=] TARE_DEVICE(std::int64_t i) {
     if (i < fours) {
-      Four values = load_four(in, 4 * i, type);
+      Four values = in.four(4 * i);
       for (int k = 0; k < 4; ++k) values.of[k] = formula(values.of[k]);
-      store_four(out, 4 * i, values, type);
+      out.set_four(4 * i, values);
     } else {
       const std::int64_t at = 3 * fours + i;
-      store_float(out, at, formula(load_float(in, at, type)), type);
+      out.set(at, formula(in[at]));
     }
   });
 }
 
 /// out[i] = static_cast<Out>(formula(in[i])).
-template <class In, class Out, class Formula>
-void map(const In* in, Out* out, std::int64_t count, StreamView stream, Formula formula) {
+template <class Out, class Formula>
+void map(const FloatInput& in, Out* out, std::int64_t count, StreamView stream, Formula formula) {
   for_each(count, stream, [=] TARE_DEVICE(std::int64_t i) { out[i] = static_cast<Out>(formula(in[i])); });
 }
 
@@ -35,8 +35,9 @@ void map(const In* in, Out* out, std::int64_t count, StreamView stream, Formula 
 Nest<2> nest_of(const cpu::Broadcast& plan);
 
 /// out = formula(a, b), broadcast.
-template <class T, class Out, class Formula>
-void combine(const cpu::Broadcast& plan, const T* a, const T* b, Out* out, StreamView stream, Formula formula) {
+template <class Out, class Formula>
+void combine(const cpu::Broadcast& plan, const FloatInput& a, const FloatInput& b, Out* out, StreamView stream,
+             Formula formula) {
   Nest<2> nest = nest_of(plan);
   const std::int64_t steps = nest.finish();
   for_each(steps, stream, [=] TARE_DEVICE(std::int64_t i) {
@@ -45,14 +46,14 @@ void combine(const cpu::Broadcast& plan, const T* a, const T* b, Out* out, Strea
   });
 }
 
-/// The same of one float type all round.
+/// The same with a float result.
 template <class Formula>
-void combine_floats(const cpu::Broadcast& plan, const void* a, const void* b, void* out, DataType type,
+void combine_floats(const cpu::Broadcast& plan, const FloatInput& a, const FloatInput& b, const FloatOutput& out,
                     StreamView stream, Formula formula) {
   Nest<2> nest = nest_of(plan);
   // Rows of fours: every operand steps by 1 or stands still, and starts on a four.
   const int last = nest.rank - 1;
-  bool fours = is_aligned(a) && is_aligned(b) && is_aligned(out) && nest.sizes[last] % 4 == 0;
+  bool fours = is_aligned(a.data) && is_aligned(b.data) && is_aligned(out.data) && nest.sizes[last] % 4 == 0;
   for (int k = 0; k < 2; ++k) {
     const bool steps = nest.strides[k][last] == 1;
     fours = fours && (steps || nest.strides[k][last] == 0);
@@ -62,7 +63,7 @@ void combine_floats(const cpu::Broadcast& plan, const void* a, const void* b, vo
     const std::int64_t steps = nest.finish();
     for_each(steps, stream, [=] TARE_DEVICE(std::int64_t i) {
       const auto at = nest.at(i);
-      store_float(out, i, formula(load_float(a, at.of[0], type), load_float(b, at.of[1], type)), type);
+      out.set(i, formula(a[at.of[0]], b[at.of[1]]));
     });
     return;
   }
@@ -74,15 +75,15 @@ void combine_floats(const cpu::Broadcast& plan, const void* a, const void* b, vo
   const std::int64_t steps = nest.finish();
   for_each(steps, stream, [=] TARE_DEVICE(std::int64_t i) {
     const auto at = nest.at(i);
-    const auto fetch = [=](const void* from, std::int64_t offset, bool moves) {
-      if (moves) return load_four(from, offset, type);
-      const float x = load_float(from, offset, type);
+    const auto fetch = [=](const FloatInput& from, std::int64_t offset, bool moves) {
+      if (moves) return from.four(offset);
+      const float x = from[offset];
       return Four{{x, x, x, x}};
     };
     Four x = fetch(a, at.of[0], steps_a);
     const Four y = fetch(b, at.of[1], steps_b);
     for (int k = 0; k < 4; ++k) x.of[k] = formula(x.of[k], y.of[k]);
-    store_four(out, 4 * i, x, type);
+    out.set_four(4 * i, x);
   });
 }
 

@@ -84,8 +84,7 @@ struct AddScaled {
 void add_scaled(const Call& call, const Tensor& addend, float beta, Tensor& result) {
   if (result.elements() == 0) return;
   const cpu::Broadcast plan = cpu::plan_broadcast(call, {&result, &addend});
-  combine_floats(plan, result.data(), addend.data(), result.mutable_data(), result.type(), stream_of(call),
-                 AddScaled{beta});
+  combine_floats(plan, result, addend, result, stream_of(call), AddScaled{beta});
 }
 
 void apply_epilogue(const Call& call, const Tensor& bias, std::int64_t channels, std::int64_t inner,

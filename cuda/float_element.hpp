@@ -61,6 +61,29 @@ TARE_HD void store_four(void* to, std::int64_t i, const Four& x, DataType type) 
                         narrow_bits(x.of[3], type)});
 }
 
+/// Elements of a float tensor of any of the three types, as operators read and write them.
+struct FloatInput {
+  const void* data = nullptr;
+  DataType type = DataType::float32;
+
+  FloatInput() = default;
+  FloatInput(const Tensor& tensor) : data(tensor.data()), type(tensor.type()) {}
+  explicit FloatInput(const float* floats) : data(floats) {}
+  TARE_HD bool present() const { return data != nullptr; }
+  TARE_HD float operator[](std::int64_t i) const { return load_float(data, i, type); }
+  TARE_HD Four four(std::int64_t i) const { return load_four(data, i, type); }
+};
+struct FloatOutput {
+  void* data = nullptr;
+  DataType type = DataType::float32;
+
+  FloatOutput() = default;
+  FloatOutput(Tensor& tensor) : data(tensor.mutable_data()), type(tensor.type()) {}
+  TARE_HD bool present() const { return data != nullptr; }
+  TARE_HD void set(std::int64_t i, float x) const { store_float(data, i, x, type); }
+  TARE_HD void set_four(std::int64_t i, const Four& x) const { store_four(data, i, x, type); }
+};
+
 inline bool is_aligned(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer) % 16 == 0; }
 
 }  // namespace tare::cuda

@@ -6,7 +6,7 @@
 
 #include "cpu/indexing.hpp"
 #include "cpu/sampling.hpp"
-#include "launch.hpp"
+#include "float_element.hpp"
 #include "moved_element.hpp"
 #include "operators.hpp"
 #include "tare/elementary.hpp"
@@ -120,8 +120,8 @@ void gather_nd(Call& call) {
 
 /// Target t takes the updates order[begins[t]] … order[begins[t + 1] - 1].
 struct ApplyUpdates {
-  float* data;
-  const float* updates;
+  FloatInput data, updates;
+  FloatOutput out;              ///< the memory of `data`
   const std::int64_t* targets;  ///< offsets
   const std::int64_t* begins;
   const std::int64_t* order;
@@ -133,15 +133,16 @@ struct ApplyUpdates {
     float value = data[targets[target] + within];
     for (std::int64_t k = begins[target]; k < begins[target + 1]; ++k) {
       const float update = updates[order[k] * run + within];
-      switch (reduction) {
+      switch (reduction) {  // halves are rounded after every update, as on the host
         case cpu::ScatterReduction::add: value = value + update; break;
         case cpu::ScatterReduction::multiply: value = value * update; break;
         case cpu::ScatterReduction::minimum: value = value < update || value != value ? value : update; break;
         case cpu::ScatterReduction::maximum: value = value > update || value != value ? value : update; break;
         case cpu::ScatterReduction::none: value = update; break;
       }
+      value = rounded_to(value, out.type);
     }
-    data[targets[target] + within] = value;
+    out.set(targets[target] + within, value);
   }
 };
 
@@ -174,12 +175,12 @@ void apply_updates(const Call& call, const Tensor& updates, const std::vector<st
     return move_runs(call, updates.data(), out.mutable_data(), size_of(out.type()), source_list, target_list, count,
                      run);
   }
-  if (out.type() != DataType::float32) cpu::fail_type(call, out.type());
+  if (!is_quantizable(out.type())) cpu::fail_type(call, out.type());
   const Tensor begin_list = device.upload_to<std::int64_t>(begins);
   const Tensor order_list = device.upload_to<std::int64_t>(order);
   for_each(count * run, stream_of(call),
-           ApplyUpdates{out.mutable_data<float>(), updates.data<float>(), target_list.data<std::int64_t>(),
-                        begin_list.data<std::int64_t>(), order_list.data<std::int64_t>(), run, reduction});
+           ApplyUpdates{out, updates, out, target_list.data<std::int64_t>(), begin_list.data<std::int64_t>(),
+                        order_list.data<std::int64_t>(), run, reduction});
 }
 
 /// outputs[0]: a copy of inputs[0] with the updates applied.
@@ -237,10 +238,9 @@ void register_indexing(OperatorTable& table) {
   table.add("GatherElements", cpu::checked<gather_elements, 2>, cpu::Half::native, data);
   table.add("GatherND", cpu::checked<gather_nd, 2>, cpu::Half::native, data);
   table.add("MaxUnpool", cpu::checked<max_unpool, 2>, cpu::Half::native, data);
-  // Half types are widened: reductions compute in float32.
-  table.add("Scatter", cpu::checked<scatter_elements, 3>, cpu::Half::widen, {.device = 5});
-  table.add("ScatterElements", cpu::checked<scatter_elements, 3>, cpu::Half::widen, {.device = 5});
-  table.add("ScatterND", cpu::checked<scatter_nd, 3>, cpu::Half::widen, {.device = 5});
+  table.add("Scatter", cpu::checked<scatter_elements, 3>, cpu::Half::native, {.device = 5});
+  table.add("ScatterElements", cpu::checked<scatter_elements, 3>, cpu::Half::native, {.device = 5});
+  table.add("ScatterND", cpu::checked<scatter_nd, 3>, cpu::Half::native, {.device = 5});
 }
 
 }  // namespace tare::cuda

@@ -5,7 +5,7 @@
 
 #include "cpu/einsum.hpp"
 #include "cpu/strided_copy.hpp"
-#include "launch.hpp"
+#include "float_element.hpp"
 #include "operators.hpp"
 
 namespace tare::cuda {
@@ -14,13 +14,13 @@ namespace {
 struct Pack {
   Nest<1> kept, summed;
   std::int64_t terms;
-  const float* in;
-  float* out;
+  FloatInput in;
+  FloatOutput out;
   TARE_DEVICE void operator()(std::int64_t i) const {
-    const float* base = in + kept.at(i).of[0];
+    const std::int64_t base = kept.at(i).of[0];
     float sum = 0;
-    for (std::int64_t t = 0; t < terms; ++t) sum = sum + base[summed.at(t).of[0]];
-    out[i] = sum;
+    for (std::int64_t t = 0; t < terms; ++t) sum = sum + in[base + summed.at(t).of[0]];
+    out.set(i, sum);
   }
 };
 
@@ -30,8 +30,8 @@ struct Operand {
   std::vector<std::int64_t> dims;
 };
 
-/// The elements in the order of `kept`, summed over every other label: a list.
-Tensor pack(const Call& call, const Operand& operand, const cpu::Labels& kept, const cpu::Sizes& sizes) {
+/// The elements in the order of `kept`, summed over every other label: a list of the type.
+Tensor pack(const Call& call, const Operand& operand, const cpu::Labels& kept, const cpu::Sizes& sizes, DataType type) {
   const cpu::Packing packing = cpu::packing(operand.labels, operand.dims, kept, sizes);
   Pack functor{};
   bool fits = true;
@@ -40,9 +40,9 @@ Tensor pack(const Call& call, const Operand& operand, const cpu::Labels& kept, c
   if (!fits) call.fail(joined("more than ", most_loops, " labels in a term"));
   const std::int64_t count = functor.kept.finish();
   functor.terms = functor.summed.finish();
-  Tensor packed = call.device.allocate(DataType::float32, {count});
-  functor.in = operand.tensor.data<float>();
-  functor.out = packed.mutable_data<float>();
+  Tensor packed = call.device.allocate(type, {count});
+  functor.in = operand.tensor;
+  functor.out = packed;
   for_each(count, stream_of(call), functor);
   return packed;
 }
@@ -50,8 +50,8 @@ Tensor pack(const Call& call, const Operand& operand, const cpu::Labels& kept, c
 Operand contract(const Call& call, const Operand& a, const Operand& b, const cpu::Labels& needed,
                  const cpu::Sizes& sizes) {
   const cpu::Contraction pair = cpu::contraction(a.labels, b.labels, needed);
-  const Tensor left = pack(call, a, pair.left(), sizes);
-  const Tensor right = pack(call, b, pair.right(), sizes);
+  const Tensor left = pack(call, a, pair.left(), sizes, DataType::float32);
+  const Tensor right = pack(call, b, pair.right(), sizes, DataType::float32);
   Operand result{pair.result(), {}, {}};
   for (const int label : result.labels) result.dims.push_back(sizes.at(label));
   result.tensor = call.device.allocate(DataType::float32, {cpu::product(result.labels, sizes)});
@@ -77,15 +77,16 @@ void einsum(Call& call) {
   const cpu::Equation equation = cpu::parse_equation(call);
   const auto operand = [&](std::size_t i) {
     const Tensor& tensor = call.input(i);
-    if (tensor.type() != DataType::float32) cpu::fail_type(call, tensor.type());
+    if (!is_quantizable(tensor.type())) cpu::fail_type(call, tensor.type());
     return Operand{equation.inputs[i], tensor, {tensor.shape().begin(), tensor.shape().end()}};
   };
+  const DataType type = call.input(0).type();
   Operand result = operand(0);
   for (std::size_t i = 1; i < equation.inputs.size(); ++i)
     result = contract(call, result, operand(i), equation.needed_after(i), equation.sizes);
   Shape shape;
   for (const int label : equation.output) shape.push_back(equation.sizes.at(label));
-  call.outputs[0] = pack(call, result, equation.output, equation.sizes).reshaped(shape);
+  call.outputs[0] = pack(call, result, equation.output, equation.sizes, type).reshaped(shape);
 }
 
 /// By elimination with partial pivoting; every thread looks for the pivot, so that all agree.
@@ -149,7 +150,7 @@ void determinant(Call& call) {
 
 void register_linear_algebra(OperatorTable& table) {
   table.add("Det", cpu::checked<determinant>);
-  table.add("Einsum", cpu::checked<einsum>);
+  table.add("Einsum", cpu::checked<einsum>, cpu::Half::native);
 }
 
 }  // namespace tare::cuda

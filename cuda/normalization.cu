@@ -11,24 +11,24 @@ namespace tare::cuda {
 namespace {
 
 void require_float(const Call& call) {
-  if (call.input(0).type() != DataType::float32)
+  if (!is_quantizable(call.input(0).type()))
     call.fail("takes floating-point tensors, not " + std::string(name_of(call.input(0).type())));
 }
 
 /// A parameter of one number a channel (or group).
-const float* parameter(const Call& call, std::size_t input, std::int64_t count, const char* what) {
+FloatInput parameter(const Call& call, std::size_t input, std::int64_t count, const char* what) {
   if (!call.has(input)) call.fail(std::string("the ") + what + " is missing");
   const Tensor& tensor = call.input(input);
-  if (tensor.type() != DataType::float32) cpu::fail_type(call, tensor.type());
+  if (!is_quantizable(tensor.type())) cpu::fail_type(call, tensor.type());
   if (tensor.elements() != count)
     call.fail(std::string("the ") + what + " has shape " + tensor.shape().text() + ", not " + std::to_string(count) +
               " elements");
-  return tensor.data<float>();
+  return tensor;
 }
 
 /// Mean and variance of a channel over batch and pixels.
 struct ChannelMoments {
-  const float* in;
+  FloatInput in;
   float* means;
   float* variances;
   cpu::Channels c;
@@ -53,12 +53,12 @@ struct ChannelMoments {
 /// running = momentum * running + (1 - momentum) * current, as output o.
 void update_running(Call& call, std::size_t o, std::size_t input, const float* current, double momentum) {
   if (!call.wants(o)) return;
-  const float* running = call.input(input).data<float>();
-  Tensor& out = call.output(o, DataType::float32, call.input(input).shape());
-  float* to = out.mutable_data<float>();
+  const FloatInput running = call.input(input);
+  Tensor& out = call.output(o, call.input(0).type(), call.input(input).shape());
+  const FloatOutput to = out;
   for_each(out.elements(), stream_of(call), [=] TARE_DEVICE(std::int64_t i) {
-    to[i] = static_cast<float>(static_cast<double>(running[i]) * momentum +
-                               static_cast<double>(current[i]) * (1.0 - momentum));
+    to.set(i, static_cast<float>(static_cast<double>(running[i]) * momentum +
+                                 static_cast<double>(current[i]) * (1.0 - momentum)));
   });
 }
 
@@ -70,33 +70,33 @@ void batch_normalization(Call& call) {
     call.fail("is_test=0: batch norms of opset 6 are run for inference only; export the model for inference");
   const bool training = call.node.integer("training_mode", 0) != 0;
   if (!training && call.wants(1)) call.fail("more than one output needs training_mode=1 (opset 14 and later)");
-  const float* scales = parameter(call, 1, c.channels, "scale");
-  const float* biases = parameter(call, 2, c.channels, "bias");
-  const float* means = parameter(call, 3, c.channels, "mean");
-  const float* variances = parameter(call, 4, c.channels, "variance");
+  const FloatInput scales = parameter(call, 1, c.channels, "scale");
+  const FloatInput biases = parameter(call, 2, c.channels, "bias");
+  FloatInput means = parameter(call, 3, c.channels, "mean");
+  FloatInput variances = parameter(call, 4, c.channels, "variance");
   const double epsilon = static_cast<double>(call.node.real("epsilon", 1e-5f));
   Tensor scratch = call.device.allocate(DataType::float32, {3, std::max<std::int64_t>(c.channels, 1)});
   float* factors = scratch.mutable_data<float>();
   if (training) {
     float* moments = factors + c.channels;
     for_each_row(c.channels, c.batch * c.spatial, stream_of(call),
-                 ChannelMoments{call.input(0).data<float>(), moments, moments + c.channels, c});
-    means = moments;
-    variances = moments + c.channels;
+                 ChannelMoments{call.input(0), moments, moments + c.channels, c});
+    means = FloatInput(moments);
+    variances = FloatInput(moments + c.channels);
     const double momentum = static_cast<double>(call.node.real("momentum", 0.9f));
-    update_running(call, 1, 3, means, momentum);
-    update_running(call, 2, 4, variances, momentum);
+    update_running(call, 1, 3, moments, momentum);
+    update_running(call, 2, 4, moments + c.channels, momentum);
   }
   for_each(c.channels, stream_of(call), [=] TARE_DEVICE(std::int64_t i) {
     factors[i] =
         static_cast<float>(static_cast<double>(scales[i]) / ::sqrt(static_cast<double>(variances[i]) + epsilon));
   });
-  Tensor& out = call.output_reusing(0, 0, DataType::float32, call.input(0).shape());
-  const float* x = call.input(0).data<float>();
-  float* y = out.mutable_data<float>();
+  Tensor& out = call.output_reusing(0, 0, call.input(0).type(), call.input(0).shape());
+  const FloatInput x = call.input(0);
+  const FloatOutput y = out;
   for_each(out.elements(), stream_of(call), [=] TARE_DEVICE(std::int64_t i) {
     const std::int64_t channel = i / c.spatial % c.channels;
-    y[i] = (x[i] - means[channel]) * factors[channel] + biases[channel];
+    y.set(i, (x[i] - means[channel]) * factors[channel] + biases[channel]);
   });
 }
 
@@ -113,12 +113,12 @@ struct Place {
 
 /// y = (x - mean) factor scale + bias.
 struct NormalizeRow {
-  const float* in;
-  float* out;
-  const float* scales;  ///< null: 1
-  const float* biases;  ///< null: 0
-  float* means;         ///< may be null, as the next
-  float* deviations;
+  FloatInput in;
+  FloatOutput out;
+  FloatInput scales;  ///< absent: 1
+  FloatInput biases;  ///< absent: 0
+  FloatOutput means;  ///< may be absent, as the next
+  FloatOutput deviations;
   std::int64_t count;
   double epsilon;
   Place place;
@@ -127,17 +127,16 @@ struct NormalizeRow {
   bool root_then_add;     ///< epsilon is added to the root
 
   TARE_DEVICE void operator()(std::int64_t o, const Team& team) const {
-    const float* x = in + o * count;
-    float* y = out + o * count;
+    const std::int64_t first = o * count;
     double mean = 0;
     if (centered) {
       double sum = 0;
-      for (std::int64_t k = team.thread; k < count; k += team.size) sum += static_cast<double>(x[k]);
+      for (std::int64_t k = team.thread; k < count; k += team.size) sum += static_cast<double>(in[first + k]);
       mean = team.sum(sum) / static_cast<double>(count);
     }
     double squares = 0;
     for (std::int64_t k = team.thread; k < count; k += team.size) {
-      const double deviation = static_cast<double>(x[k]) - mean;
+      const double deviation = static_cast<double>(in[first + k]) - mean;
       squares += deviation * deviation;
     }
     const double variance = team.sum(squares) / static_cast<double>(count);
@@ -145,32 +144,35 @@ struct NormalizeRow {
     const float center = static_cast<float>(mean);
     const float factor = static_cast<float>(1.0 / root);
     for (std::int64_t k = team.thread; k < count; k += team.size) {
-      const std::int64_t at = scales != nullptr ? place(o, k) : 0;
+      const float x = in[first + k];
+      const std::int64_t at = scales.present() ? place(o, k) : 0;
+      float y = 0;
       if (factor_has_scale) {
-        y[k] = (x[k] - center) * static_cast<float>(static_cast<double>(scales[at]) / root) + biases[at];
+        y = (x - center) * static_cast<float>(static_cast<double>(scales[at]) / root) + biases[at];
       } else if (root_then_add) {
-        y[k] = static_cast<float>((static_cast<double>(x[k]) - mean) / root);
+        y = static_cast<float>((static_cast<double>(x) - mean) / root);
       } else {
-        const float normal = (x[k] - center) * factor * scales[at];
-        y[k] = biases != nullptr ? normal + biases[at] : normal;
+        y = (x - center) * factor * scales[at];
+        if (biases.present()) y = y + biases[at];
       }
+      out.set(first + k, y);
     }
-    if (team.thread == 0 && means != nullptr) means[o] = center;
-    if (team.thread == 0 && deviations != nullptr) deviations[o] = factor;
+    if (team.thread == 0 && means.present()) means.set(o, center);
+    if (team.thread == 0 && deviations.present()) deviations.set(o, factor);
   }
 };
 
 /// A scale or bias broadcast to the normalized dimensions.
 Tensor spread(const Call& call, std::size_t input, const Shape& dims) {
   const Tensor& tensor = call.input(input);
-  if (tensor.type() != DataType::float32) cpu::fail_type(call, tensor.type());
+  if (!is_quantizable(tensor.type())) cpu::fail_type(call, tensor.type());
   Shape shape = tensor.shape();
   while (shape.rank() > dims.rank() && shape[0] == 1) shape.erase(0);
   if (shape.rank() > dims.rank() || !(cpu::broadcast(call, shape, dims) == dims))
     call.fail("input " + std::to_string(input) + " of shape " + tensor.shape().text() + " does not broadcast to " +
               dims.text());
   if (shape == dims) return tensor;
-  Tensor whole = call.device.allocate(DataType::float32, dims);
+  Tensor whole = call.device.allocate(tensor.type(), dims);
   const Shape from = cpu::dense_strides(shape);
   const Shape to = cpu::dense_strides(dims);
   cpu::CopyPlan plan;
@@ -178,7 +180,7 @@ Tensor spread(const Call& call, std::size_t input, const Shape& dims) {
     const std::size_t missing = dims.rank() - shape.rank();
     plan.add(dims[d], d < missing || shape[d - missing] == 1 ? 0 : from[d - missing], to[d]);
   }
-  plan.run(call.device, sizeof(float), tensor.data(), whole.mutable_data());
+  plan.run(call.device, size_of(tensor.type()), tensor.data(), whole.mutable_data());
   return whole;
 }
 
@@ -191,15 +193,17 @@ void normalize_trailing(Call& call, bool centered) {
   const Tensor biases = centered && call.has(2) ? spread(call, 2, dims) : Tensor();
   Shape kept = in.shape();
   for (std::size_t d = axis; d < kept.rank(); ++d) kept[d] = 1;
-  float* means = centered && call.wants(1) ? call.output(1, DataType::float32, kept).mutable_data<float>() : nullptr;
-  float* deviations =
-      centered && call.wants(2) ? call.output(2, DataType::float32, kept).mutable_data<float>() : nullptr;
-  Tensor& out = call.output(0, DataType::float32, in.shape());
+  const auto moment = [&](std::size_t o) {
+    return centered && call.wants(o) ? FloatOutput(call.output(o, in.type(), kept)) : FloatOutput();
+  };
+  const FloatOutput means = moment(1);
+  const FloatOutput deviations = moment(2);
+  Tensor& out = call.output(0, in.type(), in.shape());
   const std::int64_t count = dims.elements();
   for_each_row(in.shape().elements(0, axis), count, stream_of(call),
-               NormalizeRow{in.data<float>(), out.mutable_data<float>(), scales.data<float>(), biases.data<float>(),
-                            means, deviations, count, static_cast<double>(call.node.real("epsilon", 1e-5f)),
-                            Place{1, count, 1, false}, centered, false, false});
+               NormalizeRow{in, out, scales, biases, means, deviations, count,
+                            static_cast<double>(call.node.real("epsilon", 1e-5f)), Place{1, count, 1, false}, centered,
+                            false, false});
 }
 void layer_normalization(Call& call) { normalize_trailing(call, true); }
 void rms_normalization(Call& call) { normalize_trailing(call, false); }
@@ -209,15 +213,23 @@ void normalize_groups(Call& call, std::int64_t groups, bool per_group) {
   const cpu::Channels c = cpu::channels_of(call, in.shape());
   const std::int64_t members = c.channels / groups;
   const std::int64_t given = per_group ? groups : c.channels;
-  const float* scales = parameter(call, 1, given, "scale");
-  const float* biases = parameter(call, 2, given, "bias");
-  Tensor& out = call.output(0, DataType::float32, in.shape());
+  const FloatInput scales = parameter(call, 1, given, "scale");
+  const FloatInput biases = parameter(call, 2, given, "bias");
+  Tensor& out = call.output(0, in.type(), in.shape());
   const std::int64_t count = members * c.spatial;
-  for_each_row(
-      c.batch * groups, count, stream_of(call),
-      NormalizeRow{in.data<float>(), out.mutable_data<float>(), scales, biases, nullptr, nullptr, count,
-                   static_cast<double>(call.node.real("epsilon", 1e-5f)),
-                   Place{std::max<std::int64_t>(c.spatial, 1), members, groups, per_group}, true, true, false});
+  for_each_row(c.batch * groups, count, stream_of(call),
+               NormalizeRow{in,
+                            out,
+                            scales,
+                            biases,
+                            {},
+                            {},
+                            count,
+                            static_cast<double>(call.node.real("epsilon", 1e-5f)),
+                            Place{std::max<std::int64_t>(c.spatial, 1), members, groups, per_group},
+                            true,
+                            true,
+                            false});
 }
 
 void instance_normalization(Call& call) {
@@ -250,9 +262,9 @@ void local_response_normalization(Call& call) {
   const double bias = static_cast<double>(call.node.real("bias", 1.0f));
   const std::int64_t before = (size - 1) / 2;
   const std::int64_t after = size - 1 - before;
-  Tensor& out = call.output(0, DataType::float32, in.shape());
-  const float* x = in.data<float>();
-  float* y = out.mutable_data<float>();
+  Tensor& out = call.output(0, in.type(), in.shape());
+  const FloatInput x = in;
+  const FloatOutput y = out;
   for_each(out.elements(), stream_of(call), [=] TARE_DEVICE(std::int64_t i) {
     const std::int64_t channel = i / c.spatial % c.channels;
     const std::int64_t first = channel < before ? -channel : -before;
@@ -265,7 +277,7 @@ void local_response_normalization(Call& call) {
     }
     const double base = bias + alpha * sum;
     const double power = beta == 0.75 ? ::sqrt(base) * ::sqrt(::sqrt(base)) : ::pow(base, beta);
-    y[i] = static_cast<float>(static_cast<double>(x[i]) / power);
+    y.set(i, static_cast<float>(static_cast<double>(x[i]) / power));
   });
 }
 
@@ -277,9 +289,9 @@ void mean_variance_normalization(Call& call) {
   if (!call.node.has("axes")) axes = {0, 2, 3};
   std::vector<bool> reduced(in.rank(), false);
   for (const std::int64_t axis : axes) reduced[cpu::axis_of(call, axis, in.rank())] = true;
-  Tensor& out = call.output(0, DataType::float32, in.shape());
+  Tensor& out = call.output(0, in.type(), in.shape());
   if (in.elements() == 0) return;
-  Tensor together = call.device.allocate(DataType::float32, in.shape());
+  Tensor together = call.device.allocate(in.type(), in.shape());
   const Shape strides = cpu::dense_strides(in.shape());
   cpu::CopyPlan gather;
   cpu::CopyPlan scatter;
@@ -293,17 +305,16 @@ void mean_variance_normalization(Call& call) {
       stride *= in.shape()[d];
       if (inside) count *= in.shape()[d];
     }
-  gather.run(call.device, sizeof(float), in.data(), together.mutable_data());
+  gather.run(call.device, size_of(in.type()), in.data(), together.mutable_data());
   // The 1e-9 is the operator's own definition. Rows are read and written by their own team alone.
   for_each_row(in.elements() / count, count, stream_of(call),
-               NormalizeRow{together.data<float>(), together.mutable_data<float>(), nullptr, nullptr, nullptr, nullptr,
-                            count, 1e-9, Place{}, true, false, true});
-  scatter.run(call.device, sizeof(float), together.data(), out.mutable_data());
+               NormalizeRow{together, together, {}, {}, {}, {}, count, 1e-9, Place{}, true, false, true});
+  scatter.run(call.device, size_of(in.type()), together.data(), out.mutable_data());
 }
 
 struct LpRow {
-  const float* in;
-  float* out;
+  FloatInput in;
+  FloatOutput out;
   std::int64_t length, inner;
   bool absolute;
   TARE_DEVICE void operator()(std::int64_t row, const Team& team) const {
@@ -317,7 +328,7 @@ struct LpRow {
     const double norm = absolute ? sum : ::sqrt(sum);
     for (std::int64_t k = team.thread; k < length; k += team.size) {
       const auto value = static_cast<double>(in[base + k * inner]);
-      out[base + k * inner] = static_cast<float>(norm == 0.0 ? 0.0 : value / norm);
+      out.set(base + k * inner, static_cast<float>(norm == 0.0 ? 0.0 : value / norm));
     }
   }
 };
@@ -329,22 +340,24 @@ void lp_normalization(Call& call) {
   const std::int64_t p = call.node.integer("p", 2);
   if (p != 1 && p != 2) call.fail("p is " + std::to_string(p) + ": only 1 and 2 are defined");
   const std::int64_t inner = in.shape().elements(axis + 1, in.rank());
-  Tensor& out = call.output(0, DataType::float32, in.shape());
+  Tensor& out = call.output(0, in.type(), in.shape());
   for_each_row(in.shape().elements(0, axis) * inner, in.shape()[axis], stream_of(call),
-               LpRow{in.data<float>(), out.mutable_data<float>(), in.shape()[axis], inner, p == 1});
+               LpRow{in, out, in.shape()[axis], inner, p == 1});
 }
 
 }  // namespace
 
 void register_normalization(OperatorTable& table) {
-  table.add("BatchNormalization", cpu::Operator{.function = cpu::checked<batch_normalization>, .first_opset = 6});
-  table.add("GroupNormalization", cpu::checked<group_normalization, 3>);
-  table.add("InstanceNormalization", cpu::checked<instance_normalization, 3>);
-  table.add("LRN", cpu::checked<local_response_normalization>);
-  table.add("LayerNormalization", cpu::checked<layer_normalization, 2>);
-  table.add("LpNormalization", cpu::checked<lp_normalization>);
-  table.add("MeanVarianceNormalization", cpu::checked<mean_variance_normalization>);
-  table.add("RMSNormalization", cpu::checked<rms_normalization, 2>);
+  const auto add = [&](std::string_view name, cpu::Function function) { table.add(name, function, cpu::Half::native); };
+  table.add("BatchNormalization",
+            cpu::Operator{.function = cpu::checked<batch_normalization>, .half = cpu::Half::native, .first_opset = 6});
+  add("GroupNormalization", cpu::checked<group_normalization, 3>);
+  add("InstanceNormalization", cpu::checked<instance_normalization, 3>);
+  add("LRN", cpu::checked<local_response_normalization>);
+  add("LayerNormalization", cpu::checked<layer_normalization, 2>);
+  add("LpNormalization", cpu::checked<lp_normalization>);
+  add("MeanVarianceNormalization", cpu::checked<mean_variance_normalization>);
+  add("RMSNormalization", cpu::checked<rms_normalization, 2>);
 }
 
 }  // namespace tare::cuda

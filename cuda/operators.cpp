@@ -5,6 +5,7 @@
 #include <array>
 
 #include "cpu/strided_copy.hpp"
+#include "float_element.hpp"
 
 namespace tare::cuda {
 namespace {
@@ -17,6 +18,14 @@ void ask_shape(Call& call) {
   cpu::operator_table().find(call.node)->function(on_host);
 }
 
+/// Of an input that lies on the host: halves as float32.
+Tensor wide_on_host(const Tensor& tensor) {
+  if (!is_quantizable(tensor.type()) || tensor.type() == DataType::float32) return tensor;
+  Tensor wide = Tensor::host(DataType::float32, tensor.shape());
+  for (std::int64_t i = 0; i < tensor.elements(); ++i) wide.mutable_data<float>()[i] = FloatInput(tensor)[i];
+  return wide;
+}
+
 /// Inference only: the data passes and nothing is masked.
 void dropout(Call& call) {
   const Tensor x = call.input(0);
@@ -24,19 +33,32 @@ void dropout(Call& call) {
     const Tensor& training = call.input(2);
     if (training.type() != DataType::boolean || training.elements() != 1)
       call.fail("training_mode must be one boolean");
-    const bool drops = !call.has(1) || call.input(1).elements() != 1 || cpu::scalar_as_double(call, call.input(1)) != 0;
+    const bool drops =
+        !call.has(1) || call.input(1).elements() != 1 || cpu::scalar_as_double(call, wide_on_host(call.input(1))) != 0;
     if (*training.data<std::uint8_t>() != 0 && drops)
       call.fail("training_mode is true: dropout cannot be trained here, export the model for inference");
   }
   call.outputs[0] = x;
   if (!call.wants(1)) return;
   const bool typed = call.node.opset != 0 && call.node.opset < 10;
-  Tensor& mask = call.output(1, typed ? DataType::float32 : DataType::boolean, x.shape());
-  const float one = 1;
-  const bool kept = true;
-  if (mask.elements() > 0)
-    cpu::fill(call.device, size_of(mask.type()), typed ? static_cast<const void*>(&one) : &kept, mask.mutable_data(),
-              mask.elements());
+  Tensor& mask = call.output(1, typed ? x.type() : DataType::boolean, x.shape());
+  std::uint32_t kept = 1;
+  if (typed) store_float(&kept, 0, 1.0f, x.type());
+  if (mask.elements() > 0) cpu::fill(call.device, size_of(mask.type()), &kept, mask.mutable_data(), mask.elements());
+}
+
+/// Halves to the nearest pixel are moved, as integers of their size; what is interpolated is computed in float32.
+void resize(Call& call) {
+  const Tensor in = call.input(0);
+  for (std::size_t i = 1; i < call.inputs.size(); ++i) call.inputs[i] = wide_on_host(call.inputs[i]);
+  const cpu::Function on_any_device = cpu::operator_table().find(call.node)->function;
+  if (in.type() == DataType::float32) return on_any_device(call);
+  const bool moves = call.node.text("mode", "nearest") == "nearest" &&
+                     call.node.text("coordinate_transformation_mode", "") != "tf_crop_and_resize";
+  call.inputs[0] = moves ? Tensor(DataType::uint16, in.shape(), in.storage()) : widen(device_of(call), in);
+  on_any_device(call);
+  const Tensor& out = call.outputs[0];
+  call.outputs[0] = moves ? Tensor(in.type(), out.shape(), out.storage()) : narrow(device_of(call), out, in.type());
 }
 
 void register_shared(OperatorTable& table) {
@@ -46,11 +68,13 @@ void register_shared(OperatorTable& table) {
     table.share(name, first);
   table.add("Shape", cpu::checked<ask_shape>, cpu::Half::native, first);
   table.add("Size", cpu::checked<ask_shape>, cpu::Half::native, first);
-  table.add("Dropout", cpu::checked<dropout>, cpu::Half::widen, {.host = 2});
+  table.add("Dropout", cpu::checked<dropout>, cpu::Half::native, {.host = 2});
   table.share("Concat", {.device = Places::all});
   table.share("Pad", {.host = 1u << 2, .device = 1});
-  table.share("Resize", {.host = 1u << 1 | 1u << 2});
-  table.share("Upsample", {.host = 1u << 1});
+  table.add("Resize", cpu::Operator{.function = cpu::checked<resize>, .half = cpu::Half::native, .first_opset = 10},
+            {.host = 1u << 1 | 1u << 2});
+  table.add("Upsample", cpu::Operator{.function = cpu::checked<resize>, .half = cpu::Half::native, .first_opset = 7},
+            {.host = 1u << 1});
 }
 
 }  // namespace

@@ -33,6 +33,8 @@ class OperatorTable {
   /// The host's own function: it only plans, and the device's loops do the work.
   void share(std::string_view name, Places places);
   const Operator* find(const Node& node) const;
+  /// By "Softmax" or, for other domains than ONNX's, "domain::Softmax".
+  const std::map<std::string, Operator, std::less<>>& all() const { return operators_; }
 
  private:
   std::map<std::string, Operator, std::less<>> operators_;

@@ -2,7 +2,7 @@
 // per tensor, per axis and in blocks, with the formulas of numerics.hpp. Odd: codes of 8-bit floats are the host's
 // types and stay there.
 #include "cpu/quantized.hpp"
-#include "launch.hpp"
+#include "float_element.hpp"
 #include "operators.hpp"
 #include "tare/small_float.hpp"
 
@@ -11,8 +11,7 @@ namespace {
 
 template <class Code>
 struct ToCodes {
-  const float* in;
-  const float* scales;
+  FloatInput in, scales;
   const Code* zero_points;  ///< may be null
   Code* out;
   cpu::Granularity g;
@@ -27,23 +26,22 @@ struct ToCodes {
 template <class Code>
 struct FromCodes {
   const Code* in;
-  const float* scales;
+  FloatInput scales;
   const Code* zero_points;  ///< may be null
-  float* out;
+  FloatOutput out;
   cpu::Granularity g;
   TARE_DEVICE void operator()(std::int64_t i) const {
     const std::int64_t s = g.scale_of(i);
     const auto zero_point = static_cast<std::int64_t>(zero_points != nullptr ? zero_points[s] : Code{0});
-    out[i] = static_cast<float>(static_cast<std::int64_t>(in[i]) - zero_point) * scales[s];
+    out.set(i, static_cast<float>(static_cast<std::int64_t>(in[i]) - zero_point) * scales[s]);
   }
 };
 
 template <class Code>
 void run_quantize(const Call& call, const cpu::Granularity& g, const cpu::CodeRange& range, Tensor& y) {
   for_each(y.elements(), stream_of(call),
-           ToCodes<Code>{call.input(0).data<float>(), call.input(1).data<float>(),
-                         call.has(2) ? call.input(2).data<Code>() : nullptr, y.mutable_data<Code>(), g, range.low,
-                         range.high});
+           ToCodes<Code>{call.input(0), call.input(1), call.has(2) ? call.input(2).data<Code>() : nullptr,
+                         y.mutable_data<Code>(), g, range.low, range.high});
 }
 
 DataType code_type(const Call& call) {
@@ -52,13 +50,24 @@ DataType code_type(const Call& call) {
   return asked != 0 ? static_cast<DataType>(asked) : DataType::uint8;
 }
 
+/// The host's function takes float32: halves are widened before it and narrowed after it.
+void run_wide_on_host(Call& call) {
+  Device& device = device_of(call);
+  const DataType scales = call.input(1).type();
+  for (Tensor& input : call.inputs)
+    if (is_quantizable(input.type()) && input.type() != DataType::float32) input = widen(device, input);
+  run_on_host(call);
+  if (call.outputs[0].type() == DataType::float32 && scales != DataType::float32)
+    call.outputs[0] = narrow(device, device.upload(call.outputs[0]), scales);
+}
+
 void quantize_linear(Call& call) {
   cpu::require_inputs(call, 2);
   const DataType type = code_type(call);
-  if (small_float(type) != nullptr) return run_on_host(call);
+  if (small_float(type) != nullptr) return run_wide_on_host(call);
   const cpu::Granularity g = cpu::granularity(call);
   for (const std::size_t i : {0, 1})
-    if (call.input(i).type() != DataType::float32) cpu::fail_type(call, call.input(i).type());
+    if (!is_quantizable(call.input(i).type())) cpu::fail_type(call, call.input(i).type());
   cpu::dispatch_codes(call, type, [&]<class Code>(const cpu::CodeRange& range) {
     if (range.wide) cpu::fail_type(call, type);
     run_quantize<Code>(call, g, range, call.output(0, type, call.input(0).shape()));
@@ -68,19 +77,20 @@ void quantize_linear(Call& call) {
 template <class Code>
 void run_dequantize(const Call& call, const cpu::Granularity& g, Tensor& y) {
   for_each(y.elements(), stream_of(call),
-           FromCodes<Code>{call.input(0).data<Code>(), call.input(1).data<float>(),
-                           call.has(2) ? call.input(2).data<Code>() : nullptr, y.mutable_data<float>(), g});
+           FromCodes<Code>{call.input(0).data<Code>(), call.input(1),
+                           call.has(2) ? call.input(2).data<Code>() : nullptr, y, g});
 }
 
 void dequantize_linear(Call& call) {
   cpu::require_inputs(call, 2);
-  if (small_float(call.input(0).type()) != nullptr) return run_on_host(call);
+  if (small_float(call.input(0).type()) != nullptr) return run_wide_on_host(call);
   const cpu::Granularity g = cpu::granularity(call);
   const DataType type = call.input(0).type();
   if (call.has(2) && call.input(2).type() != type) call.fail("the zero point must have the input's type");
-  if (call.input(1).type() != DataType::float32) cpu::fail_type(call, call.input(1).type());
+  const DataType result = call.input(1).type();
+  if (!is_quantizable(result)) cpu::fail_type(call, result);
   cpu::dispatch_codes(call, type, [&]<class Code>(const cpu::CodeRange&) {
-    run_dequantize<Code>(call, g, call.output(0, DataType::float32, call.input(0).shape()));
+    run_dequantize<Code>(call, g, call.output(0, result, call.input(0).shape()));
   });
 }
 
@@ -118,8 +128,8 @@ void dynamic_quantize_linear(Call& call) {
       1, std::max(x.elements(), short_row + 1), stream_of(call),
       FindGrid{x.data<float>(), scale.mutable_data<float>(), zero_point.mutable_data<std::uint8_t>(), x.elements()});
   for_each(x.elements(), stream_of(call),
-           ToCodes<std::uint8_t>{x.data<float>(), scale.data<float>(), zero_point.data<std::uint8_t>(),
-                                 y.mutable_data<std::uint8_t>(), cpu::Granularity{}, 0.0f, 255.0f});
+           ToCodes<std::uint8_t>{x, scale, zero_point.data<std::uint8_t>(), y.mutable_data<std::uint8_t>(),
+                                 cpu::Granularity{}, 0.0f, 255.0f});
   if (call.wants(1)) call.outputs[1] = scale;
   if (call.wants(2)) call.outputs[2] = zero_point;
 }
@@ -127,12 +137,12 @@ void dynamic_quantize_linear(Call& call) {
 }  // namespace
 
 void register_quantize_linear(OperatorTable& table) {
-  table.add("DequantizeLinear", dequantize_linear, cpu::Half::widen, {.device = 5});
+  table.add("DequantizeLinear", dequantize_linear, cpu::Half::native, {.device = 5});
   table.add("DynamicQuantizeLinear", dynamic_quantize_linear);
   // Integer arithmetic, of which only the scales are floats: the host's.
   for (const std::string_view name : {"QLinearConv", "QLinearMatMul"})
     table.add(name, run_on_host, cpu::Half::native, {.host = Places::all});
-  table.add("QuantizeLinear", quantize_linear, cpu::Half::widen, {.device = 4});
+  table.add("QuantizeLinear", quantize_linear, cpu::Half::native, {.device = 4});
 }
 
 }  // namespace tare::cuda

@@ -5,7 +5,7 @@
 #include <limits>
 
 #include "cpu/strided_copy.hpp"
-#include "launch.hpp"
+#include "float_element.hpp"
 #include "operators.hpp"
 #include "tare/elementary.hpp"
 
@@ -38,38 +38,38 @@ TARE_HD double shift_of(float best) { return best - best == 0.0f ? static_cast<d
 /// Row o of `in`: `count` elements from o * outer_step on, each `step` after the one before.
 struct Rows {
   Reduce kind;
-  const float* in;
-  float* out;
+  FloatInput in;
+  FloatOutput out;
   std::int64_t count;
   std::int64_t inner;  ///< 1: rows lie together
 
   TARE_DEVICE void operator()(std::int64_t o, const Team& team) const {
-    const float* x = in + o / inner * count * inner + o % inner;
+    const std::int64_t first = o / inner * count * inner + o % inner;
+    const auto x = [&](std::int64_t i) { return in[first + i * inner]; };
     float result = 0;
     if (kind == Reduce::max || kind == Reduce::min || kind == Reduce::log_sum_exp) {
       const bool low = kind == Reduce::min;
       float best = low ? elementary::infinity : -elementary::infinity;
       for (std::int64_t i = team.thread; i < count; i += team.size)
-        best = low ? smaller(best, x[i * inner]) : larger(best, x[i * inner]);
+        best = low ? smaller(best, x(i)) : larger(best, x(i));
       best = low ? team.minimum(best) : team.maximum(best);
       result = best;
       if (kind == Reduce::log_sum_exp) {
         const double shift = count > 0 ? shift_of(best) : 0.0;
         double sum = 0;
-        for (std::int64_t i = team.thread; i < count; i += team.size)
-          sum += ::exp(static_cast<double>(x[i * inner]) - shift);
+        for (std::int64_t i = team.thread; i < count; i += team.size) sum += ::exp(static_cast<double>(x(i)) - shift);
         result = static_cast<float>(::log(team.sum(sum)) + shift);
       }
     } else if (kind == Reduce::prod) {
       double product = 1;
-      for (std::int64_t i = team.thread; i < count; i += team.size) product *= static_cast<double>(x[i * inner]);
+      for (std::int64_t i = team.thread; i < count; i += team.size) product *= static_cast<double>(x(i));
       result = static_cast<float>(team.product(product));
     } else {
       double sum = 0;
-      for (std::int64_t i = team.thread; i < count; i += team.size) sum += term_of(kind, x[i * inner]);
+      for (std::int64_t i = team.thread; i < count; i += team.size) sum += term_of(kind, x(i));
       result = finish(kind, team.sum(sum), count);
     }
-    if (team.thread == 0) out[o] = result;
+    if (team.thread == 0) out.set(o, result);
   }
 };
 
@@ -109,14 +109,14 @@ View view_of(const Call& call, const Tensor& in, const std::vector<bool>& reduce
       stride *= shape[d];
       (last ? view.count : view.outer) *= shape[d];
     }
-  plan.run(call.device, sizeof(float), in.data(), view.tensor.mutable_data());
+  plan.run(call.device, size_of(in.type()), in.data(), view.tensor.mutable_data());
   return view;
 }
 
 void reduce_to(const Call& call, Reduce kind, const Tensor& in, const std::vector<bool>& reduced, Tensor& out) {
   if (out.elements() == 0) return;
   const View view = view_of(call, in, reduced);
-  const Rows rows{kind, view.tensor.data<float>(), out.mutable_data<float>(), view.count, view.inner};
+  const Rows rows{kind, view.tensor, out, view.count, view.inner};
   if (view.inner > 1)
     for_each(view.outer * view.inner, stream_of(call), Columns{rows});
   else
@@ -126,7 +126,7 @@ void reduce_to(const Call& call, Reduce kind, const Tensor& in, const std::vecto
 template <Reduce kind>
 void reduce(Call& call) {
   const Tensor in = call.input(0);
-  if (in.type() != DataType::float32) cpu::fail_type(call, in.type());
+  if (!is_quantizable(in.type())) cpu::fail_type(call, in.type());
   const std::size_t rank = in.rank();
   std::vector<std::int64_t> axes = call.node.integers("axes");
   if (call.has(1)) {
@@ -144,7 +144,7 @@ void reduce(Call& call) {
   for (std::size_t d = 0; d < rank; ++d) {
     if (keep || !reduced[d]) shape.push_back(reduced[d] ? 1 : in.shape()[d]);
   }
-  Tensor& out = call.output(0, DataType::float32, shape);
+  Tensor& out = call.output(0, in.type(), shape);
   reduce_to(call, kind, in, reduced, out);
 }
 
@@ -152,7 +152,7 @@ void reduce(Call& call) {
 void sum_to(Call& call) {
   const Tensor in = call.input(0);
   const Shape shape = call.input(1).shape();
-  if (in.type() != DataType::float32) cpu::fail_type(call, in.type());
+  if (!is_quantizable(in.type())) cpu::fail_type(call, in.type());
   if (in.shape() == shape) {
     call.outputs[0] = in;
     return;
@@ -162,21 +162,21 @@ void sum_to(Call& call) {
   std::vector<bool> reduced(in.rank());
   const std::size_t missing = in.rank() - shape.rank();
   for (std::size_t d = 0; d < in.rank(); ++d) reduced[d] = d < missing || shape[d - missing] == 1;
-  Tensor& out = call.output(0, DataType::float32, shape);
+  Tensor& out = call.output(0, in.type(), shape);
   reduce_to(call, Reduce::sum, in, reduced, out);
 }
 
 struct ArgExtreme {
-  const float* in;
+  FloatInput in;
   std::int64_t* out;
   std::int64_t count, inner;
   bool largest, last;
   TARE_DEVICE void operator()(std::int64_t o) const {
-    const float* x = in + o / inner * count * inner + o % inner;
+    const std::int64_t first = o / inner * count * inner + o % inner;
     std::int64_t best = 0;
     for (std::int64_t i = 1; i < count; ++i) {
-      const float a = x[i * inner];
-      const float b = x[best * inner];
+      const float a = in[first + i * inner];
+      const float b = in[first + best * inner];
       const bool beyond = largest ? a > b : a < b;
       const bool nan = a != a;
       if (last ? beyond || a == b || nan : beyond || (nan && b == b)) best = i;
@@ -188,7 +188,7 @@ struct ArgExtreme {
 template <bool largest>
 void arg_extreme(Call& call) {
   const Tensor in = call.input(0);
-  if (in.type() != DataType::float32) cpu::fail_type(call, in.type());
+  if (!is_quantizable(in.type())) cpu::fail_type(call, in.type());
   const std::size_t rank = std::max<std::size_t>(in.rank(), 1);
   const std::size_t axis = cpu::axis_of(call, call.node.integer("axis", 0), rank);
   const std::int64_t count = in.rank() == 0 ? 1 : in.shape()[axis];
@@ -204,26 +204,27 @@ void arg_extreme(Call& call) {
   if (count == 0) call.fail("nothing to search along axis " + std::to_string(axis) + " of " + in.shape().text());
   const std::int64_t inner = in.rank() == 0 ? 1 : in.shape().elements(axis + 1, in.rank());
   for_each(out.elements(), stream_of(call),
-           ArgExtreme{in.data<float>(), out.mutable_data<std::int64_t>(), count, inner, largest,
+           ArgExtreme{in, out.mutable_data<std::int64_t>(), count, inner, largest,
                       call.node.integer("select_last_index", 0) != 0});
 }
 
 }  // namespace
 
 void register_reduction(OperatorTable& table) {
-  table.add("ArgMax", cpu::checked<arg_extreme<true>>);
-  table.add("ArgMin", cpu::checked<arg_extreme<false>>);
-  table.add("ReduceL1", cpu::checked<reduce<Reduce::l1>>);
-  table.add("ReduceL2", cpu::checked<reduce<Reduce::l2>>);
-  table.add("ReduceLogSum", cpu::checked<reduce<Reduce::log_sum>>);
-  table.add("ReduceLogSumExp", cpu::checked<reduce<Reduce::log_sum_exp>>);
-  table.add("ReduceMax", cpu::checked<reduce<Reduce::max>>);
-  table.add("ReduceMean", cpu::checked<reduce<Reduce::mean>>);
-  table.add("ReduceMin", cpu::checked<reduce<Reduce::min>>);
-  table.add("ReduceProd", cpu::checked<reduce<Reduce::prod>>);
-  table.add("ReduceSum", cpu::checked<reduce<Reduce::sum>>);
-  table.add("ReduceSumSquare", cpu::checked<reduce<Reduce::sum_square>>);
-  table.add("tare::SumTo", cpu::checked<sum_to, 2>);
+  const auto add = [&](std::string_view name, cpu::Function function) { table.add(name, function, cpu::Half::native); };
+  add("ArgMax", cpu::checked<arg_extreme<true>>);
+  add("ArgMin", cpu::checked<arg_extreme<false>>);
+  add("ReduceL1", cpu::checked<reduce<Reduce::l1>>);
+  add("ReduceL2", cpu::checked<reduce<Reduce::l2>>);
+  add("ReduceLogSum", cpu::checked<reduce<Reduce::log_sum>>);
+  add("ReduceLogSumExp", cpu::checked<reduce<Reduce::log_sum_exp>>);
+  add("ReduceMax", cpu::checked<reduce<Reduce::max>>);
+  add("ReduceMean", cpu::checked<reduce<Reduce::mean>>);
+  add("ReduceMin", cpu::checked<reduce<Reduce::min>>);
+  add("ReduceProd", cpu::checked<reduce<Reduce::prod>>);
+  add("ReduceSum", cpu::checked<reduce<Reduce::sum>>);
+  add("ReduceSumSquare", cpu::checked<reduce<Reduce::sum_square>>);
+  add("tare::SumTo", cpu::checked<sum_to, 2>);
 }
 
 }  // namespace tare::cuda

@@ -5,7 +5,7 @@
 #include "cpu/regions.hpp"
 #include "cpu/sampling.hpp"
 #include "epilogue.hpp"
-#include "launch.hpp"
+#include "float_element.hpp"
 #include "operators.hpp"
 
 namespace tare::cuda {
@@ -17,9 +17,8 @@ constexpr int most_spatial = 6;
 struct SampleGrid {
   static constexpr std::int64_t channels_a_thread = 8;
   cpu::Sampler sampler;
-  const float* in;
-  const float* grid;
-  float* out;
+  FloatInput in, grid;
+  FloatOutput out;
   std::int64_t channels, plane, points, channel_groups;
   int rank;
   std::int64_t sizes[most_spatial];
@@ -57,33 +56,25 @@ struct SampleGrid {
           sums[k] += weight * static_cast<double>(in[(n * channels + first + k) * plane + offset]);
     }
     for (std::int64_t k = 0; k < channels_a_thread; ++k)
-      if (first + k < channels) out[(n * channels + first + k) * points + point] = static_cast<float>(sums[k]);
+      if (first + k < channels) out.set((n * channels + first + k) * points + point, static_cast<float>(sums[k]));
   }
 };
 
-void require_floats(const Call& call, std::size_t inputs) {
-  for (std::size_t i = 0; i < inputs; ++i)
-    if (call.input(i).type() != DataType::float32) cpu::fail_type(call, call.input(i).type());
+void require_float32(const Call& call) {
+  if (call.input(0).type() != DataType::float32) cpu::fail_type(call, call.input(0).type());
 }
 
 void grid_sample(Call& call) {
   const cpu::GridSample plan = cpu::plan_grid_sample(call);
-  require_floats(call, 2);
+  for (const std::size_t i : {0, 1})
+    if (!is_quantizable(call.input(i).type())) cpu::fail_type(call, call.input(i).type());
   const Tensor in = call.input(0);
   const std::size_t rank = in.rank() - 2;
   if (rank > most_spatial) call.fail("more than 6 spatial dimensions");
-  Tensor& out = call.output(0, DataType::float32, plan.output);
+  Tensor& out = call.output(0, in.type(), plan.output);
   const std::int64_t groups = (plan.channels + SampleGrid::channels_a_thread - 1) / SampleGrid::channels_a_thread;
-  SampleGrid functor{plan.sampler,
-                     in.data<float>(),
-                     call.input(1).data<float>(),
-                     out.mutable_data<float>(),
-                     plan.channels,
-                     plan.plane,
-                     plan.points,
-                     groups,
-                     static_cast<int>(rank),
-                     {}};
+  SampleGrid functor{plan.sampler, in,     call.input(1),          out, plan.channels, plan.plane,
+                     plan.points,  groups, static_cast<int>(rank), {}};
   for (std::size_t d = 0; d < rank; ++d) functor.sizes[d] = in.shape()[d + 2];
   if (out.elements() > 0) for_each(in.shape()[0] * groups * plan.points, stream_of(call), functor);
 }
@@ -97,7 +88,7 @@ struct MakeGrid {
 
 void affine_grid(Call& call) {
   const cpu::AffineGrid plan = cpu::plan_affine_grid(call);
-  require_floats(call, 1);
+  require_float32(call);
   const Tensor theta = call.input(0);
   Tensor& out = call.output(0, DataType::float32, plan.shape(theta.shape()[0]));
   for_each(out.elements(), stream_of(call), MakeGrid{plan, theta.data<float>(), out.mutable_data<float>()});
@@ -240,7 +231,7 @@ struct GatherBlocks {
 };
 
 void col2im(Call& call) {
-  require_floats(call, 1);
+  require_float32(call);
   const Tensor in = call.input(0);
   const cpu::Col2Im plan = cpu::plan_col2im(call);
   const std::size_t rank = plan.image.rank();
@@ -270,7 +261,7 @@ void register_sampling(OperatorTable& table) {
   table.add("AffineGrid", cpu::checked<affine_grid, 2>);
   table.add("Col2Im", cpu::checked<col2im, 3>);
   table.add("DeformConv", cpu::checked<deform_conv, 3>);
-  table.add("GridSample", cpu::checked<grid_sample, 2>);
+  table.add("GridSample", cpu::checked<grid_sample, 2>, cpu::Half::native);
   table.add("MaxRoiPool", cpu::checked<max_roi_pool, 2>, cpu::Half::widen, {.host = 2});
   table.add("RoiAlign", cpu::checked<roi_align, 3>, cpu::Half::widen, {.host = 2});
 }

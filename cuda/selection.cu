@@ -1,6 +1,6 @@
 // Trilu, ReverseSequence, Compress, ArrayFeatureExtractor, CumSum, CumProd: operators that keep, drop, reorder or add
 // up elements along an axis.
-#include "launch.hpp"
+#include "float_element.hpp"
 #include "operators.hpp"
 
 namespace tare::cuda {
@@ -108,8 +108,8 @@ struct MultiplyUp {
 
 template <class Combine>
 struct Cumulate {
-  const float* in;
-  float* out;
+  FloatInput in;
+  FloatOutput out;
   std::int64_t length, inner;
   bool exclusive, reverse;
   TARE_DEVICE void operator()(std::int64_t row) const {
@@ -120,7 +120,7 @@ struct Cumulate {
       const float before = result;
       const float x = in[at];
       result = k == 0 ? x : Combine::combine(result, x);
-      out[at] = exclusive ? before : result;
+      out.set(at, exclusive ? before : result);
     }
   }
 };
@@ -128,13 +128,13 @@ struct Cumulate {
 template <class Combine>
 void cumulate(Call& call) {
   const Tensor in = call.input(0);
-  if (in.type() != DataType::float32) cpu::fail_type(call, in.type());
+  if (!is_quantizable(in.type())) cpu::fail_type(call, in.type());
   const std::size_t axis = cpu::axis_of(call, cpu::integer_of(call, 1, "axis"), in.rank());
   const std::int64_t inner = in.shape().elements(axis + 1, in.rank());
-  Tensor& out = call.output(0, DataType::float32, in.shape());
+  Tensor& out = call.output(0, in.type(), in.shape());
   for_each(in.shape().elements(0, axis) * inner, stream_of(call),
-           Cumulate<Combine>{in.data<float>(), out.mutable_data<float>(), in.shape()[axis], inner,
-                             call.node.integer("exclusive", 0) != 0, call.node.integer("reverse", 0) != 0});
+           Cumulate<Combine>{in, out, in.shape()[axis], inner, call.node.integer("exclusive", 0) != 0,
+                             call.node.integer("reverse", 0) != 0});
 }
 
 /// Columns of the last axis, by number.
@@ -155,8 +155,8 @@ void array_feature_extractor(Call& call) {
 void register_selection(OperatorTable& table) {
   constexpr Places data{.device = 1};
   table.add("Compress", cpu::checked<compress, 2>, cpu::Half::native, data);
-  table.add("CumProd", cpu::checked<cumulate<MultiplyUp>, 2>);
-  table.add("CumSum", cpu::checked<cumulate<AddUp>, 2>);
+  table.add("CumProd", cpu::checked<cumulate<MultiplyUp>, 2>, cpu::Half::native);
+  table.add("CumSum", cpu::checked<cumulate<AddUp>, 2>, cpu::Half::native);
   table.add("ReverseSequence", cpu::checked<reverse_sequence, 2>, cpu::Half::native, data);
   table.add("ai.onnx.ml::ArrayFeatureExtractor",
             {.function = cpu::checked<array_feature_extractor, 2>, .half = cpu::Half::native, .objects = true}, data);

@@ -4,7 +4,7 @@
 // can hold goes through the whole network in one launch; longer ones take a launch a step.
 #include <bit>
 
-#include "launch.hpp"
+#include "float_element.hpp"
 #include "operators.hpp"
 
 namespace tare::cuda {
@@ -16,7 +16,7 @@ constexpr std::int64_t most_of_a_team = 8192;
 
 /// In ascending order where `largest` is false; every NaN above all numbers, -0 beside 0, equal values by index.
 struct MakeKeys {
-  const float* in;
+  FloatInput in;
   Key* keys;
   std::int64_t length, padded, inner;
   bool largest;
@@ -89,22 +89,22 @@ struct KeepIndices {
 };
 
 struct TakeKept {
-  const float* in;
+  FloatInput in;
   const Key* keys;
-  float* values;            ///< may be null
+  FloatOutput values;       ///< may be absent
   std::int64_t* positions;  ///< may be null
   std::int64_t length, padded, kept, inner;
   TARE_DEVICE void operator()(std::int64_t i) const {
     const std::int64_t lane = i / inner / kept * inner + i % inner;
     const auto at = static_cast<std::int64_t>(keys[lane * padded + i / inner % kept] & 0xffffffffu);
-    if (values != nullptr) values[i] = in[(lane / inner * length + at) * inner + lane % inner];
+    if (values.present()) values.set(i, in[(lane / inner * length + at) * inner + lane % inner]);
     if (positions != nullptr) positions[i] = at;
   }
 };
 
 void top_k(Call& call) {
   const Tensor in = call.input(0);
-  if (in.type() != DataType::float32) cpu::fail_type(call, in.type());
+  if (!is_quantizable(in.type())) cpu::fail_type(call, in.type());
   if (in.rank() == 0) call.fail("needs rank 1 or more");
   const std::size_t axis = cpu::axis_of(call, call.node.integer("axis", -1), in.rank());
   const std::int64_t length = in.shape()[axis];
@@ -115,7 +115,7 @@ void top_k(Call& call) {
   shape[axis] = kept;
   const std::int64_t inner = shape.elements(axis + 1, shape.rank());
   const std::int64_t lanes = shape.elements(0, axis) * inner;
-  float* values = call.wants(0) ? call.output(0, DataType::float32, shape).mutable_data<float>() : nullptr;
+  const FloatOutput values = call.wants(0) ? FloatOutput(call.output(0, in.type(), shape)) : FloatOutput();
   std::int64_t* positions =
       call.wants(1) ? call.output(1, DataType::int64, shape).mutable_data<std::int64_t>() : nullptr;
   if (shape.elements() == 0) return;
@@ -123,8 +123,7 @@ void top_k(Call& call) {
   std::int64_t padded = padded_to(length);
   Tensor keys = call.device.allocate(DataType::uint64, {lanes, padded});
   for_each(lanes * padded, stream_of(call),
-           MakeKeys{in.data<float>(), keys.mutable_data<Key>(), length, padded, inner,
-                    call.node.integer("largest", 1) != 0});
+           MakeKeys{in, keys.mutable_data<Key>(), length, padded, inner, call.node.integer("largest", 1) != 0});
   sort_lanes(keys.mutable_data<Key>(), lanes, padded, stream_of(call));
   if (call.node.integer("sorted", 1) == 0) {  // any order will do: that of the input
     const std::int64_t padded_kept = padded_to(kept);
@@ -136,13 +135,13 @@ void top_k(Call& call) {
     padded = padded_kept;
   }
   for_each(shape.elements(), stream_of(call),
-           TakeKept{in.data<float>(), keys.data<Key>(), values, positions, length, padded, kept, inner});
+           TakeKept{in, keys.data<Key>(), values, positions, length, padded, kept, inner});
 }
 
 }  // namespace
 
 void register_sorting(OperatorTable& table) {
-  table.add("TopK", cpu::checked<top_k>);
+  table.add("TopK", cpu::checked<top_k>, cpu::Half::native);
   table.add("NonZero", run_on_host);
   table.add("Unique", run_on_host);
 }

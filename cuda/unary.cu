@@ -14,7 +14,7 @@ void unary(Call& call, Formula formula) {
   const DataType type = call.input(0).type();
   if (!is_quantizable(type)) cpu::fail_type(call, type);
   Tensor& y = call.output_reusing(0, 0, type, call.input(0).shape());
-  map_floats(call.input(0).data(), y.mutable_data(), type, y.elements(), stream_of(call), formula);
+  map_floats(call.input(0), y, y.elements(), stream_of(call), formula);
 }
 
 #define TARE_UNARY(name, formula)                               \
@@ -101,10 +101,11 @@ void thresholded_relu_of(Call& call) { unary(call, thresholded_relu_formula{call
 
 /// Limits of a Clip that only the device knows.
 struct LimitsFormula {
-  const float* low;
-  const float* high;
+  FloatInput low;
+  FloatInput high;
   TARE_HD float operator()(float x) const {
-    return elementary::clip(x, low ? *low : -elementary::infinity, high ? *high : elementary::infinity);
+    return elementary::clip(x, low.present() ? low[0] : -elementary::infinity,
+                            high.present() ? high[0] : elementary::infinity);
   }
 };
 void clip_of(Call& call) {
@@ -112,14 +113,10 @@ void clip_of(Call& call) {
     return unary(
         call, clip_formula{call.node.real("min", -elementary::infinity), call.node.real("max", elementary::infinity)});
   for (const std::size_t i : {1, 2})
-    if (call.has(i) && call.input(i).elements() != 1) call.fail("min and max must be scalars of the input's type");
-  const auto limit = [&](std::size_t i) {
-    if (!call.has(i)) return Tensor();
-    return call.input(i).type() == DataType::float32 ? call.input(i) : widen(device_of(call), call.input(i));
-  };
-  const Tensor low = limit(1);
-  const Tensor high = limit(2);
-  unary(call, LimitsFormula{low.data<float>(), high.data<float>()});
+    if (call.has(i) && (call.input(i).elements() != 1 || !is_quantizable(call.input(i).type())))
+      call.fail("min and max must be scalars of the input's type");
+  const auto limit = [&](std::size_t i) { return call.has(i) ? FloatInput(call.input(i)) : FloatInput(); };
+  unary(call, LimitsFormula{limit(1), limit(2)});
 }
 
 struct IsNan {
@@ -136,7 +133,7 @@ void test(Call& call, Predicate holds) {
   cpu::require_inputs(call, 1);
   const Tensor x = call.input(0);
   Tensor& y = call.output(0, DataType::boolean, x.shape());
-  map(x.data<float>(), y.mutable_data<std::uint8_t>(), y.elements(), stream_of(call), holds);
+  map(x, y.mutable_data<std::uint8_t>(), y.elements(), stream_of(call), holds);
 }
 void is_nan_of(Call& call) { test(call, IsNan{}); }
 void is_inf_of(Call& call) {
@@ -166,8 +163,8 @@ void register_unary(OperatorTable& table) {
   add("Gelu", gelu_by_name);
   add("HardSigmoid", hard_sigmoid_of);
   add("HardSwish", hard_swish_of);
-  table.add("IsInf", is_inf_of);
-  table.add("IsNaN", is_nan_of);
+  add("IsInf", is_inf_of);
+  add("IsNaN", is_nan_of);
   add("LeakyRelu", leaky_relu_of);
   add("Log", log_of);
   add("Mish", mish_of);

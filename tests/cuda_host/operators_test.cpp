@@ -5,69 +5,20 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <random>
 
+#include "cuda_host/one_node.hpp"
 #include "model/real_element.hpp"
-#include "run/executor.hpp"
 #include "support/backends.hpp"
-#include "tare/cuda.hpp"
 
 namespace tare {
 namespace {
 
-struct Case {
-  std::string op_type;
-  std::vector<Tensor> inputs;
-  std::map<std::string, Attribute> attributes = {};
-  std::size_t outputs = 1;
-  std::string domain = {};
-  bool same_bits = true;  ///< no sums in another order, no functions of the libraries
-};
-
-Tensor floats(const Shape& shape, unsigned seed, float spread = 1.0f) {
-  Tensor tensor = Tensor::host(DataType::float32, shape);
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal(0.0f, spread);
-  for (float& x : tensor.mutable_span<float>()) x = normal(random);
-  return tensor;
-}
-
-Tensor integers(const Shape& shape, const std::vector<std::int64_t>& values) {
-  return Tensor::of<std::int64_t>(shape, values);
-}
-
-Tensor random_integers(const Shape& shape, std::int64_t below, unsigned seed) {
-  Tensor tensor = Tensor::host(DataType::int64, shape);
-  std::mt19937 random(seed);
-  for (std::int64_t& x : tensor.mutable_span<std::int64_t>()) x = static_cast<std::int64_t>(random()) % below;
-  return tensor;
-}
-
-std::vector<Tensor> run(Backend& backend, const Case& c) {
-  Graph graph;
-  Node node;
-  node.name = "node";
-  node.op_type = c.op_type;
-  node.domain = c.domain;
-  node.opset = c.domain.empty() ? 22 : 3;
-  node.attributes = {c.attributes.begin(), c.attributes.end()};
-  for (const Tensor& input : c.inputs) {
-    if (!input.present()) {
-      node.inputs.push_back(absent);
-      continue;
-    }
-    node.inputs.push_back(graph.add_value({fmt::format("x{}", node.inputs.size()), input.type(), std::nullopt}));
-    graph.inputs.push_back(node.inputs.back());
-  }
-  for (std::size_t o = 0; o < c.outputs; ++o)
-    node.outputs.push_back(graph.add_value({fmt::format("y{}", o), DataType::undefined, std::nullopt}));
-  graph.outputs = node.outputs;
-  graph.nodes.push_back(node);
-  std::vector<Tensor> given;
-  for (const Tensor& input : c.inputs)
-    if (input.present()) given.push_back(input);
-  return Executor(graph, backend).run(given);
-}
+using test::Case;
+using test::floats;
+using test::halves;
+using test::integers;
+using test::random_integers;
+using test::run;
 
 void compare(const Case& c) {
   const auto host = make_cpu_backend({.threads = 2});
@@ -189,16 +140,6 @@ TEST(CudaOperators, SignalsAndMatrices) {
   einsum("ij,jk,kl->il", {floats({4, 5}, 50), floats({5, 6}, 51), floats({6, 3}, 52)});
   einsum("bhqd,bhkd->bhqk", {floats({2, 3, 5, 8}, 53), floats({2, 3, 7, 8}, 54)});
   einsum("ij->", {floats({9, 8}, 55)});
-}
-
-Tensor halves(const Shape& shape, unsigned seed, DataType type) {
-  const Tensor wide = floats(shape, seed);
-  Tensor half = Tensor::host(type, shape);
-  for (std::int64_t i = 0; i < wide.elements(); ++i) {
-    const float x = wide.data<float>()[i];
-    half.mutable_data<std::uint16_t>()[i] = type == DataType::float16 ? float_to_half(x) : float_to_bfloat(x);
-  }
-  return half;
 }
 
 /// What is rounded once gives the bits of the CPU, which widens around every operator.
