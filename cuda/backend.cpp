@@ -10,6 +10,8 @@
 
 #include "chain_kernel.hpp"
 #include "operators.hpp"
+#include "quantize.hpp"
+#include "repeater.hpp"
 #include "tare/cuda.hpp"
 #include "tare/numerics.hpp"
 
@@ -145,7 +147,10 @@ class PlacedKernel final : public Kernel {
 class CudaBackend final : public Backend {
  public:
   explicit CudaBackend(const CudaOptions& options)
-      : device_(options), host_(make_cpu_backend(options.host)), fallback_(options.fallback_to_cpu) {}
+      : device_(options),
+        host_(make_cpu_backend(options.host)),
+        fallback_(options.fallback_to_cpu),
+        graphs_(options.graphs) {}
 
   std::string name() const override { return fmt::format("cuda:{}", device_.index()); }
 
@@ -191,10 +196,15 @@ class CudaBackend final : public Backend {
   Tensor quantize_dequantize(Tensor tensor, const TensorEncodings& encodings, Rounding rounding) override {
     const CurrentDevice current(device_.index());
     tensor = device_.upload(tensor);
-    const Quantizer quantizer(tensor.shape(), tensor.layout(), encodings, rounding, device_.stream().get(),
-                              device_.allocator());
+    QuantizerPlan plan = plan_quantizer(tensor.shape(), tensor.layout(), encodings, rounding);
+    Tensor grids;
+    if (plan.grids.size() > 1) {
+      const auto bytes = std::as_bytes(std::span(plan.grids));
+      grids = device_.upload_to<std::uint8_t>({reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()});
+      plan.map.grids = grids.data<Grid>();
+    }
     Tensor result = tensor.unique() ? tensor : device_.allocate(tensor.type(), tensor.shape(), tensor.layout());
-    quantizer.run(tensor.data(), result.mutable_data(), tensor.type(), device_.stream().get());
+    quantize_checked(encodings.tensor, tensor.data(), result.mutable_data(), tensor.type(), plan.map, device_.stream());
     return result;
   }
 
@@ -211,7 +221,15 @@ class CudaBackend final : public Backend {
     return cuda::find_encodings(requests, options, device_.stream().get(), device_.allocator());
   }
 
-  void synchronize() override { device_.stream().synchronize(); }
+  std::unique_ptr<Repeater> make_repeater() override {
+    return graphs_ ? cuda::make_repeater(device_, *host_, graph_use_) : nullptr;
+  }
+  const GraphUse& graph_use() const { return graph_use_; }
+
+  void synchronize() override {
+    device_.refuse_recording("the host waits for the device");
+    device_.stream().synchronize();
+  }
 
  private:
   /// Floats would meet an operator that has no kernel. Values of unknown type are left to the run.
@@ -230,6 +248,8 @@ class CudaBackend final : public Backend {
   Device device_;
   std::unique_ptr<Backend> host_;
   bool fallback_;
+  bool graphs_;
+  GraphUse graph_use_;
 };
 
 }  // namespace
@@ -239,6 +259,11 @@ namespace tare::cuda {
 
 std::unique_ptr<Backend> make_cuda_backend(const CudaOptions& options) {
   return std::make_unique<CudaBackend>(options);
+}
+
+GraphUse graph_use(const Backend& backend) {
+  if (const auto* own = dynamic_cast<const CudaBackend*>(&backend)) return own->graph_use();
+  throw Error(ErrorKind::usage, fmt::format("graph_use: {} is no CUDA backend", backend.name()));
 }
 
 }  // namespace tare::cuda

@@ -7,6 +7,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace tare::cuda {
 namespace {
 
@@ -53,34 +55,79 @@ Memory::Memory(const CudaOptions& options) : device_(options.device), allocator_
 Memory::~Memory() {
   static_cast<void>(cudaSetDevice(device_));
   static_cast<void>(cudaStreamSynchronize(stream_));
+  if (beside_ != nullptr) static_cast<void>(cudaStreamDestroy(beside_));
   if (pool_ != nullptr) static_cast<void>(cudaMemPoolDestroy(pool_));
   static_cast<void>(cudaStreamDestroy(stream_));
 }
 
 void* Memory::take(std::size_t bytes, cudaStream_t stream) {
-  if (bytes == 0) bytes = 1;
-  void* pointer = nullptr;
-  if (allocator_.take != nullptr) {
-    pointer = allocator_.take(allocator_.context, bytes, stream);
-    if (pointer == nullptr) fail_allocation(cudaErrorMemoryAllocation, bytes, __FILE__, __LINE__);
-    return pointer;
-  }
-  cudaError_t status = cudaMallocFromPoolAsync(&pointer, bytes, pool_, stream);
-  if (status == cudaErrorMemoryAllocation) {
-    static_cast<void>(cudaGetLastError());
-    TARE_CUDA_CHECK(cudaStreamSynchronize(stream_));
-    TARE_CUDA_CHECK(cudaMemPoolTrimTo(pool_, 0));
-    status = cudaMallocFromPoolAsync(&pointer, bytes, pool_, stream);
-  }
-  if (status != cudaSuccess) fail_allocation(status, bytes, __FILE__, __LINE__);
+  bytes = std::max<std::size_t>(bytes, 1);
+  void* pointer = try_to_take(bytes, stream);
+  if (pointer == nullptr && make_room()) pointer = try_to_take(bytes, stream);
+  if (pointer == nullptr) fail_allocation(cudaErrorMemoryAllocation, bytes, __FILE__, __LINE__);
   return pointer;
 }
 
-void Memory::give(void* pointer, std::size_t bytes) noexcept {
+/// Null when there is none.
+void* Memory::try_to_take(std::size_t bytes, cudaStream_t stream) {
+  if (allocator_.take != nullptr) return allocator_.take(allocator_.context, bytes, stream);
+  void* pointer = nullptr;
+  const cudaError_t status = cudaMallocFromPoolAsync(&pointer, bytes, pool_, stream);
+  if (status == cudaSuccess) return pointer;
+  if (status != cudaErrorMemoryAllocation) fail_allocation(status, bytes, __FILE__, __LINE__);
+  static_cast<void>(cudaGetLastError());
+  return nullptr;
+}
+
+/// False when nothing could be done. A recording fails rather than that others go: it is one of them.
+bool Memory::make_room() {
+  if (recording_ != nullptr) return false;
+  bool made = false;
+  for (Spare* spare : spares_) made = spare->give_up() || made;
+  if (pool_ == nullptr) return made;
+  TARE_CUDA_CHECK(cudaStreamSynchronize(stream_));
+  TARE_CUDA_CHECK(cudaMemPoolTrimTo(pool_, 0));
+  return true;
+}
+
+void Memory::give_back(void* pointer, std::size_t bytes, cudaStream_t stream) noexcept {
   if (allocator_.take != nullptr)
-    allocator_.give(allocator_.context, pointer, bytes, stream_);
+    allocator_.give(allocator_.context, pointer, std::max<std::size_t>(bytes, 1), stream);
   else
-    static_cast<void>(cudaFreeAsync(pointer, stream_));
+    static_cast<void>(cudaFreeAsync(pointer, stream));
+}
+
+void Memory::give(void* pointer, std::size_t bytes) noexcept {
+  const auto recorded = recorded_.find(pointer);
+  if (recorded != recorded_.end())
+    recorded->second->give(pointer);
+  else if (recording_ != nullptr)
+    given_later_.emplace_back(pointer, bytes);
+  else
+    give_back(pointer, bytes, stream_);
+}
+
+void Memory::record(RecordedMemory& recording) {
+  if (beside_ == nullptr) TARE_CUDA_CHECK(cudaStreamCreateWithFlags(&beside_, cudaStreamNonBlocking));
+  TARE_CUDA_CHECK(cudaStreamSynchronize(stream_));  // what was given back is free on any stream
+  recording_ = &recording;
+}
+
+void Memory::stop_recording() {
+  recording_ = nullptr;
+  for (const auto& [pointer, bytes] : std::exchange(given_later_, {})) give_back(pointer, bytes, stream_);
+  TARE_CUDA_CHECK(cudaStreamSynchronize(beside_));  // what was taken is there on any stream
+}
+
+void* Memory::take_for(RecordedMemory& recording, std::size_t bytes) {
+  void* pointer = take(bytes, beside_);
+  recorded_[pointer] = &recording;
+  return pointer;
+}
+
+void Memory::disown(void* pointer, std::size_t bytes, bool taken) noexcept {
+  recorded_.erase(pointer);
+  if (!taken) give_back(pointer, bytes, beside_);
 }
 
 Device::Device(const CudaOptions& options)
@@ -103,8 +150,9 @@ Tensor Device::take(DataType type, const Shape& shape, Layout layout) const {
 
 /// From pageable memory the call returns when the elements have been staged: `from` may go.
 void Device::copy_in(Tensor& to, const void* from) const {
-  if (to.bytes() > 0)
-    TARE_CUDA_CHECK(cudaMemcpyAsync(to.mutable_data(), from, to.bytes(), cudaMemcpyHostToDevice, stream().get()));
+  if (to.bytes() == 0) return;
+  if (RecordedMemory* recording = memory_->recording()) from = recording->keep(from, to.bytes());
+  TARE_CUDA_CHECK(cudaMemcpyAsync(to.mutable_data(), from, to.bytes(), cudaMemcpyHostToDevice, stream().get()));
 }
 
 Tensor Device::allocate(DataType type, const Shape& shape, Layout layout) {
@@ -119,7 +167,8 @@ Tensor Device::upload(const Tensor& tensor) {
 }
 
 Tensor Device::upload_beside(const Tensor& tensor) {
-  if (!tensor.present() || is_on_device(tensor) || tensor.bytes() < Staging::least_bytes || allocator().take != nullptr)
+  if (!tensor.present() || is_on_device(tensor) || tensor.bytes() < Staging::least_bytes ||
+      allocator().take != nullptr || memory_->recording() != nullptr)
     return upload(tensor);
   if (!staging_) staging_.emplace();
   const std::size_t bytes = storage_bytes(tensor.type(), tensor.shape());
@@ -129,8 +178,22 @@ Tensor Device::upload_beside(const Tensor& tensor) {
   return copy;
 }
 
+void Device::overwrite(Tensor& there, const Tensor& tensor) {
+  if (there.bytes() == 0) return;
+  if (!is_on_device(tensor) && (there.bytes() < Staging::least_bytes || allocator().take != nullptr))
+    return copy_in(there, tensor.data());
+  const Tensor arrived = upload_beside(tensor);
+  TARE_CUDA_CHECK(
+      cudaMemcpyAsync(there.mutable_data(), arrived.data(), there.bytes(), cudaMemcpyDeviceToDevice, stream().get()));
+}
+
+void Device::refuse_recording(const char* what) const {
+  if (memory_->recording() != nullptr) throw Error(ErrorKind::internal, what);
+}
+
 Tensor Device::download(const Tensor& tensor) {
   if (!tensor.present() || !is_on_device(tensor)) return tensor;
+  refuse_recording("the host waits for a result");
   Tensor copy = Tensor::host(tensor.type(), tensor.shape(), tensor.layout());
   if (tensor.bytes() > 0)
     TARE_CUDA_CHECK(

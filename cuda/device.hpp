@@ -5,10 +5,13 @@
 
 #include <memory>
 #include <optional>
+#include <unordered_map>
+#include <vector>
 
 #include "cpu/operators.hpp"
 #include "cpu/resize_axis.hpp"
 #include "products.hpp"
+#include "recorded_memory.hpp"
 #include "runtime.hpp"
 #include "staging.hpp"
 #include "tare/cuda.hpp"
@@ -16,6 +19,14 @@
 namespace tare::cuda {
 
 using cpu::Call;
+
+/// Whoever holds device memory that can be done without.
+class Spare {
+ public:
+  virtual ~Spare() = default;
+  /// Gives it back for good. False when there was none.
+  virtual bool give_up() = 0;
+};
 
 /// The stream and the memory of one device. Outlives the tensors: they hold it.
 class Memory {
@@ -25,19 +36,41 @@ class Memory {
   Memory(const Memory&) = delete;
   Memory& operator=(const Memory&) = delete;
 
-  void* take(std::size_t bytes) { return take(bytes, stream_); }
+  void* take(std::size_t bytes) { return recording_ != nullptr ? recording_->take(bytes) : take(bytes, stream_); }
   /// On another stream: it may be written there at once, whatever is queued on this one. Not with a caller's allocator.
   void* take(std::size_t bytes, cudaStream_t stream);
   void give(void* pointer, std::size_t bytes) noexcept;
+
+  /// From now on take() serves from a recording, and other memory that is given back waits; until stop_recording().
+  void record(RecordedMemory& recording);
+  void stop_recording();
+  RecordedMemory* recording() const { return recording_; }
+  /// A block that give() hands to the recording, until it is disowned.
+  void* take_for(RecordedMemory& recording, std::size_t bytes);
+  void disown(void* pointer, std::size_t bytes, bool taken) noexcept;
+
+  /// Asked when memory runs out; `spare` takes itself off before it goes.
+  void add(Spare& spare) { spares_.push_back(&spare); }
+  void remove(Spare& spare) { std::erase(spares_, &spare); }
+
   StreamView stream() const { return StreamView(stream_); }
   int device() const { return device_; }
   const Allocator& allocator() const { return allocator_; }
 
  private:
+  void* try_to_take(std::size_t bytes, cudaStream_t stream);
+  bool make_room();
+  void give_back(void* pointer, std::size_t bytes, cudaStream_t stream) noexcept;
+
   int device_;
   cudaStream_t stream_ = nullptr;
-  cudaMemPool_t pool_ = nullptr;  ///< null where the caller's allocator serves
+  cudaStream_t beside_ = nullptr;  ///< that recordings take memory on; made for the first
+  cudaMemPool_t pool_ = nullptr;   ///< null where the caller's allocator serves
   Allocator allocator_;
+  RecordedMemory* recording_ = nullptr;
+  std::unordered_map<void*, RecordedMemory*> recorded_;     ///< blocks of recordings
+  std::vector<std::pair<void*, std::size_t>> given_later_;  ///< when the recording has stopped
+  std::vector<Spare*> spares_;
 };
 
 /// Makes a device current while it lives.
@@ -63,6 +96,8 @@ class Device final : public cpu::Device {
   /// As upload(), while the kernels that are queued run: for a batch's inputs.
   Tensor upload_beside(const Tensor& tensor);
   Tensor download(const Tensor& tensor);
+  /// Into memory that is there already: what is queued later finds the elements, what was queued before does not.
+  void overwrite(Tensor& there, const Tensor& tensor);
   /// A list that launches read; given back, in stream order, when the last view goes.
   template <class T>
   Tensor upload_to(std::span<const T> values) const {
@@ -71,7 +106,11 @@ class Device final : public cpu::Device {
     return list;
   }
 
+  /// Throws while a run is recorded, which then is done without: `what` cannot be done again by the device alone.
+  void refuse_recording(const char* what) const;
+
   StreamView stream() const { return memory_->stream(); }
+  const std::shared_ptr<Memory>& memory() const { return memory_; }
   int index() const { return memory_->device(); }
   Math math() const { return math_; }
   const Allocator& allocator() const { return memory_->allocator(); }

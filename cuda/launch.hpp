@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <functional>
 
 #include "runtime.hpp"
 #include "tare/numerics.hpp"
@@ -116,23 +117,22 @@ void for_each_row(std::int64_t rows, std::int64_t length, StreamView stream, con
 
 #else
 
-/// While it lives, the host may touch what stands for device memory (tests/cuda_host).
-class HostLaunch {
- public:
-  HostLaunch();
-  ~HostLaunch();
-};
+/// Does `work` as the stream would (tests/cuda_host): now, or with every launch of the graph that the stream is
+/// captured into. Meanwhile the host may touch what stands for device memory.
+void launch_on_host(StreamView stream, std::function<void()> work);
 
 template <class Functor>
-void for_each(std::int64_t count, StreamView, const Functor& functor) {
-  const HostLaunch launch;
-  for (std::int64_t i = 0; i < count; ++i) functor(i);
+void for_each(std::int64_t count, StreamView stream, const Functor& functor) {
+  launch_on_host(stream, [=] {
+    for (std::int64_t i = 0; i < count; ++i) functor(i);
+  });
 }
 
 template <class Functor>
-void for_each_row(std::int64_t rows, std::int64_t, StreamView, const Functor& functor) {
-  const HostLaunch launch;
-  for (std::int64_t row = 0; row < rows; ++row) functor(row, Team{0, 1});
+void for_each_row(std::int64_t rows, std::int64_t, StreamView stream, const Functor& functor) {
+  launch_on_host(stream, [=] {
+    for (std::int64_t row = 0; row < rows; ++row) functor(row, Team{0, 1});
+  });
 }
 
 #endif

@@ -25,27 +25,32 @@ class CudaObserver final : public Observer {
     if (there.elements() >= small_tensor) return statistics_.observe({&observed, 1}, device_.stream().get());
     waiting_.push_back(observed);
     held_.push_back(there);
-    if (waiting_.size() == most_waiting) flush();
+    if (waiting_.size() == most_waiting) launch_waiting();
   }
 
   std::uint64_t nonfinite_count() const override {
     const CurrentDevice current(device_.index());
-    flush();
+    launch_waiting();
     return statistics_.nonfinite_count(device_.stream().get());
   }
 
   std::uint64_t end_batch() override {
     const CurrentDevice current(device_.index());
-    flush();
+    launch_waiting();
     const std::uint64_t before = statistics_.requested_nonfinite_count();
     statistics_.request_nonfinite_count(device_.stream().get());
     return before;
   }
   bool runs_behind() const override { return true; }
+  bool repeats() const override { return true; }
+  void flush() override {
+    const CurrentDevice current(device_.index());
+    launch_waiting();
+  }
 
   std::vector<TensorStatistics> collect() const override {
     const CurrentDevice current(device_.index());
-    flush();
+    launch_waiting();
     std::vector<TensorStatistics> all = statistics_.collect(device_.stream().get());
     if (kind_ == ObserverKind::min_max)
       for (TensorStatistics& statistics : all) statistics.bins.clear();
@@ -53,10 +58,11 @@ class CudaObserver final : public Observer {
   }
 
  private:
-  void flush() const {
-    if (!waiting_.empty()) statistics_.observe(waiting_, device_.stream().get());
-    waiting_.clear();
-    held_.clear();
+  /// Nothing waits afterwards, whatever fails.
+  void launch_waiting() const {
+    const std::vector<ObservedTensor> waiting = std::exchange(waiting_, {});
+    const std::vector<Tensor> held = std::exchange(held_, {});
+    if (!waiting.empty()) statistics_.observe(waiting, device_.stream().get());
   }
 
   Device& device_;

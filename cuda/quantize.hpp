@@ -1,8 +1,12 @@
 // Quantize-dequantize on the device: how an element finds its grid, and the launcher. Plain data for host and device.
 #pragma once
 
+#include <string>
+#include <vector>
+
 #include "runtime.hpp"
 #include "tare/numerics.hpp"
+#include "tare/quantizer.hpp"
 #include "tare/tensor.hpp"
 
 namespace tare::cuda {
@@ -32,6 +36,17 @@ struct GridMap {
            dimensions[1].stride == 0;
   }
 };
+
+/// A quantizer's map, which lacks `grids`, and these, in its order: one alone is the uniform one.
+struct QuantizerPlan {
+  GridMap map;
+  std::vector<Grid> grids;
+};
+/// Throws Error(data) naming the tensor when axes, blocks or the number of encodings do not fit.
+QuantizerPlan plan_quantizer(const Shape& shape, Layout layout, const TensorEncodings& encodings, Rounding rounding);
+/// quantize_dequantize(), refusing types and addresses that it does not take; `tensor` is its name.
+void quantize_checked(const std::string& tensor, const void* input, void* output, DataType type, const GridMap& map,
+                      StreamView stream);
 
 void quantize_dequantize(const void* input, void* output, DataType type, const GridMap& map, StreamView stream);
 

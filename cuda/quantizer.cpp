@@ -112,6 +112,31 @@ std::vector<Grid> make_grids(const Geometry& geometry, const TensorEncodings& en
 
 }  // namespace
 
+QuantizerPlan plan_quantizer(const Shape& shape, Layout layout, const TensorEncodings& encodings, Rounding rounding) {
+  const Geometry geometry = lay_out(shape, layout, encodings);
+  QuantizerPlan plan;
+  plan.map = geometry.map;
+  plan.map.operation = operation_of(encodings.spec.format, rounding);
+  if (plan.map.elements == 0) return plan;
+  plan.grids = make_grids(geometry, encodings);
+  plan.map.uniform = plan.grids.front();
+  return plan;
+}
+
+void quantize_checked(const std::string& tensor, const void* input, void* output, DataType type, const GridMap& map,
+                      StreamView stream) {
+  if (!is_quantizable(type))
+    throw Error(ErrorKind::data,
+                fmt::format("quantizer of '{}': a tensor of type {} cannot be quantized; float32, float16 "
+                            "and bfloat16 can",
+                            tensor, name_of(type)));
+  for (const void* pointer : {input, static_cast<const void*>(output)})
+    if (reinterpret_cast<std::uintptr_t>(pointer) % size_of(type) != 0)
+      throw Error(ErrorKind::usage,
+                  fmt::format("quantizer of '{}': data are not aligned to an element of {}", tensor, name_of(type)));
+  quantize_dequantize(input, output, type, map, stream);
+}
+
 struct Quantizer::Implementation {
   std::string tensor;
   GridMap map;
@@ -123,34 +148,19 @@ Quantizer::Quantizer(const Shape& shape, Layout layout, const TensorEncodings& e
     : implementation_(std::make_unique<Implementation>()) {
   const StreamView view(stream);
   implementation_->tensor = encodings.tensor;
-  const Geometry geometry = lay_out(shape, layout, encodings);
-  GridMap& map = implementation_->map;
-  map = geometry.map;
-  map.operation = operation_of(encodings.spec.format, rounding);
-  if (map.elements == 0) return;
-  const std::vector<Grid> grids = make_grids(geometry, encodings);
-  map.uniform = grids.front();
-  if (grids.size() == 1) return;
-  implementation_->grids = DeviceBuffer<Grid>(grids.size(), view, allocator);
-  implementation_->grids.upload(grids, view);  // from pageable memory: staged when the call returns
-  map.grids = implementation_->grids.data();
+  const QuantizerPlan plan = plan_quantizer(shape, layout, encodings, rounding);
+  implementation_->map = plan.map;
+  if (plan.grids.size() <= 1) return;
+  implementation_->grids = DeviceBuffer<Grid>(plan.grids.size(), view, allocator);
+  implementation_->grids.upload(plan.grids, view);  // from pageable memory: staged when the call returns
+  implementation_->map.grids = implementation_->grids.data();
 }
 Quantizer::~Quantizer() = default;
 Quantizer::Quantizer(Quantizer&&) noexcept = default;
 Quantizer& Quantizer::operator=(Quantizer&&) noexcept = default;
 
 void Quantizer::run(const void* input, void* output, DataType type, Stream stream) const {
-  const std::string& tensor = implementation_->tensor;
-  if (!is_quantizable(type))
-    throw Error(ErrorKind::data,
-                fmt::format("quantizer of '{}': a tensor of type {} cannot be quantized; float32, float16 "
-                            "and bfloat16 can",
-                            tensor, name_of(type)));
-  for (const void* pointer : {input, static_cast<const void*>(output)})
-    if (reinterpret_cast<std::uintptr_t>(pointer) % size_of(type) != 0)
-      throw Error(ErrorKind::usage,
-                  fmt::format("quantizer of '{}': data are not aligned to an element of {}", tensor, name_of(type)));
-  quantize_dequantize(input, output, type, implementation_->map, StreamView(stream));
+  quantize_checked(implementation_->tensor, input, output, type, implementation_->map, StreamView(stream));
 }
 
 }  // namespace tare::cuda

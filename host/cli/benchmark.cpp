@@ -30,6 +30,8 @@ class TimedObserver final : public Observer {
   std::uint64_t nonfinite_count() const override { return inner_->nonfinite_count(); }
   std::uint64_t end_batch() override { return inner_->end_batch(); }
   bool runs_behind() const override { return inner_->runs_behind(); }
+  bool repeats() const override { return !clock_.running && inner_->repeats(); }
+  void flush() override { inner_->flush(); }
   std::vector<TensorStatistics> collect() const override { return inner_->collect(); }
 
  private:
@@ -63,6 +65,7 @@ class TimedBackend final : public Backend {
   std::unique_ptr<Observer> make_observer(ObserverKind kind, std::size_t sites) override {
     return std::make_unique<TimedObserver>(inner_->make_observer(kind, sites), *inner_, clock_);
   }
+  std::unique_ptr<Repeater> make_repeater() override { return inner_->make_repeater(); }
   void synchronize() override { inner_->synchronize(); }
   void trim() override { inner_->trim(); }
   bool joins(DataType type) const override { return inner_->joins(type); }

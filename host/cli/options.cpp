@@ -84,6 +84,8 @@ void add_run_flags(CLI::App& command, RunFlags& flags) {
              "Sums of products and convolutions: tf32 and bf16 on cuda:N, fp64 (exact but slow) on cpu");
   add_choice(command, "--fallback", flags.fallback, {"none", "cpu"},
              "Operators that cuda:N has no kernel for: refuse the model, or run them on the CPU and say so");
+  add_choice(command, "--graphs", flags.graphs, {"on", "off"},
+             "cuda:N: record a run as a CUDA graph and replay it for batches of the same shapes");
   command.add_option("--threads", flags.threads, "CPU threads (0: one a core)")
       ->type_name("N")
       ->check(CLI::Range(0, 4096).description(""))

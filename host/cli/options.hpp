@@ -27,6 +27,7 @@ struct RunFlags {
   std::string device = "auto";
   std::string math = "fp32";
   std::string fallback = "none";
+  std::string graphs = "on";
   int threads = 0;
   std::string isa = "auto";
   bool reproducible = false;

@@ -21,10 +21,6 @@ bool is_pass_through(const Node& node) {
   return node.outputs.size() < 2 || node.outputs[1] == absent;
 }
 
-bool is_random(const Node& node) {
-  return node.op_type.starts_with("Random") || node.op_type == "Multinomial" || node.op_type == "Bernoulli";
-}
-
 void replace_uses(Graph& graph, const std::vector<ValueId>& target) {
   const auto map = [&](ValueId& value) {
     if (value != absent) value = target[static_cast<std::size_t>(value)];
@@ -171,6 +167,10 @@ void collect_misfits(const Graph& graph, std::vector<std::string>& found) {
 }
 
 }  // namespace
+
+bool is_random(const Node& node) {
+  return node.op_type.starts_with("Random") || node.op_type == "Multinomial" || node.op_type == "Bernoulli";
+}
 
 Graph simplify(Graph graph, const std::vector<bool>& visible, Backend& backend) {
   drop_pass_through(graph, visible);

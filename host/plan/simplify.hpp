@@ -14,6 +14,9 @@ namespace tare {
 /// (or not) at run time: it may sit behind a condition.
 Graph simplify(Graph graph, const std::vector<bool>& visible, Backend& backend);
 
+/// Whether it gives other values every time.
+bool is_random(const Node& node);
+
 /// Removes nodes that no output needs and that could not run here: what nobody asked for must not stop a model. Other
 /// dead nodes stay, as their values may carry quantizers.
 void drop_dead_that_cannot_run(Graph& graph, const Backend& backend);

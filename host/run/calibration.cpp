@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 
 #include "calib/weight_scales.hpp"
@@ -37,16 +38,24 @@ class ObserveHook final : public ValueHook {
 /// Every observed value goes into its statistics, here or where it is made.
 class StatisticsHook final : public ValueHook {
  public:
-  explicit StatisticsHook(std::function<Tap(std::size_t)> tap) : tap_(std::move(tap)) {}
+  StatisticsHook(std::function<Tap(std::size_t)> tap, Observer& first, Observer& second)
+      : tap_(std::move(tap)), observers_{&first, &second} {}
   Tap tap(std::size_t i) override { return tap_(i); }
   Tensor on_value(std::size_t i, Tensor value) override {
     const Tap tap = tap_(i);
     tap.observer->observe(tap.site, value);
     return value;
   }
+  const void* repeats() const override {
+    return observers_[0]->repeats() && observers_[1]->repeats() ? observers_[0] : nullptr;
+  }
+  void flush() override {
+    for (Observer* observer : observers_) observer->flush();
+  }
 
  private:
   std::function<Tap(std::size_t)> tap_;
+  std::array<Observer*, 2> observers_;  ///< all that taps name
 };
 
 }  // namespace
@@ -172,7 +181,7 @@ void Calibration::Implementation::add(std::span<const Tensor> inputs, std::size_
   const bool checked = options.nonfinite == NonfinitePolicy::error;
   if (checked) refuse_nonfinite_inputs(graph, inputs, first_sample, count);
   if (shared_slots()) observe_constants();
-  StatisticsHook hook([&](std::size_t i) { return tap(i); });
+  StatisticsHook hook([&](std::size_t i) { return tap(i); }, *observer, *extremes_observer);
   observing_run().run_for(inputs, hook);
   const bool found = observer->end_batch() + extremes_observer->end_batch() != nonfinite_seen;
   if (checked) {

@@ -65,6 +65,7 @@ struct Executor::Implementation {
   std::vector<Tap> input_taps;          ///< of the node that runs
   std::vector<Tap> output_taps;
   Watcher watcher;
+  std::unique_ptr<Repeater> repeater;  ///< null where no run is like another
 
   Implementation(Graph g, Backend& b, std::vector<std::int32_t> sites)
       : graph(std::move(g)), backend(b), site_of_value(std::move(sites)), last_use(last_uses(graph)) {
@@ -100,6 +101,9 @@ struct Executor::Implementation {
     }
     if (!broken.empty()) throw Error(ErrorKind::model, list_of_broken_nodes(broken));
     observing = observing_nodes(graph, kernels, site_of_value);
+    const bool varies = std::any_of(graph.nodes.begin(), graph.nodes.end(),
+                                    [](const Node& node) { return is_control_flow(node) || is_random(node); });
+    if (!varies) repeater = backend.make_repeater();
   }
 
   /// The message with the node before it, unless it says its name itself.
@@ -252,10 +256,10 @@ struct Executor::Implementation {
     for (const ValueId value : node.inputs) let_go(value);
   }
 
-  void run_nodes(std::span<const Tensor> given, ValueHook* hook) {
-    check_inputs(given);
+  /// Node by node, from inputs that are uploaded to outputs wherever they are.
+  std::vector<Tensor> run_nodes(std::vector<Tensor> uploaded, ValueHook* hook) {
     std::fill(values.begin(), values.end(), Tensor());
-    for (std::size_t i = 0; i < given.size(); ++i) produce(graph.inputs[i], backend.upload(given[i]), hook);
+    for (std::size_t i = 0; i < uploaded.size(); ++i) produce(graph.inputs[i], std::move(uploaded[i]), hook);
     for (std::size_t n = 0; n < graph.nodes.size(); ++n) {
       try {
         run_node(n, hook);
@@ -268,17 +272,48 @@ struct Executor::Implementation {
       }
       release_dead(n);
     }
-  }
-
-  std::vector<Tensor> run(std::span<const Tensor> given, ValueHook* hook) {
-    run_nodes(given, hook);
     std::vector<Tensor> result;
     for (const ValueId output : graph.outputs) {
       const Tensor& slot = values[index(output)];
-      result.push_back(backend.download(slot.present() ? slot : constants[index(output)]));
+      result.push_back(slot.present() ? slot : constants[index(output)]);
     }
-    backend.synchronize();
     std::fill(values.begin(), values.end(), Tensor());
+    return result;
+  }
+
+  /// The same as one run that may be done again: nothing waits in the hook before it or behind it.
+  std::vector<Tensor> run_flushed(std::vector<Tensor> uploaded, ValueHook* hook) {
+    if (hook == nullptr) return run_nodes(std::move(uploaded), hook);
+    try {
+      std::vector<Tensor> result = run_nodes(std::move(uploaded), hook);
+      hook->flush();
+      return result;
+    } catch (...) {
+      try {
+        hook->flush();          // what waits belongs to the run that failed
+      } catch (const Error&) {  // so does this failure
+      }
+      throw;
+    }
+  }
+
+  /// The outputs wherever they are.
+  std::vector<Tensor> run_on_device(std::span<const Tensor> given, ValueHook* hook) {
+    check_inputs(given);
+    const void* mark = hook != nullptr ? hook->repeats() : nullptr;
+    if (repeater == nullptr || watcher || (hook != nullptr && mark == nullptr)) {
+      std::vector<Tensor> uploaded;
+      for (const Tensor& tensor : given) uploaded.push_back(backend.upload(tensor));
+      return run_nodes(std::move(uploaded), hook);
+    }
+    if (hook != nullptr) hook->flush();
+    return repeater->run(given, mark, [&](std::vector<Tensor> in) { return run_flushed(std::move(in), hook); });
+  }
+
+  std::vector<Tensor> run(std::span<const Tensor> given, ValueHook* hook) {
+    std::vector<Tensor> result = run_on_device(given, hook);
+    for (Tensor& output : result) output = backend.download(output);
+    backend.synchronize();
     return result;
   }
 };
@@ -294,8 +329,7 @@ std::vector<Tensor> Executor::run(std::span<const Tensor> inputs, ValueHook* hoo
   return implementation_->run(inputs, hook);
 }
 void Executor::run_for(std::span<const Tensor> inputs, ValueHook& hook) {
-  implementation_->run_nodes(inputs, &hook);
-  std::fill(implementation_->values.begin(), implementation_->values.end(), Tensor());
+  static_cast<void>(implementation_->run_on_device(inputs, &hook));
 }
 void Executor::watch(Watcher watcher) { implementation_->watcher = std::move(watcher); }
 

@@ -23,6 +23,12 @@ class ValueHook {
   /// Where a value only has to be observed: on_value is not called for it when a kernel does that. The same during a
   /// run.
   virtual Tap tap(std::size_t /*site*/) { return {}; }
+  /// Not null: what the hook does with a run's values is work of the device alone, the same with every run, and may be
+  /// done again without calling the hook (Repeater). The address is that of what it works with, which lives as long as
+  /// the executor: hooks of another address do other work.
+  virtual const void* repeats() const { return nullptr; }
+  /// Hands what waits in the hook to the device: before such a run, and at its end.
+  virtual void flush() {}
 };
 
 class Executor {

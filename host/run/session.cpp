@@ -36,6 +36,7 @@ class QuantizeHook final : public ValueHook {
     if (!is_quantizable(value.type())) return value;
     return backend_.quantize_dequantize(std::move(value), sites_[site], rounding_);
   }
+  const void* repeats() const override { return &sites_; }
 
  private:
   Backend& backend_;

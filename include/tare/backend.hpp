@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -74,8 +75,25 @@ class Observer {
   /// device is not waited for. Before the second batch it means nothing then.
   virtual std::uint64_t end_batch() { return nonfinite_count(); }
   virtual bool runs_behind() const { return false; }
+  /// Whether all that observe() and flush() do is work of the device that can be done again (Repeater).
+  virtual bool repeats() const { return false; }
+  /// Hands tensors that wait to be observed to the device.
+  virtual void flush() {}
   /// One entry a site, in order.
   virtual std::vector<TensorStatistics> collect() const = 0;
+};
+
+/// The runs of one executor, of which a later one may be what the device did in an earlier one, done again without the
+/// host's work for every node. One run at a time.
+class Repeater {
+ public:
+  virtual ~Repeater() = default;
+  /// A whole run on inputs as upload() gives them, to the outputs, wherever they are. It does the same again whenever
+  /// shapes and the values of the inputs that stay on the host are the same.
+  using Run = std::function<std::vector<Tensor>(std::vector<Tensor> inputs)>;
+  /// What `run` does with these inputs. It may be called more than once where it throws, which is thrown here, too.
+  /// Runs with another `mark` are other runs. The outputs are good until the next call.
+  virtual std::vector<Tensor> run(std::span<const Tensor> inputs, const void* mark, const Run& run) = 0;
 };
 
 class Backend {
@@ -109,6 +127,9 @@ class Backend {
   /// find_encoding() for every request: the same encodings on every device. By default on `threads` of the host's.
   virtual std::vector<Encoding> find_encodings(std::span<const SearchRequest> requests, const SearchOptions& options,
                                                int threads);
+
+  /// Null: every run is done node by node.
+  virtual std::unique_ptr<Repeater> make_repeater() { return nullptr; }
 
   virtual void synchronize() = 0;
   /// Gives memory that is kept for the next batch back to the system.

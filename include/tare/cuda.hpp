@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "tare/backend.hpp"
@@ -45,11 +46,24 @@ struct CudaOptions {
   CpuOptions host;               ///< for what the host computes: shapes, indices, masks of integers, constants
   Allocator allocator;
   std::shared_ptr<ConvolutionChoices> choices;  ///< null: the backend's own
+  /// Runs of an executor with inputs of the same shapes: the second one is recorded as a CUDA graph, later ones replay
+  /// it. A recording keeps its memory; the bits are the same.
+  bool graphs = true;
+};
+
+/// What has become of CUDA graphs in a backend.
+struct GraphUse {
+  std::uint64_t recorded = 0;
+  std::uint64_t launched = 0;  ///< right after its recording, and as a replay
+  std::uint64_t refused = 0;   ///< kinds of runs that cannot be recorded: they go node by node
+  std::string why_refused;     ///< the last one
 };
 
 /// One GPU and a stream of its own. Tensors of floats live on the device; integers, booleans and float64 on the host
 /// unless a float operator made them. Throws Error(unsupported) where there is no device.
 std::unique_ptr<Backend> make_cuda_backend(const CudaOptions& options = {});
+/// Of a backend made here; throws Error(usage) for others.
+GraphUse graph_use(const Backend& backend);
 
 /// The quantizer of one tensor made ready: geometry here, grids of channels and blocks on the device.
 class Quantizer {

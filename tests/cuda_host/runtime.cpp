@@ -1,15 +1,36 @@
 // Stands in for the CUDA runtime. "Device memory" is a range of addresses that nobody may touch but within a launch or
-// a copy: an operator that reads a device tensor on the host faults here, as it would on a GPU.
+// a copy: an operator that reads a device tensor on the host faults here, as it would on a GPU. A captured stream does
+// nothing but note down what it is given; whatever CUDA does not take then fails as there, and makes the capture
+// invalid. Odd: a graph that reads host memory which is not page-locked, or no longer, ends the program: on a GPU it
+// would read whatever lies there.
+#include "cuda_host/stand_in.hpp"
+
 #include <cuda_runtime_api.h>
 #include <sys/mman.h>
 
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <vector>
 
 #include "launch.hpp"
+
+struct CUgraph_st {
+  std::vector<std::function<void()>> nodes;
+};
+struct CUgraphExec_st {
+  std::vector<std::function<void()>> nodes;
+};
+struct CUstream_st {
+  std::unique_ptr<CUgraph_st> captured;  ///< null: not captured
+  bool invalid = false;
+};
+struct CUevent_st {
+  bool captured = false;  ///< recorded last on a stream that was captured
+};
 
 namespace tare::cuda {
 namespace {
@@ -40,6 +61,11 @@ class DeviceRange {
   void give(void* block) {
     const std::lock_guard lock(mutex_);
     const auto size = sizes_.find(block);
+    if (test::stand_in().poisons) {
+      if (open_ == 0) protect(PROT_READ | PROT_WRITE);
+      std::memset(block, 0xff, size->second);
+      if (open_ == 0) protect(PROT_NONE);
+    }
     free_[size->second].push_back(block);
     sizes_.erase(size);
   }
@@ -70,15 +96,95 @@ class DeviceRange {
   std::map<void*, std::size_t> sizes_;
 };
 
+/// While it lives, the host may touch what stands for device memory.
+class HostLaunch {
+ public:
+  HostLaunch() { DeviceRange::instance().open(); }
+  ~HostLaunch() { DeviceRange::instance().close(); }
+  HostLaunch(const HostLaunch&) = delete;
+  HostLaunch& operator=(const HostLaunch&) = delete;
+};
+
+/// Page-locked blocks by their address.
+class PinnedRange {
+ public:
+  static PinnedRange& instance() {
+    static PinnedRange range;
+    return range;
+  }
+  void add(const void* block, std::size_t bytes) {
+    const std::lock_guard lock(mutex_);
+    blocks_[static_cast<const std::byte*>(block)] = bytes;
+  }
+  void remove(const void* block) {
+    const std::lock_guard lock(mutex_);
+    blocks_.erase(static_cast<const std::byte*>(block));
+  }
+  bool holds(const void* pointer, std::size_t bytes) {
+    const std::lock_guard lock(mutex_);
+    const auto* begin = static_cast<const std::byte*>(pointer);
+    auto block = blocks_.upper_bound(begin);
+    if (block == blocks_.begin()) return false;
+    --block;
+    return begin + bytes <= block->first + block->second;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::map<const std::byte*, std::size_t> blocks_;
+};
+
+cudaError_t last_error = cudaSuccess;
+
+cudaError_t failed(cudaError_t status) {
+  last_error = status;
+  return status;
+}
+
+bool is_captured(cudaStream_t stream) { return stream != nullptr && stream->captured != nullptr; }
+
+/// A call that a captured stream does not take.
+cudaError_t invalidate(cudaStream_t stream, cudaError_t status) {
+  if (!stream->invalid) ++test::stand_in().invalid;
+  stream->invalid = true;
+  return failed(status);
+}
+
+/// For calls of whole streams and of memory.
+cudaError_t unless_captured(cudaStream_t stream) {
+  return is_captured(stream) ? invalidate(stream, cudaErrorStreamCaptureUnsupported) : cudaSuccess;
+}
+
+cudaError_t give_to(cudaStream_t stream, std::function<void()> work) {
+  if (is_captured(stream)) {
+    if (stream->invalid) return failed(cudaErrorStreamCaptureInvalidated);
+    stream->captured->nodes.push_back(std::move(work));
+    return cudaSuccess;
+  }
+  const HostLaunch launch;
+  work();
+  return cudaSuccess;
+}
+
 }  // namespace
 
-HostLaunch::HostLaunch() { DeviceRange::instance().open(); }
-HostLaunch::~HostLaunch() { DeviceRange::instance().close(); }
+void launch_on_host(StreamView stream, std::function<void()> work) {
+  TARE_CUDA_CHECK(give_to(stream.get(), std::move(work)));
+}
 
 }  // namespace tare::cuda
 
-using tare::cuda::DeviceRange;
-using tare::cuda::HostLaunch;
+namespace tare::test {
+
+StandIn& stand_in() {
+  static StandIn state;
+  return state;
+}
+
+}  // namespace tare::test
+
+using namespace tare::cuda;  // NOLINT: what follows is all that there is
+using tare::test::stand_in;
 
 extern "C" {
 
@@ -99,7 +205,7 @@ cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
   *free = *total = size_t{16} << 30;
   return cudaSuccess;
 }
-cudaError_t cudaGetLastError() { return cudaSuccess; }
+cudaError_t cudaGetLastError() { return std::exchange(last_error, cudaSuccess); }
 const char* cudaGetErrorName(cudaError_t) { return "error"; }
 const char* cudaGetErrorString(cudaError_t) { return "error"; }
 cudaError_t cudaMemPoolCreate(cudaMemPool_t* pool, const cudaMemPoolProps*) {
@@ -110,53 +216,116 @@ cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t, cudaMemPoolAttr, void*) { ret
 cudaError_t cudaMemPoolTrimTo(cudaMemPool_t, size_t) { return cudaSuccess; }
 cudaError_t cudaMemPoolDestroy(cudaMemPool_t) { return cudaSuccess; }
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
-  *stream = nullptr;
+  *stream = std::make_unique<CUstream_st>().release();
   return cudaSuccess;
 }
-cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
-cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
-cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }
+cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  const std::unique_ptr<CUstream_st> owned(stream);
+  return cudaSuccess;
+}
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) { return unless_captured(stream); }
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+  if (is_captured(stream) != event->captured)
+    return is_captured(stream) ? invalidate(stream, cudaErrorStreamCaptureIsolation)
+                               : failed(cudaErrorStreamCaptureUnjoined);
+  return cudaSuccess;
+}
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+  if (is_captured(stream)) return failed(cudaErrorIllegalState);
+  stream->captured = std::make_unique<CUgraph_st>();
+  stream->invalid = false;
+  ++stand_in().captures;
+  stand_in().idle = false;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
+  *graph = nullptr;
+  if (!is_captured(stream)) return failed(cudaErrorIllegalState);
+  std::unique_ptr<CUgraph_st> captured = std::move(stream->captured);
+  stand_in().idle = true;
+  if (stream->invalid) return failed(cudaErrorStreamCaptureInvalidated);
+  *graph = captured.release();
+  return cudaSuccess;
+}
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  const std::unique_ptr<CUgraph_st> owned(graph);
+  return cudaSuccess;
+}
+cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t* instance, cudaGraph_t graph, unsigned long long) {
+  if (stand_in().fails_to_instantiate) return failed(cudaErrorInvalidValue);
+  *instance = std::make_unique<CUgraphExec_st>(CUgraphExec_st{graph->nodes}).release();
+  ++stand_in().graphs;
+  return cudaSuccess;
+}
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t instance) {
+  const std::unique_ptr<CUgraphExec_st> owned(instance);
+  --stand_in().graphs;
+  return cudaSuccess;
+}
+cudaError_t cudaGraphLaunch(cudaGraphExec_t instance, cudaStream_t stream) {
+  if (stand_in().fails_to_launch) return failed(cudaErrorInvalidValue);
+  ++stand_in().launches;
+  for (const std::function<void()>& node : instance->nodes)
+    if (const cudaError_t status = give_to(stream, node); status != cudaSuccess) return status;
+  return cudaSuccess;
+}
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
-  *event = nullptr;
+  *event = std::make_unique<CUevent_st>().release();
   return cudaSuccess;
 }
-cudaError_t cudaEventDestroy(cudaEvent_t) { return cudaSuccess; }
-cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) { return cudaSuccess; }
-cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  const std::unique_ptr<CUevent_st> owned(event);
+  return cudaSuccess;
+}
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  event->captured = is_captured(stream);
+  return cudaSuccess;
+}
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  return event->captured ? failed(cudaErrorCapturedEvent) : cudaSuccess;
+}
 cudaError_t cudaHostAlloc(void** pointer, size_t bytes, unsigned) {
   *pointer = std::malloc(bytes);
-  return *pointer == nullptr ? cudaErrorMemoryAllocation : cudaSuccess;
+  if (*pointer == nullptr) return failed(cudaErrorMemoryAllocation);
+  PinnedRange::instance().add(*pointer, bytes);
+  return cudaSuccess;
 }
 cudaError_t cudaFreeHost(void* pointer) {
+  PinnedRange::instance().remove(pointer);
   std::free(pointer);
   return cudaSuccess;
 }
-cudaError_t cudaMallocAsync(void** pointer, size_t bytes, cudaStream_t) {
+cudaError_t cudaMallocAsync(void** pointer, size_t bytes, cudaStream_t stream) {
+  if (const cudaError_t status = unless_captured(stream); status != cudaSuccess) return status;
   *pointer = DeviceRange::instance().take(bytes);
-  return *pointer == nullptr ? cudaErrorMemoryAllocation : cudaSuccess;
+  return *pointer == nullptr ? failed(cudaErrorMemoryAllocation) : cudaSuccess;
 }
 cudaError_t cudaMallocFromPoolAsync(void** pointer, size_t bytes, cudaMemPool_t, cudaStream_t stream) {
   return cudaMallocAsync(pointer, bytes, stream);
 }
-cudaError_t cudaFreeAsync(void* pointer, cudaStream_t) {
+cudaError_t cudaFreeAsync(void* pointer, cudaStream_t stream) {
+  if (const cudaError_t status = unless_captured(stream); status != cudaSuccess) return status;
   DeviceRange::instance().give(pointer);
   return cudaSuccess;
 }
-cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t) {
-  const HostLaunch launch;
-  std::memcpy(to, from, bytes);
-  return cudaSuccess;
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
+  const bool reads_host_later = kind == cudaMemcpyHostToDevice && is_captured(stream);
+  return give_to(stream, [=] {
+    if (reads_host_later && !PinnedRange::instance().holds(from, bytes)) {
+      std::fputs("a graph reads host memory that may have gone\n", stderr);
+      std::abort();
+    }
+    std::memcpy(to, from, bytes);
+  });
 }
 cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width,
-                              size_t height, cudaMemcpyKind, cudaStream_t) {
-  const HostLaunch launch;
-  for (size_t row = 0; row < height; ++row)
-    std::memcpy(static_cast<char*>(to) + row * to_pitch, static_cast<const char*>(from) + row * from_pitch, width);
-  return cudaSuccess;
+                              size_t height, cudaMemcpyKind, cudaStream_t stream) {
+  return give_to(stream, [=] {
+    for (size_t row = 0; row < height; ++row)
+      std::memcpy(static_cast<char*>(to) + row * to_pitch, static_cast<const char*>(from) + row * from_pitch, width);
+  });
 }
-cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t) {
-  const HostLaunch launch;
-  std::memset(to, value, bytes);
-  return cudaSuccess;
+cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream) {
+  return give_to(stream, [=] { std::memset(to, value, bytes); });
 }
 }

@@ -11,9 +11,14 @@
 namespace tare::cuda {
 
 struct Products::Libraries {
+  explicit Libraries(Device& d) : device(d) {}
+  void multiply(const Product& p, const void* a, const void* b, void* c) const;
+  void convolve(const Convolution& c, const void* from, const void* w, void* to) const;
+
+  Device& device;
   std::unique_ptr<Backend> host = make_cpu_backend({.threads = 2});
 };
-Products::Products(Device&) : libraries_(std::make_unique<Libraries>()) {}
+Products::Products(Device& device) : libraries_(std::make_unique<Libraries>(device)) {}
 Products::~Products() = default;
 
 bool Products::takes(DataType) const { return true; }
@@ -29,8 +34,14 @@ std::vector<float> widened(const void* from, std::int64_t count, DataType type) 
 
 }  // namespace
 
-void Products::multiply(const Product& p, const void* a, const void* b, void* c) {
-  const HostLaunch launch;
+void Products::multiply(const Product& product, const void* a, const void* b, void* c) {
+  launch_on_host(libraries_->device.stream(), [=, this] { libraries_->multiply(product, a, b, c); });
+}
+void Products::convolve(const Convolution& convolution, const void* from, const void* w, void* to) {
+  launch_on_host(libraries_->device.stream(), [=, this] { libraries_->convolve(convolution, from, w, to); });
+}
+
+void Products::Libraries::multiply(const Product& p, const void* a, const void* b, void* c) const {
   const auto all = [&](std::int64_t stride, std::int64_t size) { return (p.batch - 1) * stride + size; };
   const std::vector<float> of_a = widened(a, all(p.stride_a, p.rows * p.inner), p.type);
   const std::vector<float> of_b = widened(b, all(p.stride_b, p.inner * p.columns), p.type);
@@ -53,8 +64,7 @@ void Products::multiply(const Product& p, const void* a, const void* b, void* c)
   }
 }
 
-void Products::convolve(const Convolution& c, const void* from, const void* w, void* to) {
-  const HostLaunch launch;
+void Products::Libraries::convolve(const Convolution& c, const void* from, const void* w, void* to) const {
   const auto view = [&](const Shape& shape, const void* data) {
     return Tensor::of<float>(shape, widened(data, shape.elements(), c.type));
   };
@@ -75,16 +85,17 @@ void Products::convolve(const Convolution& c, const void* from, const void* w, v
   std::vector<Tensor> inputs{view(c.transposed ? c.y : c.x, from), view(c.w, w)};
   std::vector<Tensor> outputs(1);
   const std::vector<const Tensor*> unknown(2, nullptr);
-  libraries_->host->compile(graph, node, unknown)->run(inputs, outputs);
-  const Tensor result = libraries_->host->to_plain(outputs[0]);
+  host->compile(graph, node, unknown)->run(inputs, outputs);
+  const Tensor result = host->to_plain(outputs[0]);
   const Shape& expected = c.transposed ? c.x : c.y;
   if (!(result.shape() == expected))
     throw Error(ErrorKind::internal, "convolution gives " + result.shape().text() + ", not " + expected.text());
   for (std::int64_t i = 0; i < result.elements(); ++i) store_float(to, i, result.data<float>()[i], c.type);
 }
 
-void quantize_dequantize(const void* input, void* output, DataType type, const GridMap& map, StreamView) {
-  const HostLaunch launch;
+namespace {
+
+void quantize_elements(const void* input, void* output, DataType type, const GridMap& map) {
   for (std::int64_t i = 0; i < map.elements; ++i) {
     std::int64_t index = 0;
     for (const GridDimension& d : map.dimensions) index += i / map.run / d.runs_inside % d.size / d.block * d.stride;
@@ -112,6 +123,12 @@ void quantize_dequantize(const void* input, void* output, DataType type, const G
   }
 }
 
+}  // namespace
+
+void quantize_dequantize(const void* input, void* output, DataType type, const GridMap& map, StreamView stream) {
+  launch_on_host(stream, [=] { quantize_elements(input, output, type, map); });
+}
+
 std::vector<Encoding> find_encodings(std::span<const SearchRequest> requests, const SearchOptions& options, Stream,
                                      const Allocator&) {
   return tare::find_encodings(requests, options, 2);
@@ -122,8 +139,9 @@ void TensorList::add(const void* data, std::uint32_t elements, std::uint32_t sit
 }
 std::uint32_t most_observer_blocks() { return 1; }
 
-void observe(const TensorList& list, Site* sites, Exact*, unsigned*, StreamView) {
-  const HostLaunch launch;
+namespace {
+
+void observe_elements(const TensorList& list, Site* sites) {
   for (std::uint32_t t = 0; t < list.count; ++t) {
     const ListedTensor& tensor = list.tensors[t];
     Site& site = sites[tensor.site];
@@ -154,6 +172,12 @@ void observe(const TensorList& list, Site* sites, Exact*, unsigned*, StreamView)
         ++site.bins[histogram_bin(bits)];
     }
   }
+}
+
+}  // namespace
+
+void observe(const TensorList& list, Site* sites, Exact*, unsigned*, StreamView stream) {
+  launch_on_host(stream, [=] { observe_elements(list, sites); });
 }
 
 }  // namespace tare::cuda

@@ -42,6 +42,7 @@ std::vector<std::unique_ptr<Backend>> make_cuda_devices(const RunFlags& flags, c
                  : flags.math == "bf16" ? cuda::Math::bf16
                                         : cuda::Math::float32;
   options.fallback_to_cpu = flags.fallback == "cpu";
+  options.graphs = flags.graphs == "on";
   options.host = session.cpu;
   options.choices = cuda::make_convolution_choices();
   std::vector<std::unique_ptr<Backend>> backends;

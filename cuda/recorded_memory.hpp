@@ -1,0 +1,48 @@
+// Memory of one recording (recording.hpp). Device memory: blocks of the backend's pool or of the caller's allocator
+// that the recorded launches take and give back in their own order, at the same addresses with every replay. Host
+// memory: a page-locked copy of everything that a recorded copy reads, as that happens with the replay. Odd: blocks are
+// taken on a stream beside that of the kernels, which is captured meanwhile; both are waited for, before and after.
+#pragma once
+
+#include <cstddef>
+#include <map>
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+#include "staging.hpp"
+
+namespace tare::cuda {
+
+class Memory;
+
+class RecordedMemory {
+ public:
+  explicit RecordedMemory(std::shared_ptr<Memory> memory);
+  /// The device must be through with it. Blocks that somebody still holds go back when they are let go.
+  ~RecordedMemory();
+  RecordedMemory(const RecordedMemory&) = delete;
+  RecordedMemory& operator=(const RecordedMemory&) = delete;
+
+  void* take(std::size_t bytes);
+  /// One of its own blocks: it serves the next that is taken.
+  void give(void* pointer) noexcept;
+  /// The same bytes, for as long as this lives.
+  const void* keep(const void* bytes, std::size_t count);
+
+ private:
+  struct Block {
+    void* pointer;
+    bool taken;
+  };
+  using Blocks = std::multimap<std::size_t, Block>;  ///< by size
+
+  std::shared_ptr<Memory> memory_;
+  Blocks blocks_;
+  std::unordered_map<void*, Blocks::iterator> block_of_;
+  std::vector<PinnedBuffer> chunks_;  ///< of the host; the last one has room_ bytes left
+  std::size_t chunk_bytes_ = 0;
+  std::size_t room_ = 0;
+};
+
+}  // namespace tare::cuda
