@@ -1,13 +1,20 @@
-// What is remembered of convolutions by their shape, for all devices of a run. See tare/cuda.hpp.
+// Which algorithm computes a convolution of a shape: remembered for all devices of a run and, in a file, for the runs
+// after it. See tare/cuda.hpp.
 #pragma once
 
+#include <filesystem>
 #include <map>
 #include <mutex>
+#include <string>
 #include <vector>
 
+#include "products.hpp"
 #include "tare/cuda.hpp"
 
 namespace tare::cuda {
+
+/// Memory that an algorithm may ask for.
+inline constexpr std::size_t most_workspace = std::size_t{1} << 30;
 
 struct ChosenAlgorithm {
   int number = 0;
@@ -15,19 +22,52 @@ struct ChosenAlgorithm {
   std::size_t workspace = 0;
 };
 
+/// What choices hold for: numbers of algorithms are a library's, their order in time a device's.
+struct ConvolutionPlatform {
+  std::string cudnn;                ///< its version
+  std::string device;               ///< its name
+  std::vector<std::int64_t> model;  ///< compute capability, major and minor, and multiprocessors
+  bool operator==(const ConvolutionPlatform&) const = default;
+};
+/// Here, for device N.
+ConvolutionPlatform platform_of(int device);
+
 class ConvolutionChoices {
  public:
-  /// What is known of the key, or what `search` finds now. Others wait meanwhile: they may ask for the same.
+  using Model = std::vector<std::int64_t>;  ///< as in ConvolutionPlatform
+
+  /// What is known of the convolution, or what `search` finds now. Others wait meanwhile: they may ask for the same.
   template <class Search>
-  ChosenAlgorithm find(const std::vector<std::int64_t>& key, Search&& search) {
+  ChosenAlgorithm find(const Convolution& convolution, Math math, const Model& model, Search&& search) {
     const std::lock_guard lock(mutex_);
-    const auto known = chosen_.find(key);
-    return known != chosen_.end() ? known->second : chosen_.emplace(key, search()).first->second;
+    std::map<Key, Choice>& chosen = chosen_[model];
+    const Key key = key_of(convolution, math);
+    if (const auto known = chosen.find(key); known != chosen.end()) return known->second.algorithm;
+    const ChosenAlgorithm found = search();
+    chosen.emplace(key, Choice{convolution, math, found});
+    unsaved_ = true;
+    return found;
   }
 
+  /// Adds the choices of a file, all or none; what is known already stays as it is.
+  void load(const std::filesystem::path& path, const ConvolutionPlatform& platform);
+  /// The choices of the platform's model, in an order that depends on nothing else.
+  void save(const std::filesystem::path& path, const ConvolutionPlatform& platform);
+  /// Whether a search has found something that no save() has written.
+  bool unsaved() const;
+
  private:
-  std::mutex mutex_;
-  std::map<std::vector<std::int64_t>, ChosenAlgorithm> chosen_;
+  using Key = std::vector<std::int64_t>;
+  struct Choice {
+    Convolution convolution;
+    Math math;
+    ChosenAlgorithm algorithm;
+  };
+  static Key key_of(const Convolution& convolution, Math math);
+
+  mutable std::mutex mutex_;
+  std::map<Model, std::map<Key, Choice>> chosen_;
+  bool unsaved_ = false;
 };
 
 }  // namespace tare::cuda

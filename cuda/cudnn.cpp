@@ -10,7 +10,6 @@
 namespace tare::cuda {
 namespace {
 
-constexpr std::size_t most_workspace = std::size_t{1} << 30;
 constexpr int most_algorithms = 16;
 
 void check(cudnnStatus_t status) { TARE_CUDNN_CHECK(status); }
@@ -85,16 +84,6 @@ bool pick(const Performance* ranking, int count, bool faithful, ChosenAlgorithm&
     return true;
   }
   return false;
-}
-
-std::vector<std::int64_t> key_of(const Convolution& c, Math math, const std::vector<std::int64_t>& model) {
-  std::vector<std::int64_t> key = model;
-  for (const std::int64_t part : {static_cast<std::int64_t>(math), static_cast<std::int64_t>(c.type), c.groups,
-                                  static_cast<std::int64_t>(c.transposed)})
-    key.push_back(part);
-  for (const Shape* shape : {&c.x, &c.w, &c.y, &c.pads, &c.strides, &c.dilations})
-    key.insert(key.end(), shape->begin(), shape->end());
-  return key;
 }
 
 /// Memory that the best of a ranking may ask for.
@@ -178,7 +167,7 @@ void Products::convolve(const Convolution& c, const void* from, const void* weig
         });
   };
   const ChosenAlgorithm chosen = device.choices().find(
-      key_of(c, device.math(), libraries.model), [&] { return c.transposed ? search_transposed() : search_forward(); });
+      c, device.math(), libraries.model, [&] { return c.transposed ? search_transposed() : search_forward(); });
   d.set_math(static_cast<cudnnMathType_t>(chosen.math));
   const Tensor workspace = device.allocate(DataType::uint8, {static_cast<std::int64_t>(chosen.workspace)});
   auto* scratch = const_cast<std::byte*>(workspace.data());
@@ -201,15 +190,40 @@ void fail_library(const char* status, const char* what, const char* file, int li
                                                memory ? "; lower --batch-size or free device memory" : ""));
 }
 
-Products::Libraries::Libraries(Device& d) : device(d) {
+// The names of choices.cpp are in the order of these numbers.
+static_assert(CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM == 0 && CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM == 1 &&
+              CUDNN_CONVOLUTION_FWD_ALGO_GEMM == 2 && CUDNN_CONVOLUTION_FWD_ALGO_DIRECT == 3 &&
+              CUDNN_CONVOLUTION_FWD_ALGO_FFT == 4 && CUDNN_CONVOLUTION_FWD_ALGO_FFT_TILING == 5 &&
+              CUDNN_CONVOLUTION_FWD_ALGO_WINOGRAD == 6 && CUDNN_CONVOLUTION_FWD_ALGO_WINOGRAD_NONFUSED == 7 &&
+              CUDNN_CONVOLUTION_FWD_ALGO_COUNT == 8);
+static_assert(CUDNN_CONVOLUTION_BWD_DATA_ALGO_0 == 0 && CUDNN_CONVOLUTION_BWD_DATA_ALGO_1 == 1 &&
+              CUDNN_CONVOLUTION_BWD_DATA_ALGO_FFT == 2 && CUDNN_CONVOLUTION_BWD_DATA_ALGO_FFT_TILING == 3 &&
+              CUDNN_CONVOLUTION_BWD_DATA_ALGO_WINOGRAD == 4 && CUDNN_CONVOLUTION_BWD_DATA_ALGO_WINOGRAD_NONFUSED == 5 &&
+              CUDNN_CONVOLUTION_BWD_DATA_ALGO_COUNT == 6);
+static_assert(CUDNN_DEFAULT_MATH == 0 && CUDNN_TENSOR_OP_MATH == 1 && CUDNN_TENSOR_OP_MATH_ALLOW_CONVERSION == 2 &&
+              CUDNN_FMA_MATH == 3);
+
+ConvolutionPlatform platform_of(int device) {
+  const std::size_t version = cudnnGetVersion();
+  cudaDeviceProp properties{};
+  TARE_CUDA_CHECK(cudaGetDeviceProperties(&properties, device));
+  return {fmt::format("{}.{}.{}", version / 10000, version / 100 % 100, version % 100),
+          properties.name,
+          {properties.major, properties.minor, properties.multiProcessorCount}};
+}
+
+bool are_alike(int device, int other) { return platform_of(device) == platform_of(other); }
+
+void load_convolution_choices(ConvolutionChoices& choices, const std::filesystem::path& file, int device) {
+  choices.load(file, platform_of(device));
+}
+void save_convolution_choices(ConvolutionChoices& choices, const std::filesystem::path& file, int device) {
+  choices.save(file, platform_of(device));
+}
+
+Products::Libraries::Libraries(Device& d) : device(d), model(platform_of(d.index()).model) {
   const CurrentDevice current(device.index());
   TARE_CUBLAS_CHECK(cublasLtCreate(&blas));
-  for (const cudaDeviceAttr attribute :
-       {cudaDevAttrComputeCapabilityMajor, cudaDevAttrComputeCapabilityMinor, cudaDevAttrMultiProcessorCount}) {
-    int value = 0;
-    TARE_CUDA_CHECK(cudaDeviceGetAttribute(&value, attribute, device.index()));
-    model.push_back(value);
-  }
 }
 Products::Libraries::~Libraries() {
   if (dnn != nullptr) static_cast<void>(cudnnDestroy(dnn));

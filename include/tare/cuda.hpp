@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <span>
 #include <string>
@@ -38,6 +39,17 @@ struct Allocator {
 /// All devices that share it compute alike. Safe to use from several threads.
 class ConvolutionChoices;
 std::shared_ptr<ConvolutionChoices> make_convolution_choices();
+/// Adds what save_convolution_choices() wrote, all or nothing, so that other processes compute as that one did: what is
+/// in the file is not searched, what is known already stays. Throws Error(io) when it cannot be read, Error(model)
+/// naming the key where it does not hold together, Error(usage) when it was made with another cuDNN or on another kind
+/// of device than number `device` is.
+void load_convolution_choices(ConvolutionChoices& choices, const std::filesystem::path& file, int device = 0);
+/// Writes the choices for devices of this kind, as JSON; the file appears whole or not at all.
+void save_convolution_choices(ConvolutionChoices& choices, const std::filesystem::path& file, int device = 0);
+/// Whether choices made on one device hold on the other one.
+bool are_alike(int device, int other);
+/// Whether something was searched since the choices were made or last saved.
+bool has_unsaved(const ConvolutionChoices& choices);
 
 struct CudaOptions {
   int device = 0;
