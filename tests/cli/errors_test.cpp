@@ -52,6 +52,7 @@ TEST_F(Errors, UsageErrorsAreTwo) {
   expect_error(tare({"run", model(), "--data", data(), "--samples", "many"}), 2, "many");
   expect_error(tare({"run", model(), "--data", data(), "--samples", "0"}), 2, "--samples");
   expect_error(tare({"run", model(), "--data", data(), "--isa", "sse9"}), 2, "baseline");
+  expect_error(tare({"run", model(), "--data", data(), "--graphs", "some"}), 2, "'some' is not one of on|off");
   expect_error(tare({"run", model(), "--data", data(), "--device", "tpu"}), 2, "tpu");
   expect_error(tare({"run", model(), "--data", data(), "--math", "tf32"}), 2, "--math tf32 is for --device cuda:N");
   expect_error(tare({"run", model(), "--data", data(), "--math", "fp64", "--device", "cuda:0"}), 2, "--device cpu");

@@ -97,20 +97,25 @@ class BackendTest : public testing::Test {
     check_supported(model.graph, *backend);
     const std::vector<bool> nothing_visible(model.graph.values.size(), false);
     Executor executor(simplify(model.graph, nothing_visible, *backend), *backend);
+    // Another device may record a run that it has seen before, and then replay it.
+    const int runs = device_.name == "cpu" ? 1 : 3;
     if (light) {
       const fs::path expected = folder_.parent_path() / (folder_.stem().string() + "_output_0.pb");
-      compare(*backend, 0, executor.run(ramps(model.graph)).at(0), load_tensor(expected));
+      for (int run = 0; run < runs; ++run)
+        compare(*backend, 0, executor.run(ramps(model.graph)).at(0), load_tensor(expected));
       return;
     }
     int sets = 0;
     for (const auto& entry : fs::directory_iterator(folder_)) {
       if (!entry.is_directory() || !entry.path().filename().string().starts_with("test_data_set_")) continue;
       ++sets;
-      const std::vector<Tensor> outputs =
-          executor.run(load_numbered(entry.path(), "input", model.graph, model.graph.inputs));
+      const std::vector<Tensor> inputs = load_numbered(entry.path(), "input", model.graph, model.graph.inputs);
       const std::vector<Tensor> expected = load_numbered(entry.path(), "output", model.graph, model.graph.outputs);
-      ASSERT_GE(outputs.size(), expected.size());
-      for (std::size_t i = 0; i < expected.size(); ++i) compare(*backend, i, outputs[i], expected[i]);
+      for (int run = 0; run < runs; ++run) {
+        const std::vector<Tensor> outputs = executor.run(inputs);
+        ASSERT_GE(outputs.size(), expected.size());
+        for (std::size_t i = 0; i < expected.size(); ++i) compare(*backend, i, outputs[i], expected[i]);
+      }
     }
     EXPECT_GT(sets, 0) << "no data";
   }

@@ -8,6 +8,7 @@
 #include <cuda_runtime_api.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -63,7 +64,7 @@ class DeviceRange {
     const auto size = sizes_.find(block);
     if (test::stand_in().poisons) {
       if (open_ == 0) protect(PROT_READ | PROT_WRITE);
-      std::memset(block, 0xff, size->second);
+      std::memset(block, 0xff, std::min<std::size_t>(size->second, 4096));
       if (open_ == 0) protect(PROT_NONE);
     }
     free_[size->second].push_back(block);
@@ -265,6 +266,7 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t instance) {
 cudaError_t cudaGraphLaunch(cudaGraphExec_t instance, cudaStream_t stream) {
   if (stand_in().fails_to_launch) return failed(cudaErrorInvalidValue);
   ++stand_in().launches;
+  const HostLaunch launch;  // for all its nodes
   for (const std::function<void()>& node : instance->nodes)
     if (const cudaError_t status = give_to(stream, node); status != cudaSuccess) return status;
   return cudaSuccess;
