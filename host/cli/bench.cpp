@@ -197,7 +197,8 @@ void add_bench(CLI::App& root, Action& action) {
                {"tare bench model.onnx --data samples.npz",
                 "tare bench model.onnx --data samples.npz --scheme min_max --threads 1 --repetitions 20 --json",
                 "tare bench model.onnx --data samples.npz --profile observe"});
-  command.callback([flags, &action] { action = [flags] { return bench(*flags); }; });
+  command.callback(
+      [flags, &action] { action = [flags] { return with_convolutions(flags->run, [&] { return bench(*flags); }); }; });
 }
 
 }  // namespace tare::cli

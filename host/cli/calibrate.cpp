@@ -394,7 +394,9 @@ void add_calibrate(CLI::App& root, Action& action) {
        "tare calibrate model.onnx --from-stats model.stats --scheme mse --param-scheme sqnr --encoding-version 2.0.0",
        "tare calibrate model.onnx --data samples.npz --shard 1/2 --save-stats 1.stats",
        "tare calibrate model.onnx --from-stats 1.stats,2.stats"});
-  command.callback([flags, &action] { action = [flags] { return calibrate(*flags); }; });
+  command.callback([flags, &action] {
+    action = [flags] { return with_convolutions(flags->run, [&] { return calibrate(*flags); }); };
+  });
 }
 
 }  // namespace tare::cli

@@ -237,7 +237,9 @@ void add_evaluate(CLI::App& root, Action& action) {
        "tare evaluate model.onnx --encodings out/model.encodings --data test.npz --labels labels.csv --metric top5",
        "tare evaluate model.onnx --encodings out/model.encodings --data test.npz --metric cosine --output-name "
        "embedding"});
-  command.callback([flags, &action] { action = [flags] { return evaluate(*flags); }; });
+  command.callback([flags, &action] {
+    action = [flags] { return with_convolutions(flags->run, [&] { return evaluate(*flags); }); };
+  });
 }
 
 }  // namespace tare::cli

@@ -86,6 +86,11 @@ void add_run_flags(CLI::App& command, RunFlags& flags) {
              "Operators that cuda:N has no kernel for: refuse the model, or run them on the CPU and say so");
   add_choice(command, "--graphs", flags.graphs, {"on", "off"},
              "cuda:N: record a run as a CUDA graph and replay it for batches of the same shapes");
+  command
+      .add_option(
+          "--convolutions", flags.convolutions,
+          "Algorithms of convolutions on cuda:N: taken from this file, and written there when some were searched")
+      ->type_name("FILE");
   command.add_option("--threads", flags.threads, "CPU threads (0: one a core)")
       ->type_name("N")
       ->check(CLI::Range(0, 4096).description(""))
@@ -108,6 +113,7 @@ SessionOptions session_options(const RunFlags& flags) {
   const bool cuda = flags.device.starts_with("cuda");
   if (cuda ? flags.math == "fp64" : flags.math == "tf32" || flags.math == "bf16")
     throw Error(ErrorKind::usage, fmt::format("--math {} is for --device {}", flags.math, cuda ? "cpu" : "cuda:N"));
+  if (!cuda && !flags.convolutions.empty()) throw Error(ErrorKind::usage, "--convolutions is for --device cuda:N");
   SessionOptions options;
   options.device = flags.device;
   options.cpu.threads = flags.threads;

@@ -9,6 +9,10 @@
 
 #include "tare/session.hpp"
 
+namespace tare::cuda {
+class ConvolutionChoices;
+}
+
 namespace tare::cli {
 
 struct DataFlags {
@@ -28,6 +32,8 @@ struct RunFlags {
   std::string math = "fp32";
   std::string fallback = "none";
   std::string graphs = "on";
+  std::string convolutions;
+  std::shared_ptr<cuda::ConvolutionChoices> choices;  ///< of all backends of the command; see with_convolutions()
   int threads = 0;
   std::string isa = "auto";
   bool reproducible = false;
@@ -58,6 +64,8 @@ void use_encodings(Session& session, const std::string& file);
 /// The same for a command that several devices can share: one session a device.
 std::vector<Session> open_sessions(const std::filesystem::path& model, const RunFlags& flags,
                                    bool take_quantizers = false);
+/// Runs a command; then, where that has searched algorithms of convolutions, writes the file that the flags name.
+int with_convolutions(RunFlags& flags, const std::function<int()>& command);
 /// Backends for "cuda:N", "cuda:N,M", "cuda:all", from device/cuda.cpp or, in a build without CUDA, device/none.cpp.
 std::vector<std::unique_ptr<Backend>> make_cuda_devices(const RunFlags& flags, const SessionOptions& options);
 SessionOptions session_options(const RunFlags& flags);

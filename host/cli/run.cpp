@@ -54,7 +54,8 @@ void add_run(CLI::App& root, Action& action) {
   add_report_flags(command, flags->report);
   add_examples(command, {"tare run model.onnx --data samples.npz --output outputs.npz",
                          "tare run model.onnx --data samples.npz --threads 1 --json"});
-  command.callback([flags, &action] { action = [flags] { return run(*flags); }; });
+  command.callback(
+      [flags, &action] { action = [flags] { return with_convolutions(flags->run, [&] { return run(*flags); }); }; });
 }
 
 }  // namespace tare::cli

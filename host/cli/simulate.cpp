@@ -102,7 +102,9 @@ void add_simulate(CLI::App& root, Action& action) {
   add_examples(command, {"tare simulate model.onnx --encodings out/model.encodings --data samples.npz",
                          "tare simulate model.onnx --encodings aimet.encodings --data samples.npz --rounding aimet "
                          "--output simulated.npz"});
-  command.callback([flags, &action] { action = [flags] { return simulate(*flags); }; });
+  command.callback([flags, &action] {
+    action = [flags] { return with_convolutions(flags->run, [&] { return simulate(*flags); }); };
+  });
 }
 
 }  // namespace tare::cli

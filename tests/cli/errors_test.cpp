@@ -56,6 +56,9 @@ TEST_F(Errors, UsageErrorsAreTwo) {
   expect_error(tare({"run", model(), "--data", data(), "--device", "tpu"}), 2, "tpu");
   expect_error(tare({"run", model(), "--data", data(), "--math", "tf32"}), 2, "--math tf32 is for --device cuda:N");
   expect_error(tare({"run", model(), "--data", data(), "--math", "fp64", "--device", "cuda:0"}), 2, "--device cpu");
+  for (const char* command : {"calibrate", "run", "bench"})
+    expect_error(tare({command, model(), "--data", data(), "--convolutions", at("c.json")}), 2,
+                 "--convolutions is for --device cuda:N");
   expect_error(tare({"run", model(), "--data", data(), "--size", "big"}), 2, "--size");
   expect_error(calibrate({}), 2, "--data or --from-stats");
   expect_error(calibrate({"--data", data(), "--from-stats", at("x.stats")}), 2, "--data or --from-stats");

@@ -3,8 +3,10 @@
 
 #include <algorithm>
 #include <charconv>
+#include <filesystem>
 
 #include "cli/options.hpp"
+#include "model/atomic_file.hpp"
 #include "tare/cuda.hpp"
 
 namespace tare::cli {
@@ -34,6 +36,11 @@ std::vector<int> indices_of(const std::string& device) {
   return indices;
 }
 
+bool exists(const std::filesystem::path& file) {
+  std::error_code unknown;
+  return std::filesystem::exists(file, unknown);
+}
+
 }  // namespace
 
 std::vector<std::unique_ptr<Backend>> make_cuda_devices(const RunFlags& flags, const SessionOptions& session) {
@@ -44,13 +51,33 @@ std::vector<std::unique_ptr<Backend>> make_cuda_devices(const RunFlags& flags, c
   options.fallback_to_cpu = flags.fallback == "cpu";
   options.graphs = flags.graphs == "on";
   options.host = session.cpu;
-  options.choices = cuda::make_convolution_choices();
+  options.choices = flags.choices;
   std::vector<std::unique_ptr<Backend>> backends;
-  for (const int index : indices_of(flags.device)) {
+  const std::vector<int> indices = indices_of(flags.device);
+  for (const int index : indices) {
     options.device = index;
     backends.push_back(cuda::make_cuda_backend(options));
   }
+  if (flags.convolutions.empty()) return backends;
+  for (const int index : indices)
+    if (!cuda::are_alike(indices[0], index))
+      throw Error(ErrorKind::usage,
+                  fmt::format("--convolutions: devices cuda:{} and cuda:{} are of different kinds; run "
+                              "them apart, with a file each",
+                              indices[0], index));
+  if (exists(flags.convolutions)) cuda::load_convolution_choices(*options.choices, flags.convolutions, indices[0]);
   return backends;
+}
+
+int with_convolutions(RunFlags& flags, const std::function<int()>& command) {
+  if (!flags.device.starts_with("cuda")) return command();
+  flags.choices = cuda::make_convolution_choices();
+  // A file that cannot be written is found before the work is done.
+  if (!flags.convolutions.empty() && !exists(flags.convolutions)) AtomicFile probe(flags.convolutions);
+  const int result = command();
+  if (!flags.convolutions.empty() && cuda::has_unsaved(*flags.choices))
+    cuda::save_convolution_choices(*flags.choices, flags.convolutions, indices_of(flags.device).front());
+  return result;
 }
 
 }  // namespace tare::cli

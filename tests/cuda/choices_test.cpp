@@ -1,0 +1,46 @@
+// The file of convolution choices on a device: the process that loads it searches nothing and gives the same bits.
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "cuda_host/one_node.hpp"
+#include "support/model_builder.hpp"
+#include "tare/cuda.hpp"
+
+namespace tare {
+namespace {
+
+std::unique_ptr<Backend> backend_with(std::shared_ptr<cuda::ConvolutionChoices> choices) {
+  cuda::CudaOptions options;
+  options.choices = std::move(choices);
+  return cuda::make_cuda_backend(options);
+}
+
+TEST(CudaChoices, LoadedOnesAreUsedWithoutASearch) {
+  if (cuda::device_count() == 0) GTEST_SKIP() << "no CUDA device";
+  const test::TemporaryFolder folder;
+  const std::filesystem::path file = folder / "convolutions.json";
+  const std::vector<test::Case> cases{
+      {"Conv", {test::floats({2, 16, 33, 35}, 1), test::floats({24, 16, 3, 3}, 2), test::floats({24}, 3)}},
+      {"ConvTranspose", {test::floats({2, 16, 9, 11}, 4), test::floats({16, 8, 3, 3}, 5)}},
+      {"Conv",
+       {test::halves({2, 16, 33, 35}, 6, DataType::float16), test::halves({24, 16, 3, 3}, 7, DataType::float16)}}};
+  std::vector<Tensor> searched;
+  const auto first = cuda::make_convolution_choices();
+  for (const test::Case& c : cases) searched.push_back(run(*backend_with(first), c).at(0));
+  EXPECT_TRUE(cuda::has_unsaved(*first));
+  cuda::save_convolution_choices(*first, file);
+  EXPECT_FALSE(cuda::has_unsaved(*first));
+
+  const auto second = cuda::make_convolution_choices();
+  cuda::load_convolution_choices(*second, file);
+  for (std::size_t i = 0; i < cases.size(); ++i) {
+    const Tensor again = run(*backend_with(second), cases[i]).at(0);
+    EXPECT_EQ(std::memcmp(again.data(), searched[i].data(), again.bytes()), 0) << i;
+  }
+  EXPECT_FALSE(cuda::has_unsaved(*second)) << "something was searched again";
+  EXPECT_TRUE(cuda::are_alike(0, 0));
+}
+
+}  // namespace
+}  // namespace tare
