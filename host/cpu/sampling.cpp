@@ -46,8 +46,7 @@ GridSample plan_grid_sample(const Call& call) {
       grid.shape().back() != static_cast<std::int64_t>(rank - 2))
     call.fail(
         fmt::format("a grid of shape {} does not fit an input of shape {}", grid.shape().text(), in.shape().text()));
-  if (!is_quantizable(grid.type()) && grid.type() != DataType::float64)
-    call.fail("the grid must be a float tensor");
+  if (!is_quantizable(grid.type()) && grid.type() != DataType::float64) call.fail("the grid must be a float tensor");
   GridSample plan{
       sampler_of(call), in.shape()[1], in.shape().elements(2, rank), grid.shape().elements(1, rank - 1), {}};
   plan.output = Shape{in.shape()[0], plan.channels};
