@@ -49,10 +49,10 @@ TEST_F(CudaGraphs, GiveTheBitsOfRunsNodeByNode) {
   without.set_encodings(want.encodings);
   for (std::size_t b = 0; b < batches.size(); ++b)
     expect_same(with.simulate(batches[b]), without.simulate(batches[b]), b);
-  const cuda::GraphUse use = graph_use(with.backend());
+  const cuda::GraphUse use = cuda::graph_use(with.backend());
   EXPECT_EQ(use.refused, 0u) << use.why_refused;
   EXPECT_EQ(use.launched, 3 * (batches.size() - 1)) << use.why_refused;
-  EXPECT_EQ(graph_use(without.backend()).recorded, 0u);
+  EXPECT_EQ(cuda::graph_use(without.backend()).recorded, 0u);
 }
 
 }  // namespace
