@@ -13,7 +13,6 @@
 #include "quantize.hpp"
 #include "repeater.hpp"
 #include "tare/cuda.hpp"
-#include "tare/numerics.hpp"
 
 namespace tare::cuda {
 
@@ -22,16 +21,6 @@ std::unique_ptr<Observer> make_observer(Device& device, Backend& host, ObserverK
 namespace {
 
 bool has(std::uint32_t bits, std::size_t input) { return (bits >> std::min<std::size_t>(input, 31) & 1u) != 0; }
-
-Tensor widen_on_host(const Tensor& tensor) {
-  if (!is_quantizable(tensor.type()) || tensor.type() == DataType::float32) return tensor;
-  Tensor wide = Tensor::host(DataType::float32, tensor.shape());
-  for (std::int64_t i = 0; i < tensor.elements(); ++i) {
-    const std::uint16_t bits = tensor.data<std::uint16_t>()[i];
-    wide.mutable_data<float>()[i] = tensor.type() == DataType::float16 ? half_to_float(bits) : bfloat_to_float(bits);
-  }
-  return wide;
-}
 
 class FunctionKernel final : public Kernel {
  public:

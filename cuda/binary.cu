@@ -136,15 +136,12 @@ struct PowerOf {
 void power_of(Call& call) {
   cpu::require_inputs(call, 2);
   const Tensor base = call.input(0);
-  const Tensor exponent = call.input(1);
+  const Tensor exponent = widen_on_host(call.input(1));
   if (!is_quantizable(base.type())) cpu::fail_type(call, base.type());
   std::vector<float> values;
-  if (is_quantizable(exponent.type()))
-    for (std::int64_t i = 0; i < exponent.elements(); ++i) values.push_back(FloatInput(exponent)[i]);
-  else
-    cpu::dispatch(exponent.type(), call, [&]<class T>() {
-      for (const T value : exponent.span<T>()) values.push_back(static_cast<float>(value));
-    });
+  cpu::dispatch(exponent.type(), call, [&]<class T>() {
+    for (const T value : exponent.span<T>()) values.push_back(static_cast<float>(value));
+  });
   if (values.size() == 1 && exponent.rank() <= base.rank()) {
     const auto each = [&](auto formula) {
       Tensor& result = call.output(0, base.type(), base.shape());

@@ -18,14 +18,6 @@ void ask_shape(Call& call) {
   cpu::operator_table().find(call.node)->function(on_host);
 }
 
-/// Of an input that lies on the host: halves as float32.
-Tensor wide_on_host(const Tensor& tensor) {
-  if (!is_quantizable(tensor.type()) || tensor.type() == DataType::float32) return tensor;
-  Tensor wide = Tensor::host(DataType::float32, tensor.shape());
-  for (std::int64_t i = 0; i < tensor.elements(); ++i) wide.mutable_data<float>()[i] = FloatInput(tensor)[i];
-  return wide;
-}
-
 /// Inference only: the data passes and nothing is masked.
 void dropout(Call& call) {
   const Tensor x = call.input(0);
@@ -34,7 +26,7 @@ void dropout(Call& call) {
     if (training.type() != DataType::boolean || training.elements() != 1)
       call.fail("training_mode must be one boolean");
     const bool drops =
-        !call.has(1) || call.input(1).elements() != 1 || cpu::scalar_as_double(call, wide_on_host(call.input(1))) != 0;
+        !call.has(1) || call.input(1).elements() != 1 || cpu::scalar_as_double(call, widen_on_host(call.input(1))) != 0;
     if (*training.data<std::uint8_t>() != 0 && drops)
       call.fail("training_mode is true: dropout cannot be trained here, export the model for inference");
   }
@@ -50,7 +42,7 @@ void dropout(Call& call) {
 /// Halves to the nearest pixel are moved, as integers of their size; what is interpolated is computed in float32.
 void resize(Call& call) {
   const Tensor in = call.input(0);
-  for (std::size_t i = 1; i < call.inputs.size(); ++i) call.inputs[i] = wide_on_host(call.inputs[i]);
+  for (std::size_t i = 1; i < call.inputs.size(); ++i) call.inputs[i] = widen_on_host(call.inputs[i]);
   const cpu::Function on_any_device = cpu::operator_table().find(call.node)->function;
   if (in.type() == DataType::float32) return on_any_device(call);
   const bool moves = call.node.text("mode", "nearest") == "nearest" &&
@@ -126,6 +118,13 @@ void run_on_host(Call& call) {
   for (Tensor& input : call.inputs) input = device_of(call).download(input);
   cpu::Call on_host{call.node, device_of(call).host(), call.inputs, call.outputs};
   cpu::operator_table().find(call.node)->function(on_host);
+}
+
+Tensor widen_on_host(const Tensor& tensor) {
+  if (!is_quantizable(tensor.type()) || tensor.type() == DataType::float32) return tensor;
+  Tensor wide = Tensor::host(DataType::float32, tensor.shape());
+  for (std::int64_t i = 0; i < tensor.elements(); ++i) wide.mutable_data<float>()[i] = FloatInput(tensor)[i];
+  return wide;
 }
 
 bool belongs_to_host(const Node& node) {

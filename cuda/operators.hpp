@@ -86,5 +86,7 @@ void run_on_host(Call& call);
 /// Half to float32 and back, bit for bit as the host does it.
 Tensor widen(Device& device, const Tensor& half);
 Tensor narrow(Device& device, const Tensor& wide, DataType type);
+/// The same of a tensor on the host; all other types stay as they are.
+Tensor widen_on_host(const Tensor& tensor);
 
 }  // namespace tare::cuda

@@ -1,41 +1,13 @@
 // The caller's allocator serves everything that the backend keeps on the device, and gets all of it back.
 #include <gtest/gtest.h>
 
-#include <map>
-
-#include "runtime.hpp"
-#include "tare/cuda.hpp"
+#include "cuda_host/ledger.hpp"
 #include "tare/quantizer.hpp"
 
 namespace tare {
 namespace {
 
-struct Ledger {
-  std::map<void*, std::size_t> taken;
-  std::size_t calls = 0;
-  std::size_t most_bytes = ~std::size_t{0};
-  static void* take(void* context, std::size_t bytes, cuda::Stream stream) {
-    auto& self = *static_cast<Ledger*>(context);
-    void* pointer = nullptr;
-    if (bytes > self.most_bytes) return nullptr;
-    if (cudaMallocAsync(&pointer, bytes, static_cast<cudaStream_t>(stream)) != cudaSuccess) return nullptr;
-    self.taken[pointer] = bytes;
-    ++self.calls;
-    return pointer;
-  }
-  static void give(void* context, void* pointer, std::size_t bytes, cuda::Stream stream) {
-    auto& self = *static_cast<Ledger*>(context);
-    EXPECT_EQ(self.taken.at(pointer), bytes);
-    self.taken.erase(pointer);
-    static_cast<void>(cudaFreeAsync(pointer, static_cast<cudaStream_t>(stream)));
-  }
-};
-
-cuda::CudaOptions options_of(Ledger& ledger) {
-  cuda::CudaOptions options;
-  options.allocator = {Ledger::take, Ledger::give, &ledger};
-  return options;
-}
+using test::Ledger;
 
 Tensor ramp(std::int64_t elements) {
   Tensor tensor = Tensor::host(DataType::float32, {elements});
@@ -60,7 +32,7 @@ TEST(CudaAllocator, ServesAndTakesBackEverything) {
 
 TEST(CudaAllocator, SaysHowMuchWasAskedForWhenThereIsNoneAndGoesOn) {
   Ledger ledger;
-  ledger.most_bytes = 1000;
+  ledger.most_at_once = 1000;
   const auto backend = cuda::make_cuda_backend(options_of(ledger));
   try {
     backend->upload(ramp(1000));

@@ -6,8 +6,9 @@
 #include <cmath>
 #include <cstring>
 #include <map>
-#include <random>
 
+#include "cuda_host/ledger.hpp"
+#include "cuda_host/one_node.hpp"
 #include "cuda_host/stand_in.hpp"
 #include "run/executor.hpp"
 #include "runtime.hpp"
@@ -19,24 +20,14 @@ namespace tare {
 namespace {
 
 using cuda::graph_use;
+using test::floats;
+using test::integers;
 using test::stand_in;
 
 std::unique_ptr<Backend> backend_with(bool graphs) {
   cuda::CudaOptions options;
   options.graphs = graphs;
   return cuda::make_cuda_backend(options);
-}
-
-Tensor floats(const Shape& shape, unsigned seed) {
-  Tensor tensor = Tensor::host(DataType::float32, shape);
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal;
-  for (float& x : tensor.mutable_span<float>()) x = normal(random);
-  return tensor;
-}
-
-Tensor integers(const std::vector<std::int64_t>& values) {
-  return Tensor::of<std::int64_t>({static_cast<std::int64_t>(values.size())}, values);
 }
 
 void expect_same(const std::vector<Tensor>& have, const std::vector<Tensor>& want, const std::string& where) {
@@ -206,7 +197,7 @@ TEST_F(CudaGraphs, IntegersOfTheHostAreNotTakenForOthers) {
   const std::vector<std::vector<std::int64_t>> rows = {{0, 1, 2}, {4, 4, 1}, {3, 0, 2}};
   for (int round = 0; round < 4; ++round)
     for (const std::vector<std::int64_t>& row : rows) {
-      std::vector<Tensor> inputs{floats({5, 7}, static_cast<unsigned>(round)), integers(row)};
+      std::vector<Tensor> inputs{floats({5, 7}, static_cast<unsigned>(round)), integers({3}, row)};
       std::vector<Tensor> have = pair.on.run(inputs);
       expect_same(have, pair.off.run(inputs), "gathered");
       inputs[1].mutable_data<std::int64_t>()[0] = 1;  // the caller's own again
@@ -364,35 +355,11 @@ TEST_F(CudaGraphs, CountWhatIsNotFinite) {
   EXPECT_EQ(graph_use(*backend).launched, 4u);
 }
 
-struct Purse {
-  std::map<void*, std::size_t> taken;
-  std::size_t bytes = 0;
-  std::size_t most = ~std::size_t{0};
-  static void* take(void* context, std::size_t bytes, cuda::Stream stream) {
-    auto& self = *static_cast<Purse*>(context);
-    void* pointer = nullptr;
-    if (self.bytes + bytes > self.most) return nullptr;
-    if (cudaMallocAsync(&pointer, bytes, static_cast<cudaStream_t>(stream)) != cudaSuccess) return nullptr;
-    self.taken[pointer] = bytes;
-    self.bytes += bytes;
-    return pointer;
-  }
-  static void give(void* context, void* pointer, std::size_t bytes, cuda::Stream stream) {
-    auto& self = *static_cast<Purse*>(context);
-    EXPECT_EQ(self.taken.at(pointer), bytes);
-    self.taken.erase(pointer);
-    self.bytes -= bytes;
-    EXPECT_EQ(cudaFreeAsync(pointer, static_cast<cudaStream_t>(stream)), cudaSuccess);
-  }
-};
-
 TEST_F(CudaGraphs, TakeFromTheCallersAllocatorAndGiveBack) {
-  Purse purse;
-  cuda::CudaOptions options;
-  options.allocator = {Purse::take, Purse::give, &purse};
+  test::Ledger ledger;
   const Graph graph = floating();
   {
-    const auto backend = cuda::make_cuda_backend(options);
+    const auto backend = cuda::make_cuda_backend(test::options_of(ledger));
     const auto other = backend_with(false);
     Executor executor(graph, *backend);
     Executor expected(graph, *other);
@@ -402,14 +369,14 @@ TEST_F(CudaGraphs, TakeFromTheCallersAllocatorAndGiveBack) {
     }
     EXPECT_EQ(graph_use(*backend).launched, 3u) << graph_use(*backend).why_refused;
     // What recordings keep is given up before a run fails.
-    purse.most = purse.bytes + 12'000;
+    ledger.most_bytes = ledger.bytes + 12'000;
     for (unsigned batch = 0; batch < 4; ++batch) {
       const std::array inputs{floats({2000}, batch)};
       expect_same(executor.run(inputs), expected.run(inputs), "when there is little left");
     }
     EXPECT_EQ(stand_in().graphs, 0u);
   }
-  EXPECT_TRUE(purse.taken.empty());
+  EXPECT_TRUE(ledger.taken.empty());
 }
 
 TEST_F(CudaGraphs, AreLeftOutOnRequest) {
