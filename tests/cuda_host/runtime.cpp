@@ -69,6 +69,7 @@ class DeviceRange {
     }
     free_[size->second].push_back(block);
     sizes_.erase(size);
+    if (sizes_.empty() && used_ > much) forget();
   }
   void open() {
     const std::lock_guard lock(mutex_);
@@ -85,9 +86,17 @@ class DeviceRange {
     begin_ = static_cast<std::byte*>(range);
     static_cast<void>(madvise(range, reserved, MADV_HUGEPAGE));
   }
+  /// Nobody holds any of it: the next test pays for the pages that it uses, not for those of the tests before.
+  void forget() {
+    protect(PROT_NONE);
+    static_cast<void>(madvise(begin_, used_, MADV_DONTNEED));
+    free_.clear();
+    used_ = 0;
+  }
   void protect(int access) { static_cast<void>(mprotect(begin_, (used_ + 4095) / 4096 * 4096, access)); }
 
   static constexpr std::size_t granule = 256;
+  static constexpr std::size_t much = std::size_t{4} << 20;
   static constexpr std::size_t reserved = std::size_t{16} << 30;
   std::mutex mutex_;
   std::byte* begin_ = nullptr;
