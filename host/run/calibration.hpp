@@ -52,7 +52,7 @@ struct Calibration::Implementation {
   void assign_groups();
   void merge_groups();
   /// All members of a group are observed as one tensor.
-  bool shared_slots() const { return observer_kind() == ObserverKind::tf_enhanced; }
+  bool shared_slots() const { return options.search.scheme == Scheme::tf_enhanced; }
   std::size_t slot(std::size_t i) const { return shared_slots() ? group_of[i] : i; }
   const QuantizerSpec& spec_of(std::size_t group) const { return sites[observed[groups[group].members[0]]].spec; }
   bool is_searched_in_full(std::size_t group) const;

@@ -2,7 +2,7 @@
 // before. Only observe.cpp includes it.
 #pragma once
 
-#include "cpu/vector/isa.hpp"
+#include "cpu/vector/extremes_block.hpp"
 
 namespace tare::cpu::TARE_ISA {
 namespace {
@@ -10,12 +10,6 @@ namespace {
 constexpr std::size_t groups = (histogram_bin_count + histogram_group - 1) / histogram_group;
 constexpr std::size_t zero_area = groups * histogram_group * histogram_columns;
 constexpr std::size_t spare_area = zero_area + histogram_zero_counters;  ///< as many; nobody reads them
-
-/// Lowest and highest key of a block.
-struct KeyRange {
-  std::int32_t low;
-  std::int32_t high;
-};
 
 /// Which counter each element of a block belongs to.
 template <std::size_t block, class Index>
@@ -48,8 +42,8 @@ using CounterIndex = std::uint16_t;
 static_assert(spare_area + histogram_zero_counters <= 0x10000);
 constexpr std::size_t preferred_block = 2 * histogram_block;
 
-/// Mostly all magnitudes are zero or in the fine octaves: nothing is cut there, and the extremes need no keys, as the
-/// most negative value is the largest of the unsigned numbers. Scalar and vector instructions take turns.
+/// Mostly all magnitudes are zero or in the fine octaves, where nothing is cut. Scalar and vector instructions take
+/// turns.
 template <std::size_t block>
 TARE_HD KeyRange find_counters_and_count(const float* values, CounterIndex* index, const CounterIndex* waiting,
                                          std::uint16_t* counters) {
@@ -65,16 +59,12 @@ TARE_HD KeyRange find_counters_and_count(const float* values, CounterIndex* inde
   const __m512i first_counter = _mm512_add_epi32(_mm512_and_si512(lane, column_mask),
                                                  _mm512_set1_epi32(histogram_side_count * histogram_columns));
   const __m512i counter_of_zero = _mm512_add_epi32(lane, _mm512_set1_epi32(static_cast<int>(zero_area)));
-  __m512i smallest = _mm512_set1_epi32(-1);  // unsigned
-  __m512i largest = _mm512_setzero_si512();
-  __m512i highest = _mm512_set1_epi32(negative_infinity_key);  // signed
+  Range all;
   __mmask16 below = 0;
 #pragma GCC unroll 4
   for (std::size_t i = 0; i < block; i += 16) {
     const __m512i bits = _mm512_loadu_si512(values + i);
-    smallest = _mm512_min_epu32(smallest, bits);
-    largest = _mm512_max_epu32(largest, bits);
-    highest = _mm512_max_epi32(highest, bits);
+    all.add(bits);
     const __m512i magnitude = _mm512_and_si512(bits, _mm512_set1_epi32(0x7fffffff));
     const __mmask16 is_value = _mm512_test_epi32_mask(magnitude, magnitude);
     below |= _mm512_mask_cmplt_epu32_mask(is_value, magnitude, _mm512_set1_epi32(static_cast<int>(first)));
@@ -88,10 +78,7 @@ TARE_HD KeyRange find_counters_and_count(const float* values, CounterIndex* inde
 #pragma GCC unroll 16
     for (std::size_t j = 0; j < 16; ++j) ++counters[waiting[i + j]];
   }
-  const std::uint32_t most = _mm512_reduce_max_epu32(largest);
-  const std::uint32_t least = _mm512_reduce_min_epu32(smallest);
-  const std::int32_t top = _mm512_reduce_max_epi32(highest);
-  const KeyRange range{ascending_key(most >> 31 != 0 ? most : least), top >= 0 ? top : ascending_key(least)};
+  const KeyRange range = all.keys();
   if (below != 0 || range.low < -end || range.high >= end) return find_counters<block>(values, index);
   return range;
 }

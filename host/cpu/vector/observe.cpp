@@ -42,13 +42,6 @@ TARE_HD void store(const Keys& keys, Extremes& all) {
   all.max_count = keys.high_count;
 }
 
-template <std::size_t block>
-TARE_HD std::uint64_t count_equal(const float* values, std::uint32_t bits) {
-  std::uint32_t equal = 0;
-  for (std::uint32_t i = 0; i < block; ++i) equal += bits_of(values[i]) == bits ? 1u : 0u;
-  return equal;
-}
-
 /// A block of one finite value counts as a whole; false for any other.
 template <std::size_t block>
 TARE_HD bool count_if_equal(const float* values, std::uint16_t* counters, Extremes& all, Keys& keys) {
@@ -108,16 +101,8 @@ template <std::size_t block>
 TARE_HD std::size_t look_at_blocks(const float* in, std::size_t n, std::size_t done, Extremes& all, Keys& keys) {
   for (; done + block <= n; done += block) {
     const float* values = in + done;
-    std::int32_t low = positive_infinity_key;
-    std::int32_t high = negative_infinity_key;
-    std::uint32_t zeros = 0;
-    for (std::uint32_t i = 0; i < block; ++i) {
-      const std::uint32_t bits = bits_of(values[i]);
-      const std::int32_t key = ascending_key(bits);
-      low = key < low ? key : low;
-      high = key > high ? key : high;
-      zeros += (bits & 0x7fffffffu) == 0 ? 1u : 0u;
-    }
+    const auto [range, zeros] = extremes_of<block>(values);
+    const auto [low, high] = range;
     if (keys.touched_by(low, high)) {
       if (low <= negative_infinity_key || high >= positive_infinity_key) {
         walk(values, block, all, keys, [](std::uint32_t, std::size_t) {});
