@@ -4,10 +4,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <exception>
 
 #include "calib/encoding.hpp"
 #include "calib/low_power_blocks.hpp"
+#include "calib/share.hpp"
 #include "tare/error.hpp"
 #include "tare/numerics.hpp"
 
@@ -21,6 +21,7 @@ constexpr std::size_t measured_values = std::size_t{16} << 20;  ///< of all cand
 /// Up to so many values, looking at them for every candidate takes less time than a histogram.
 constexpr std::size_t most_values_symmetric = 4096;
 constexpr std::size_t most_values_asymmetric = 256;
+constexpr std::size_t shared_values = std::size_t{1} << 14;  ///< fewer are not worth another thread
 
 std::size_t axis_of(std::string_view name, int axis, std::size_t rank) {
   const std::int64_t resolved = axis < 0 ? axis + static_cast<std::int64_t>(rank) : axis;
@@ -158,20 +159,10 @@ TensorEncodings find_parameter_encodings(std::string_view name, const Tensor& we
   const GroupedValues grouped = group_parameter(name, weights, spec);
   TensorEncodings encodings{std::string(name), SiteRole::parameter, spec, {}};
   encodings.encodings.resize(grouped.groups);
-  std::exception_ptr failure;  // none may leave a parallel loop
-  const std::int64_t groups = static_cast<std::int64_t>(grouped.groups);
-#pragma omp parallel for schedule(dynamic, 8)
-  for (std::int64_t group = 0; group < groups; ++group) {
-    try {
-      const std::size_t begin = static_cast<std::size_t>(group) * grouped.size;
-      encodings.encodings[static_cast<std::size_t>(group)] =
-          find(grouped.values.subspan(begin, grouped.size), spec, options);
-    } catch (...) {
-#pragma omp critical
-      failure = std::current_exception();
-    }
-  }
-  if (failure) std::rethrow_exception(failure);
+  const std::size_t grain = std::max<std::size_t>(1, shared_values / std::max<std::size_t>(1, grouped.size));
+  calib::share(grouped.groups, grain, [&](std::size_t group) {
+    encodings.encodings[group] = find(grouped.values.subspan(group * grouped.size, grouped.size), spec, options);
+  });
   if (spec.decompressed_bitwidth > 0)
     calib::snap_to_low_power_blocks(
         encodings, spec.channel_axis

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "calib/encoding.hpp"
+#include "calib/share.hpp"
 #include "calib/true_error.hpp"
 #include "tare/calibration.hpp"
 #include "tare/error.hpp"
@@ -12,7 +13,8 @@
 namespace tare {
 namespace {
 
-constexpr std::size_t chunk = 4096;  // stays in the first-level cache while all candidates read it
+constexpr std::size_t chunk = 4096;       // values that are summed up before their sum is added
+constexpr std::size_t stretch = 1 << 16;  // stays in the second-level cache while all candidates read it
 
 }  // namespace
 
@@ -27,15 +29,17 @@ RefineAccumulator::RefineAccumulator(std::vector<Encoding> candidates, const Qua
 
 void RefineAccumulator::add(std::span<const float> values) {
   if (candidates_.size() == 1) return;
-  for (std::size_t begin = 0; begin < values.size(); begin += chunk) {
-    const auto part = values.subspan(begin, std::min(chunk, values.size() - begin));
-    for (std::size_t i = 0; i < candidates_.size(); ++i) {
-      const double offset = candidates_[i].offset;
-      const calib::SignedGrid grid{static_cast<float>(candidates_[i].scale), static_cast<float>(offset),
-                                   static_cast<float>(offset + static_cast<double>(steps_))};
-      errors_[i] += calib::squared_error(part.data(), part.size(), grid, static_cast<float>(gamma_));
-    }
-  }
+  for (; values.size() > stretch; values = values.subspan(stretch)) add(values.first(stretch));
+  // A candidate stays on one thread for the stretch: its sum has one order, however many threads there are.
+  const std::size_t grain = values.size() < stretch / 4 ? candidates_.size() : 1;
+  calib::share(candidates_.size(), grain, [&](std::size_t i) {
+    const double offset = candidates_[i].offset;
+    const calib::SignedGrid grid{static_cast<float>(candidates_[i].scale), static_cast<float>(offset),
+                                 static_cast<float>(offset + static_cast<double>(steps_))};
+    for (std::size_t begin = 0; begin < values.size(); begin += chunk)
+      errors_[i] += calib::squared_error(values.data() + begin, std::min(chunk, values.size() - begin), grid,
+                                         static_cast<float>(gamma_));
+  });
 }
 
 void RefineAccumulator::add(const Tensor& tensor) {
