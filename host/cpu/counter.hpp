@@ -61,8 +61,7 @@ class alignas(64) Counter {  // threads write to neighbours
     const float max = extremes_.max;
     const std::uint32_t first = min == 0.0f ? histogram_side_count : histogram_bin(bits_of(min));
     const std::uint32_t end = max == 0.0f ? histogram_side_count : histogram_bin(bits_of(max)) + 1;
-    for (std::uint32_t group = first / SiteCounts::group_bins;
-         group * SiteCounts::group_bins < end; ++group)
+    for (std::uint32_t group = first / SiteCounts::group_bins; group * SiteCounts::group_bins < end; ++group)
       if (vector.take_group(counters_.data() + group * SiteCounts::group_bins * histogram_columns, counts.data()))
         site.add_group(group, counts.data());
   }
