@@ -86,11 +86,15 @@ std::shared_ptr<void> small_block(std::size_t bytes) {
   return memory == nullptr ? nullptr : std::shared_ptr<void>(memory, std::free);
 }
 
+/// Begins where the heap's large blocks do: loads wait for stores to the same place of another page, and a tensor is
+/// often read beside one that is written.
 std::shared_ptr<void> large_block(std::size_t bytes) {
-  void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) return nullptr;
-  ::madvise(memory, bytes, MADV_HUGEPAGE);
-  return std::shared_ptr<void>(memory, [bytes](void* pages) { ::munmap(pages, bytes); });
+  constexpr std::size_t begin = 64;
+  void* pages = ::mmap(nullptr, begin + bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (pages == MAP_FAILED) return nullptr;
+  ::madvise(pages, begin + bytes, MADV_HUGEPAGE);
+  const std::shared_ptr<void> owner(pages, [bytes](void* mapped) { ::munmap(mapped, begin + bytes); });
+  return {owner, static_cast<std::byte*>(pages) + begin};
 }
 
 }  // namespace
