@@ -1,6 +1,8 @@
 // What the schemes share: the grid of a spec, and the pieces that find_encoding dispatches to.
 #pragma once
 
+#include <algorithm>
+#include <cfloat>
 #include <cstddef>
 #include <span>
 #include <utility>
@@ -47,6 +49,9 @@ Encoding search_values(std::span<const float> values, const Range& range, const 
 /// statistics of the values.
 Encoding find_by_values(std::span<const float> values, const TensorStatistics& extremes, const QuantizerSpec& spec,
                         const SearchOptions& options);
+inline constexpr float tf_enhanced_smallest_range = 0.01f;
+/// AIMET's own way with infinities.
+inline float limited(float value) { return std::min(std::max(value, -FLT_MAX), FLT_MAX); }
 /// Of AIMET's histogram: the left edges of the outermost bins that hold something, zero included, at least 0.01 apart.
 std::pair<float, float> filled_range(const TfEnhancedHistogram& histogram);
 Range percentile_range(const TensorStatistics& statistics, double percentile);

@@ -27,4 +27,20 @@ void share(std::size_t count, std::size_t grain, Body&& body) {
   if (failure) std::rethrow_exception(failure);
 }
 
+/// Calls body() once, with a team of so many threads to share its loops with.
+template <class Body>
+void with_team(int threads, Body&& body) {
+  std::exception_ptr failure;
+#pragma omp parallel num_threads(threads)
+#pragma omp single
+  {
+    try {
+      body();
+    } catch (...) {
+      failure = std::current_exception();
+    }
+  }
+  if (failure) std::rethrow_exception(failure);
+}
+
 }  // namespace tare::calib

@@ -1,92 +1,118 @@
-// AIMET's TF-Enhanced, to the number: its histogram of 1536 bins frozen at the first batch that is not all zero, and
-// its search. float where AIMET uses float: the last bits decide which of two close candidates wins. Odd: every batch
-// weighs the same whatever its size, and values outside the frozen window are dropped. We count those.
+// The search of AIMET's TF-Enhanced, to the number: float where AIMET uses float, and sums in its order, because the
+// last bits decide which of two close candidates wins. Candidates lie side by side in vectors, each with its own sum;
+// empty bins would add nothing and are left out.
 #include <algorithm>
+#include <array>
 #include <cfloat>
 #include <cmath>
 #include <limits>
 #include <tuple>
 
+#include "calib/clones.hpp"
 #include "calib/encoding.hpp"
+#include "tare/numerics.hpp"
 
 namespace tare {
 namespace {
 
-constexpr std::size_t bin_count = 1536;
-constexpr float smallest_range = 0.01f;
 constexpr double gamma = 3;
-/// Where a window ends at the latest: what lies beyond (masks of -FLT_MAX) falls out of it.
-constexpr float window_limit = 0.99f * FLT_MAX;
+constexpr std::size_t lanes = 16;  ///< candidates at a time
+/// Beyond it a bin's error may overflow, and then an empty bin makes the cost NaN.
+constexpr double largest_edge = 1e30;
 
-float limited(float value) { return std::min(std::max(value, -FLT_MAX), FLT_MAX); }
-
-/// Three times the range of the batch, with zero on a bin edge. False when the batch is all zero.
-bool create(TfEnhancedHistogram& histogram, std::span<const float> batch) {
-  float low = std::numeric_limits<float>::infinity();
-  float high = -std::numeric_limits<float>::infinity();
-  for (const float value : batch) {
-    if (value < low) low = value;
-    if (value > high) high = value;
-  }
-  low = limited(low);
-  high = limited(high);
-  if (low > high || (low == 0 && high == 0)) return false;
-  if (low == high) high = low + std::max(smallest_range, std::abs(low) * FLT_EPSILON);
-  // Overflows where low and high are both huge; a NaN then opens the window on its side.
-  const float centre = (high + low) / 2;
-  const float unlimited_left = centre - 3 * (centre - low);
-  const float unlimited_right = centre + 3 * (high - centre);
-  const float left = unlimited_left > -window_limit ? unlimited_left : -window_limit;
-  const float right = unlimited_right < window_limit ? unlimited_right : window_limit;
-  histogram.step = (static_cast<double>(right) - static_cast<double>(left)) / static_cast<double>(bin_count);
-  histogram.first_bin = static_cast<std::int64_t>(std::floor(static_cast<double>(left) / histogram.step));
-  histogram.density.assign(bin_count, 0.0);
-  return true;
-}
-
-struct Grid {
+struct Candidate {
   float scale;
   float offset;
 };
 
+struct Bin {
+  double number;
+  double middle;
+  double density;
+};
+
+/// Candidates side by side: which bins they reach, and the sums of their errors.
+struct Lanes {
+  std::array<float, lanes> scale;
+  std::array<float, lanes> offset;
+  std::array<double, lanes> low;   ///< first bin inside
+  std::array<double, lanes> high;  ///< first bin beyond
+  std::array<double, lanes> lowest;
+  std::array<double, lanes> highest;
+  std::array<double, lanes> saturation{};
+  std::array<double, lanes> rounding{};
+};
+
+/// std::round, in a form that becomes vectors.
+TARE_HD float round_away(float x) {
+  const float whole = std::trunc(x);
+  return whole + (std::abs(x - whole) >= 0.5f ? std::copysign(1.0f, x) : 0.0f);
+}
+
+TARE_CLONES void add_errors(const Bin* bins, std::size_t count, Lanes& all) {
+  double saturation[lanes] = {};
+  double rounding[lanes] = {};
+  for (std::size_t b = 0; b < count; ++b) {
+    const Bin bin = bins[b];
+    const float value = static_cast<float>(bin.middle);
+    float error[lanes];
+    for (std::size_t i = 0; i < lanes; ++i) {
+      const float offset = all.offset[i];
+      error[i] = value - all.scale[i] * (round_away(value / all.scale[i] - offset) + offset);
+    }
+    for (std::size_t i = 0; i < lanes; ++i) {
+      const bool below = bin.number < all.low[i];
+      const bool inside = !below & (bin.number < all.high[i]);
+      const double beyond = bin.middle - (below ? all.lowest[i] : all.highest[i]);
+      const double wide = static_cast<double>(error[i]);
+      const double saturated = bin.density * beyond * beyond;
+      const double rounded = bin.density * wide * wide;
+      saturation[i] += inside ? 0.0 : saturated;
+      rounding[i] += inside ? rounded : 0.0;
+    }
+  }
+  for (std::size_t i = 0; i < lanes; ++i) {
+    all.saturation[i] = saturation[i];
+    all.rounding[i] = rounding[i];
+  }
+}
+
 class TfEnhancedSearch {
  public:
   TfEnhancedSearch(const TfEnhancedHistogram& histogram, const QuantizerSpec& spec)
-      : density_(histogram.density),
-        first_(static_cast<double>(histogram.first_bin) * histogram.step),
+      : first_(static_cast<double>(histogram.first_bin) * histogram.step),
         width_(histogram.step),
+        bin_count_(histogram.density.size()),
         all_steps_(static_cast<float>((std::int64_t{1} << spec.bitwidth) - 1)),
         steps_(static_cast<float>(spec.steps())) {
     std::tie(low_, high_) = calib::filled_range(histogram);
+    const bool may_overflow = std::abs(first_) > largest_edge || std::abs(middle(bin_count_)) > largest_edge;
+    for (std::size_t i = 0; i < bin_count_; ++i)
+      if (histogram.density[i] > 0 || may_overflow)
+        bins_.push_back({static_cast<double>(i), middle(i), histogram.density[i]});
   }
 
-  Grid run(const QuantizerSpec& spec) {
+  Candidate run(const QuantizerSpec& spec) {
     if (spec.symmetric) {
       symmetric(spec.unsigned_symmetric);
     } else {
       asymmetric();
     }
-    return best_;
+    Candidate best{1, 0};
+    double least = std::numeric_limits<double>::infinity();
+    for (std::size_t begin = 0; begin < candidates_.size(); begin += lanes) {
+      const auto group = std::span(candidates_).subspan(begin, std::min(lanes, candidates_.size() - begin));
+      const std::array<double, lanes> costs = costs_of(group);
+      for (std::size_t i = 0; i < group.size(); ++i) {
+        if (!(costs[i] < least)) continue;
+        least = costs[i];
+        best = group[i];
+      }
+    }
+    return best;
   }
 
-  double cost(const Grid& grid) const {
-    const std::size_t low = bin_of(grid.scale * grid.offset);
-    const std::size_t high = bin_of(grid.scale * (grid.offset + all_steps_));
-    const double lowest = middle(low);
-    const double highest = middle(high);
-    double saturation = 0;
-    for (std::size_t i = 0; i < low; ++i) saturation += density_[i] * (middle(i) - lowest) * (middle(i) - lowest);
-    for (std::size_t i = high; i < density_.size(); ++i)
-      saturation += density_[i] * (middle(i) - highest) * (middle(i) - highest);
-    double rounding = 0;
-    for (std::size_t i = low; i < high; ++i) {
-      const float value = static_cast<float>(middle(i));
-      const float restored = grid.scale * (std::round(value / grid.scale - grid.offset) + grid.offset);
-      const float error = value - restored;
-      rounding += density_[i] * static_cast<double>(error) * static_cast<double>(error);
-    }
-    return gamma * saturation + rounding;
-  }
+  double cost(const Candidate& grid) const { return costs_of(std::span(&grid, 1))[0]; }
 
  private:
   void symmetric(bool unsigned_symmetric) {
@@ -124,31 +150,45 @@ class TfEnhancedSearch {
     consider({observed, observed_offset});
   }
 
+  /// Of up to `lanes` candidates.
+  std::array<double, lanes> costs_of(std::span<const Candidate> grids) const {
+    Lanes all;
+    for (std::size_t i = 0; i < lanes; ++i) {
+      const Candidate& grid = grids[std::min(i, grids.size() - 1)];
+      const std::size_t low = bin_of(grid.scale * grid.offset);
+      const std::size_t high = bin_of(grid.scale * (grid.offset + all_steps_));
+      all.scale[i] = grid.scale;
+      all.offset[i] = grid.offset;
+      all.low[i] = static_cast<double>(low);
+      all.high[i] = static_cast<double>(high);
+      all.lowest[i] = middle(low);
+      all.highest[i] = middle(high);
+    }
+    add_errors(bins_.data(), bins_.size(), all);
+    std::array<double, lanes> costs;
+    for (std::size_t i = 0; i < lanes; ++i) costs[i] = gamma * all.saturation[i] + all.rounding[i];
+    return costs;
+  }
+
   std::size_t bin_of(float value) const {
     const double bin = std::floor((static_cast<double>(value) - first_) / width_);
     if (std::isnan(bin)) return 0;
-    return static_cast<std::size_t>(std::min(std::max(bin, 0.0), static_cast<double>(density_.size() - 1)));
+    return static_cast<std::size_t>(std::min(std::max(bin, 0.0), static_cast<double>(bin_count_ - 1)));
   }
 
   double middle(std::size_t bin) const { return first_ + static_cast<double>(bin) * width_ + width_ / 2; }
 
-  void consider(const Grid& grid) {
-    const double found = cost(grid);
-    if (found < best_cost_) {
-      best_cost_ = found;
-      best_ = grid;
-    }
-  }
+  void consider(const Candidate& grid) { candidates_.push_back(grid); }
 
-  const std::vector<double>& density_;
+  std::vector<Bin> bins_;
+  std::vector<Candidate> candidates_;
   double first_;
   double width_;
+  std::size_t bin_count_;
   float all_steps_;  ///< the cost never takes strict grids into account
   float steps_;
   float low_ = 0;
   float high_ = 0;
-  Grid best_{1, 0};
-  double best_cost_ = std::numeric_limits<double>::infinity();
 };
 
 }  // namespace
@@ -165,28 +205,7 @@ std::pair<float, float> calib::filled_range(const TfEnhancedHistogram& histogram
   // Nothing inside the window: the whole of it.
   const float low = std::min(0.0f, left_edge(first == density.end() ? 0 : first - density.begin()));
   const float high = std::max(0.0f, left_edge(last == density.rend() ? end - 1 : density.rend() - last - 1));
-  return {low, std::max(high, low + smallest_range)};
-}
-
-void update(TfEnhancedHistogram& histogram, std::span<const float> batch) {
-  if (batch.empty()) return;
-  if (histogram.step == 0 && !create(histogram, batch)) return;
-  std::vector<std::uint64_t> counts(bin_count, 0);
-  const float inverse = static_cast<float>(1.0 / histogram.step);
-  const double first = static_cast<double>(histogram.first_bin);
-  for (const float value : batch) {
-    const double bin = static_cast<double>(std::floor(value * inverse)) - first;
-    if (bin >= 0 && bin < static_cast<double>(bin_count)) {
-      ++counts[static_cast<std::size_t>(bin)];
-    } else {
-      ++histogram.lost;
-    }
-  }
-  const double before = static_cast<double>(histogram.batches);
-  const double elements = static_cast<double>(batch.size());
-  for (std::size_t i = 0; i < bin_count; ++i)
-    histogram.density[i] = (histogram.density[i] * before + static_cast<double>(counts[i]) / elements) / (before + 1);
-  ++histogram.batches;
+  return {low, std::max(high, low + tf_enhanced_smallest_range)};
 }
 
 double tf_enhanced_cost(const TfEnhancedHistogram& histogram, const QuantizerSpec& spec, const Encoding& encoding) {
@@ -198,11 +217,11 @@ Encoding tf_enhanced_encoding(const TfEnhancedHistogram& histogram, const Quanti
   const double steps = static_cast<double>(spec.steps());
   Encoding encoding;
   if (histogram.step == 0) return calib::encoding_of_zeros((std::int64_t{1} << spec.bitwidth) - 1);  // strict or not
-  const Grid grid = TfEnhancedSearch(histogram, spec).run(spec);
+  const Candidate grid = TfEnhancedSearch(histogram, spec).run(spec);
   encoding.scale = static_cast<double>(grid.scale);
   encoding.offset = static_cast<double>(grid.offset);
-  encoding.min = static_cast<double>(limited(grid.scale * grid.offset));
-  encoding.max = static_cast<double>(limited(grid.scale * (grid.offset + static_cast<float>(steps))));
+  encoding.min = static_cast<double>(calib::limited(grid.scale * grid.offset));
+  encoding.max = static_cast<double>(calib::limited(grid.scale * (grid.offset + static_cast<float>(steps))));
   return encoding;
 }
 

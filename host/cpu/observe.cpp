@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 
+#include "calib/share.hpp"
 #include "cpu/counter.hpp"
 #include "cpu/quantize.hpp"
 #include "cpu/vector.hpp"
@@ -49,7 +50,7 @@ class CpuObserver final : public Observer, public PieceObserver {
     if (kind_ == ObserverKind::tf_enhanced) observe_batch(site, tensor);
     const std::int64_t elements = tensor.elements();
     begin(0, site, elements);
-    const std::int64_t slots = std::clamp<std::int64_t>(elements / thread_grain, 1, device_.threads());
+    const std::int64_t slots = slots_of(elements);
     device_.parallel(slots, 1, [&](std::int64_t first, std::int64_t last) {
       for (std::int64_t slot = first; slot < last; ++slot) {
         const auto own = static_cast<std::size_t>(slot);
@@ -96,6 +97,9 @@ class CpuObserver final : public Observer, public PieceObserver {
   }
 
  private:
+  std::int64_t slots_of(std::int64_t elements) const {
+    return std::clamp<std::int64_t>(elements / thread_grain, 1, device_.threads());
+  }
   void observe_batch(std::size_t site, const Tensor& tensor) {
     std::vector<float> wide;
     if (tensor.type() != DataType::float32) {
@@ -103,8 +107,8 @@ class CpuObserver final : public Observer, public PieceObserver {
       for_floats(device_.vector(), tensor, 0, tensor.elements(),
                  [&](const float* in, std::int64_t n) { wide.insert(wide.end(), in, in + n); });
     }
-    update(tf_enhanced_[site],
-           tensor.type() == DataType::float32 ? tensor.span<float>() : std::span<const float>(wide));
+    const auto values = tensor.type() == DataType::float32 ? tensor.span<float>() : std::span<const float>(wide);
+    calib::with_team(static_cast<int>(slots_of(tensor.elements())), [&] { update(tf_enhanced_[site], values); });
   }
 
   Device& device_;

@@ -65,6 +65,7 @@ Encoding fixed_range_encoding(double minimum, double maximum, const QuantizerSpe
 
 /// The search on a parameter's own values: one encoding per tensor, channel or block, row-major over [channel, block].
 /// Host tensor, plain layout, float32, float16 or bfloat16. Throws Error(model) naming the tensor when axes do not fit.
+/// Called inside an OpenMP team, its threads share the work; the result does not depend on them.
 TensorEncodings find_parameter_encodings(std::string_view name, const Tensor& weights, const QuantizerSpec& spec,
                                          const SearchOptions& options = {});
 /// Elements in the order of the encodings: `size` consecutive ones belong to each of `groups` encodings.
