@@ -61,14 +61,14 @@ TARE_CLONES void add_errors(const Bin* bins, std::size_t count, Lanes& all) {
       error[i] = value - all.scale[i] * (round_away(value / all.scale[i] - offset) + offset);
     }
     for (std::size_t i = 0; i < lanes; ++i) {
-      const bool below = bin.number < all.low[i];
-      const bool inside = !below & (bin.number < all.high[i]);
-      const double beyond = bin.middle - (below ? all.lowest[i] : all.highest[i]);
       const double wide = static_cast<double>(error[i]);
+      const double beyond = bin.middle - (bin.number < all.low[i] ? all.lowest[i] : all.highest[i]);
       const double saturated = bin.density * beyond * beyond;
       const double rounded = bin.density * wide * wide;
-      saturation[i] += inside ? 0.0 : saturated;
-      rounding[i] += inside ? rounded : 0.0;
+      const double rounded_below_high = bin.number < all.high[i] ? rounded : 0.0;
+      const double saturated_above_high = bin.number < all.high[i] ? 0.0 : saturated;
+      rounding[i] += bin.number < all.low[i] ? 0.0 : rounded_below_high;
+      saturation[i] += bin.number < all.low[i] ? saturated : saturated_above_high;
     }
   }
   for (std::size_t i = 0; i < lanes; ++i) {
@@ -87,6 +87,7 @@ class TfEnhancedSearch {
         steps_(static_cast<float>(spec.steps())) {
     std::tie(low_, high_) = calib::filled_range(histogram);
     const bool may_overflow = std::abs(first_) > largest_edge || std::abs(middle(bin_count_)) > largest_edge;
+    bins_.reserve(bin_count_);
     for (std::size_t i = 0; i < bin_count_; ++i)
       if (histogram.density[i] > 0 || may_overflow)
         bins_.push_back({static_cast<double>(i), middle(i), histogram.density[i]});
