@@ -17,7 +17,7 @@ constexpr std::size_t bin_count = 1536;
 constexpr std::size_t outside = bin_count;  ///< where values are counted that fall into no bin
 constexpr std::size_t piece = std::size_t{1} << 15;
 constexpr std::size_t chunk = 1024;
-constexpr std::size_t columns = 8;  ///< counters of a bin: equal neighbours do not wait for each other
+constexpr std::uint32_t columns = 8;  ///< counters of a bin: equal neighbours do not wait for each other
 /// Where a window ends at the latest: what lies beyond (masks of -FLT_MAX) falls out of it.
 constexpr float window_limit = 0.99f * FLT_MAX;
 
@@ -48,29 +48,30 @@ bool create(TfEnhancedHistogram& histogram, std::span<const float> batch) {
 /// Float suffices up to there: a difference that is rounded is far outside the window.
 constexpr std::int64_t most_first_bin = std::int64_t{1} << 23;
 
-TARE_CLONES void places_near(const float* values, std::size_t n, float inverse, float first, std::uint32_t* places) {
+TARE_CLONES void places_near(const float* values, std::uint32_t n, float inverse, float first, std::uint32_t* places) {
   constexpr auto end = static_cast<float>(bin_count);
-  for (std::size_t i = 0; i < n; ++i) {
+  for (std::uint32_t i = 0; i < n; ++i) {
     const float bin = std::floor(values[i] * inverse) - first;
     const float place = (bin >= 0) & (bin < end) ? bin : end;
-    places[i] = static_cast<std::uint32_t>(static_cast<std::int32_t>(place));
+    places[i] = static_cast<std::uint32_t>(static_cast<std::int32_t>(place)) * columns + i % columns;
   }
 }
 
-void places_far(const float* values, std::size_t n, float inverse, double first, std::uint32_t* places) {
-  for (std::size_t i = 0; i < n; ++i) {
+void places_far(const float* values, std::uint32_t n, float inverse, double first, std::uint32_t* places) {
+  for (std::uint32_t i = 0; i < n; ++i) {
     const double bin = static_cast<double>(std::floor(values[i] * inverse)) - first;
-    places[i] = static_cast<std::uint32_t>(bin >= 0 && bin < static_cast<double>(bin_count) ? bin : outside);
+    const bool inside = bin >= 0 && bin < static_cast<double>(bin_count);
+    places[i] = static_cast<std::uint32_t>(inside ? bin : outside) * columns + i % columns;
   }
 }
 
-/// Calls count(places, n) for the bins of chunks of the values.
+/// Calls count(places, n) for chunks of the values; a place is that of a counter: bin * columns + column.
 template <class Count>
 void for_places(const TfEnhancedHistogram& histogram, std::span<const float> values, Count count) {
   const float inverse = static_cast<float>(1.0 / histogram.step);
   std::array<std::uint32_t, chunk> places;
   for (; !values.empty(); values = values.subspan(std::min(chunk, values.size()))) {
-    const std::size_t n = std::min(chunk, values.size());
+    const auto n = static_cast<std::uint32_t>(std::min(chunk, values.size()));
     if (std::abs(histogram.first_bin) <= most_first_bin)
       places_near(values.data(), n, inverse, static_cast<float>(histogram.first_bin), places.data());
     else
@@ -83,7 +84,7 @@ TARE_CLONES void add_columns(const std::uint32_t* counters, double* counts) {
   for (std::size_t i = 0; i <= bin_count; ++i) {
     const std::uint32_t* of_bin = counters + i * columns;
     std::uint32_t sum = 0;
-    for (std::size_t column = 0; column < columns; ++column) sum += of_bin[column];
+    for (std::uint32_t column = 0; column < columns; ++column) sum += of_bin[column];
     counts[i] += static_cast<double>(sum);
   }
 }
@@ -99,18 +100,18 @@ void update(TfEnhancedHistogram& histogram, std::span<const float> batch) {
   if (histogram.step == 0 && !create(histogram, batch)) return;
   std::vector<double> counts(bin_count + 1);  // whole numbers
   if (batch.size() <= chunk) {
-    for_places(histogram, batch, [&](const std::uint32_t* places, std::size_t n) {
-      for (std::size_t i = 0; i < n; ++i) counts[places[i]] += 1;
+    for_places(histogram, batch, [&](const std::uint32_t* places, std::uint32_t n) {
+      for (std::uint32_t i = 0; i < n; ++i) counts[places[i] / columns] += 1;
     });
   } else {
     std::mutex adding;
     calib::share((batch.size() + piece - 1) / piece, 1, [&](std::size_t p) {
       std::vector<std::uint32_t> counters((bin_count + 1) * columns);
       for_places(histogram, batch.subspan(p * piece, std::min(piece, batch.size() - p * piece)),
-                 [&](const std::uint32_t* places, std::size_t n) {
+                 [&](const std::uint32_t* places, std::uint32_t n) {
                    std::uint32_t* const table = counters.data();
 #pragma GCC unroll 8
-                   for (std::size_t i = 0; i < n; ++i) ++table[places[i] * columns + i % columns];
+                   for (std::uint32_t i = 0; i < n; ++i) ++table[places[i]];
                  });
       const std::lock_guard lock(adding);
       add_columns(counters.data(), counts.data());

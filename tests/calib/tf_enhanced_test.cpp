@@ -35,7 +35,8 @@ double cost(const TfEnhancedHistogram& histogram, const QuantizerSpec& spec, flo
   const double first = static_cast<double>(histogram.first_bin) * histogram.step;
   const auto middle = [&](int bin) { return first + bin * histogram.step + histogram.step / 2; };
   const auto bin_of = [&](float value) {
-    return static_cast<int>(std::clamp(std::floor((static_cast<double>(value) - first) / histogram.step), 0.0, bins - 1.0));
+    return static_cast<int>(
+        std::clamp(std::floor((static_cast<double>(value) - first) / histogram.step), 0.0, bins - 1.0));
   };
   const int low = bin_of(scale * offset);
   const int high = bin_of(scale * (offset + std::ldexp(1.0f, spec.bitwidth) - 1));
