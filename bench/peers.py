@@ -146,12 +146,12 @@ def measure(model, options, log, done, keep):
         ort.stop()
         row("percentile", hoarded)
         percentile.stop()
-        rows = [("tf_enhanced", {"tare sqnr": (own, "sqnr"), "aimet": (aimet, "tf_enhanced")}),
-                ("min_max", {"tare": (own, "min_max"), "aimet": (aimet, "min_max")})]
-        for name, entries in rows:
+        rows = [("tf_enhanced", {"tare sqnr": (own, "sqnr"), "aimet": (aimet, "tf_enhanced")},
+                 {"tare tf_enhanced": (own, "tf_enhanced")}),
+                ("min_max", {"tare": (own, "min_max"), "aimet": (aimet, "min_max")}, {})]
+        for name, entries, only_first in rows:
             first = f"{name} {options.batches[0]}"
-            own_too = {"tare tf_enhanced": (own, "tf_enhanced")} if name == "tf_enhanced" else {}
-            row(first, lambda: calibrations({**entries, **own_too}, options.batches[0], options))
+            row(first, lambda: calibrations({**entries, **only_first}, options.batches[0], options))
             for count in options.batches[1:]:
                 row(f"{name} {count}", lambda: calibrations(entries, count, options, done[first]))
         row("simulate", lambda: turns({"tare": (own, "simulate"), "aimet": (aimet, "simulate")}))

@@ -10,6 +10,26 @@
 
 namespace tare::calib {
 
+/// What bodies of parallel loops throw, none of which may leave the loop: one of them is thrown again behind it.
+class Failure {
+ public:
+  template <class Body>
+  void caught(Body&& body) {
+    try {
+      body();
+    } catch (...) {
+#pragma omp critical(tare_failure)
+      failure_ = std::current_exception();
+    }
+  }
+  void rethrow() const {
+    if (failure_) std::rethrow_exception(failure_);
+  }
+
+ private:
+  std::exception_ptr failure_;
+};
+
 /// Calls body(i) for i in [0, count), at least `grain` or so in a row on one thread. One failure is thrown again.
 template <class Body>
 void share(std::size_t count, std::size_t grain, Body&& body) {
@@ -20,33 +40,20 @@ void share(std::size_t count, std::size_t grain, Body&& body) {
     for (std::size_t i = 0; i < count; ++i) body(i);
     return;
   }
-  std::exception_ptr failure;  // none may leave a task
+  Failure failure;
 #pragma omp taskloop grainsize(grain) default(shared)
-  for (std::size_t i = 0; i < count; ++i) {
-    try {
-      body(i);
-    } catch (...) {
-#pragma omp critical(tare_share)
-      failure = std::current_exception();
-    }
-  }
-  if (failure) std::rethrow_exception(failure);
+  for (std::size_t i = 0; i < count; ++i) failure.caught([&] { body(i); });
+  failure.rethrow();
 }
 
 /// Calls body() once, with a team of so many threads to share its loops with.
 template <class Body>
 void with_team(int threads, Body&& body) {
-  std::exception_ptr failure;
+  Failure failure;
 #pragma omp parallel num_threads(threads)
 #pragma omp single
-  {
-    try {
-      body();
-    } catch (...) {
-      failure = std::current_exception();
-    }
-  }
-  if (failure) std::rethrow_exception(failure);
+  failure.caught(body);
+  failure.rethrow();
 }
 
 }  // namespace tare::calib

@@ -10,6 +10,7 @@
 #include <mutex>
 #include <unordered_map>
 
+#include "calib/share.hpp"
 #include "cpu/operators.hpp"
 #include "cpu/vector.hpp"
 
@@ -91,17 +92,10 @@ std::int64_t Device::chunk_count(std::int64_t count, std::int64_t grain) const {
 }
 
 void Device::run_chunks(std::int64_t chunks, const std::function<void(std::int64_t)>& body) const {
-  std::exception_ptr failure;
+  calib::Failure failure;
 #pragma omp parallel for num_threads(threads_) schedule(static, 1)
-  for (std::int64_t chunk = 0; chunk < chunks; ++chunk) {
-    try {
-      body(chunk);
-    } catch (...) {
-#pragma omp critical(tare_parallel_failure)
-      failure = std::current_exception();
-    }
-  }
-  if (failure) std::rethrow_exception(failure);
+  for (std::int64_t chunk = 0; chunk < chunks; ++chunk) failure.caught([&] { body(chunk); });
+  failure.rethrow();
 }
 
 }  // namespace tare::cpu

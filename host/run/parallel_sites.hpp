@@ -2,23 +2,17 @@
 #pragma once
 
 #include <cstddef>
-#include <exception>
+
+#include "calib/share.hpp"
 
 namespace tare {
 
 template <class Body>
 void parallel_sites(std::size_t count, int threads, Body&& body) {
-  std::exception_ptr failure;
+  calib::Failure failure;
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
-  for (std::size_t i = 0; i < count; ++i) {
-    try {
-      body(i);
-    } catch (...) {
-#pragma omp critical(tare_parallel_sites)
-      failure = std::current_exception();
-    }
-  }
-  if (failure) std::rethrow_exception(failure);
+  for (std::size_t i = 0; i < count; ++i) failure.caught([&] { body(i); });
+  failure.rethrow();
 }
 
 }  // namespace tare
