@@ -32,6 +32,7 @@ class TimedObserver final : public Observer {
   bool runs_behind() const override { return inner_->runs_behind(); }
   bool repeats() const override { return !clock_.running && inner_->repeats(); }
   void flush() override { inner_->flush(); }
+  void add(const Observer& of_lane) override { inner_->add(of_lane); }
   std::vector<TensorStatistics> collect() const override { return inner_->collect(); }
 
  private:
@@ -66,6 +67,7 @@ class TimedBackend final : public Backend {
     return std::make_unique<TimedObserver>(inner_->make_observer(kind, sites), *inner_, clock_);
   }
   std::unique_ptr<Repeater> make_repeater() override { return inner_->make_repeater(); }
+  std::unique_ptr<Backend> make_lane() const override { return clock_.running ? nullptr : inner_->make_lane(); }
   void synchronize() override { inner_->synchronize(); }
   void trim() override { inner_->trim(); }
   bool joins(DataType type) const override { return inner_->joins(type); }
@@ -80,27 +82,15 @@ class TimedBackend final : public Backend {
   ObserverClock& clock_;
 };
 
-/// The repetitions of every batch.
-class Times {
- public:
-  explicit Times(std::size_t batches) : all_(batches) {}
-  void add(std::size_t batch, double milliseconds) { all_[batch].push_back(milliseconds); }
-  BatchTime summary() {
-    BatchTime result;
-    const auto batches = static_cast<double>(all_.size());
-    for (std::vector<double>& times : all_) {
-      std::sort(times.begin(), times.end());
-      const std::size_t middle = times.size() / 2;
-      const double median = times.size() % 2 == 1 ? times[middle] : (times[middle - 1] + times[middle]) / 2;
-      result.median_ms += median / batches;
-      result.best_ms += times.front() / batches;
-    }
-    return result;
-  }
-
- private:
-  std::vector<std::vector<double>> all_;
-};
+/// Of `batches` batches each, in no order afterwards.
+BatchTime summary(std::vector<double>& milliseconds, std::size_t batches) {
+  std::sort(milliseconds.begin(), milliseconds.end());
+  const std::size_t middle = milliseconds.size() / 2;
+  const double median =
+      milliseconds.size() % 2 == 1 ? milliseconds[middle] : (milliseconds[middle - 1] + milliseconds[middle]) / 2;
+  const auto count = static_cast<double>(batches);
+  return {median / count, milliseconds.front() / count};
+}
 
 }  // namespace
 
@@ -144,32 +134,42 @@ BenchmarkResult run_benchmark(Session& session, ObserverClock& clock, std::span<
     }
   }
 
-  Calibration calibration = session.start_calibration(again);
-  Times plain(batches.size()), observe(batches.size()), simulate(batches.size());
-  const auto begin = Clock::now();
-  for (int repetition = -1; repetition < options.repetitions; ++repetition) {
-    if (repetition > 0 && milliseconds_since(begin) > options.seconds * 1e3) break;
-    for (std::size_t b = 0; b < batches.size(); ++b) {
-      const std::vector<Tensor>& inputs = batches[b].inputs;
-      const auto measure = [&](Times& times, const auto& body) {
+  std::vector<double> plain, observe, simulate;
+  {
+    Calibration calibration = session.start_calibration(again);
+    const auto begin = Clock::now();
+    for (int repetition = -1; repetition < options.repetitions; ++repetition) {
+      if (repetition > 0 && milliseconds_since(begin) > options.seconds * 1e3) break;
+      const auto measure = [&](std::vector<double>& times, const auto& all_batches) {
         const auto start = Clock::now();
-        body();
-        if (repetition >= 0) times.add(b, milliseconds_since(start));
+        all_batches();
+        if (repetition >= 0) times.push_back(milliseconds_since(start));
       };
-      measure(plain, [&] { session.run(inputs); });
-      measure(observe, [&] { calibration.add(inputs, batches[b].samples); });
-      measure(simulate, [&] { session.simulate(inputs); });
-      advance(batches[b]);
+      measure(plain, [&] {
+        for (const Batch& batch : batches) session.run(batch.inputs);
+      });
+      measure(observe, [&] {
+        for (const Batch& batch : batches) calibration.add(batch.inputs, batch.samples);
+        calibration.wait();
+      });
+      measure(simulate, [&] {
+        for (const Batch& batch : batches) session.simulate(batch.inputs);
+      });
+      for (const Batch& batch : batches) advance(batch);
     }
   }
-  result.plain = plain.summary();
-  result.observe = observe.summary();
-  result.simulate = simulate.summary();
+  result.plain = summary(plain, batches.size());
+  result.observe = summary(observe, batches.size());
+  result.simulate = summary(simulate, batches.size());
 
   clock.start();
-  for (const Batch& batch : batches) {
-    calibration.add(batch.inputs, batch.samples);
-    advance(batch);
+  Calibration timed = session.start_calibration(again);
+  for (const bool warm : {false, true}) {
+    if (warm) clock.start();
+    for (const Batch& batch : batches) {
+      timed.add(batch.inputs, batch.samples);
+      if (warm) advance(batch);
+    }
   }
   clock.stop();
   const auto count = static_cast<double>(batches.size());

@@ -1,5 +1,7 @@
-// Plain inference, observing (what calibration adds to it) and simulating of one model, timed. The three take turns in
-// one process, batch by batch, so that a noisy machine disturbs all of them alike.
+// Plain inference, observing (a calibration without placement and search) and simulating of one model, timed. The three
+// take turns in one process, a pass over all batches each, so that a noisy machine disturbs all of them alike. Plain
+// and simulated batches run one after the other; observed ones as a calibration runs them, several at a time where it
+// does.
 #pragma once
 
 #include <memory>
@@ -9,7 +11,7 @@
 
 namespace tare::cli {
 
-/// Milliseconds a batch: of every batch the median and the fastest repetition, then the mean over the batches.
+/// Milliseconds a batch, in the mean over the batches: the median and the fastest of the repetitions.
 struct BatchTime {
   double median_ms = 0;
   double best_ms = 0;

@@ -107,7 +107,7 @@ namespace {
 
 class CpuBackend final : public Backend {
  public:
-  explicit CpuBackend(const CpuOptions& options) : device_(options) {}
+  explicit CpuBackend(const CpuOptions& options) : options_(options), device_(options) {}
 
   std::string name() const override { return "cpu"; }
   Tensor allocate(DataType type, const Shape& shape, Layout layout) override {
@@ -169,10 +169,16 @@ class CpuBackend final : public Backend {
     return cpu::make_observer(device_, kind, sites);
   }
   bool chains_take_taps() const override { return true; }
+  std::unique_ptr<Backend> make_lane() const override {
+    CpuOptions one_thread = options_;
+    one_thread.threads = 1;
+    return std::make_unique<CpuBackend>(one_thread);
+  }
   void synchronize() override {}
   void trim() override { device_.trim(); }
 
  private:
+  CpuOptions options_;
   Device device_;
 };
 

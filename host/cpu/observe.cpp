@@ -88,6 +88,11 @@ class CpuObserver final : public Observer, public PieceObserver {
     return count;
   }
 
+  void add(const Observer& of_lane) override {
+    const auto& other = dynamic_cast<const CpuObserver&>(of_lane);
+    for (std::size_t site = 0; site < sites_.size(); ++site) sites_[site].add(other.sites_.at(site));
+  }
+
   std::vector<TensorStatistics> collect() const override {
     std::vector<TensorStatistics> all;
     all.reserve(sites_.size());

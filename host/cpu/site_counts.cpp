@@ -25,6 +25,15 @@ void SiteCounts::add(const Extremes& more) {
   all.negative_infinity_count += more.negative_infinity_count;
 }
 
+void SiteCounts::add(const SiteCounts& more) {
+  elements_ += more.elements_;
+  add(more.extremes_);
+  for (std::uint32_t group = 0; group < more.places_.size(); ++group)
+    if (const std::uint16_t place = more.places_[group]; place != 0)
+      add_group(group, more.counters_.data() + (place - 1u) * group_bins);
+  for (const auto& [bin, carries] : more.carries_) carries_[bin] += carries;
+}
+
 void SiteCounts::add_group(std::uint32_t group, const std::uint32_t* more) {
   std::uint32_t* counters = counters_of(group);
   std::uint32_t wrapped = 0;

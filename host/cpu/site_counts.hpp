@@ -38,6 +38,7 @@ class SiteCounts {
   std::unique_lock<BriefLock> lock() { return std::unique_lock(lock_); }
 
   void add_elements(std::uint64_t elements) { elements_ += elements; }
+  void add(const SiteCounts& more);
   void add(const Extremes& more);
   void add(std::uint32_t bin, std::uint32_t count) {
     std::uint32_t& counter = counter_of(bin);

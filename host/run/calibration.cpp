@@ -6,7 +6,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 
 #include "calib/weight_scales.hpp"
@@ -35,28 +34,16 @@ class ObserveHook final : public ValueHook {
   std::function<void(std::size_t, const Tensor&)> action_;
 };
 
-/// Every observed value goes into its statistics, here or where it is made.
-class StatisticsHook final : public ValueHook {
- public:
-  StatisticsHook(std::function<Tap(std::size_t)> tap, Observer& first, Observer& second)
-      : tap_(std::move(tap)), observers_{&first, &second} {}
-  Tap tap(std::size_t i) override { return tap_(i); }
-  Tensor on_value(std::size_t i, Tensor value) override {
-    const Tap tap = tap_(i);
-    tap.observer->observe(tap.site, value);
-    return value;
-  }
-  const void* repeats() const override {
-    return observers_[0]->repeats() && observers_[1]->repeats() ? observers_[0] : nullptr;
-  }
-  void flush() override {
-    for (Observer* observer : observers_) observer->flush();
-  }
+/// Batches that run in lanes: small enough for threads to lose more by meeting after every operator than by having
+/// weights and tensors of their own, and for that memory not to be seen beside the process.
+constexpr std::size_t most_lane_constants = std::size_t{2} << 20;
+constexpr std::size_t most_lane_inputs = std::size_t{160} << 10;
 
- private:
-  std::function<Tap(std::size_t)> tap_;
-  std::array<Observer*, 2> observers_;  ///< all that taps name
-};
+std::size_t bytes_of_constants(const Graph& graph) {
+  std::size_t bytes = 0;
+  for (const auto& [value, tensor] : graph.constants) bytes += tensor.bytes();
+  return bytes;
+}
 
 }  // namespace
 
@@ -77,11 +64,26 @@ Calibration::Implementation::Implementation(const Graph& g, Backend& b, Calibrat
     observed.push_back(s);
   }
   assign_groups();
-  observer = backend.make_observer(observer_kind(), shared_slots() ? groups.size() : observed.size());
-  extremes_observer = backend.make_observer(ObserverKind::min_max, observed.size());
   prepared = std::move(quantized);
+  if (shared_slots()) order_depth_first(prepared.graph);
   derived.emplace(prepared.graph, prepared.visible(), observer_kind(), options.read_every_tensor);
-  if (!shared_slots()) observe_constants();
+  describe_sites();
+  whole.emplace(watched, backend);
+  if (!shared_slots()) whole->observe_constants();
+  takes_lanes = !shared_slots() && threads > 1 && bytes_of_constants(prepared.graph) <= most_lane_constants;
+}
+
+void Calibration::Implementation::describe_sites() {
+  for (std::size_t i = 0; i < observed.size(); ++i) {
+    const QuantSite& site = sites[observed[i]];
+    watched.sites.push_back({site.tensor, slot(i), derived->reading(site.value) == DerivedStatistics::Reading::extremes,
+                             graph.constant(site.value)});
+  }
+  watched.slots = shared_slots() ? groups.size() : observed.size();
+  watched.kind = observer_kind();
+  watched.constants_with_every_batch = shared_slots();
+  watched.checked = options.nonfinite == NonfinitePolicy::error;
+  watched.make_executor = [this](Backend& on) { return make_executor(on); };
 }
 
 void Calibration::Implementation::place_sites() {
@@ -113,30 +115,26 @@ void Calibration::Implementation::check_schemes() const {
   }
 }
 
-void Calibration::Implementation::observe_constants() {
-  for (std::size_t i = 0; i < observed.size(); ++i)
-    if (const Tensor* constant = graph.constant(sites[observed[i]].value))
-      observer->observe(slot(i), backend.upload(*constant));
-  nonfinite_seen = nonfinite_count();  // of constants: masks of -inf are the model's own business
+/// Made with the first batch: a search on saved statistics needs none. Refining reads every value.
+const Calibration::Implementation::Runnable& Calibration::Implementation::runnable() {
+  if (runnable_graph) return *runnable_graph;
+  runnable_graph.emplace(Runnable{{}, prepared.site_of_value});
+  std::vector<std::int32_t>& site_of_value = runnable_graph->site_of_value;
+  std::vector<bool> visible;
+  for (std::size_t v = 0; v < site_of_value.size(); ++v) {
+    if (!refining() && derived->reading(static_cast<ValueId>(v)) == DerivedStatistics::Reading::nothing)
+      site_of_value[v] = -1;
+    visible.push_back(site_of_value[v] >= 0);
+  }
+  // Chains run their nodes earlier than the graph has them, which `tf_enhanced` would see.
+  runnable_graph->graph =
+      make_runnable(prepared.graph, visible, backend, shared_slots() ? Visible::replaced : Visible::observed);
+  return *runnable_graph;
 }
 
-/// Built with the first batch: a search on saved statistics needs none.
-Executor& Calibration::Implementation::observing_run() {
-  if (!executor) {
-    if (shared_slots()) order_depth_first(prepared.graph);
-    std::vector<std::int32_t> site_of_value = prepared.site_of_value;
-    std::vector<bool> visible;
-    for (std::size_t v = 0; v < site_of_value.size(); ++v) {
-      if (!refining() && derived->reading(static_cast<ValueId>(v)) == DerivedStatistics::Reading::nothing)
-        site_of_value[v] = -1;
-      visible.push_back(site_of_value[v] >= 0);
-    }
-    // Chains run their nodes earlier than the graph has them, which `tf_enhanced` would see.
-    executor.emplace(
-        make_runnable(prepared.graph, visible, backend, shared_slots() ? Visible::replaced : Visible::observed),
-        backend, std::move(site_of_value));
-  }
-  return *executor;
+Executor Calibration::Implementation::make_executor(Backend& on) {
+  const Runnable& made = runnable();
+  return Executor(made.graph, on, made.site_of_value);
 }
 
 ObserverKind Calibration::Implementation::observer_kind() const {
@@ -169,43 +167,77 @@ void Calibration::Implementation::find_parameters() {
             [](const TensorEncodings& a, const TensorEncodings& b) { return a.tensor < b.tensor; });
 }
 
-void Calibration::Implementation::add(std::span<const Tensor> inputs, std::size_t count, std::size_t first_sample) {
-  if (count == 0)
-    count = !inputs.empty() && inputs[0].rank() > 0 ? static_cast<std::size_t>(inputs[0].shape()[0]) : std::size_t{1};
+void Calibration::Implementation::add(RunBatch batch, bool keeps_inputs) {
+  if (batch.samples == 0)
+    batch.samples = !batch.inputs.empty() && batch.inputs[0].rank() > 0
+                        ? static_cast<std::size_t>(batch.inputs[0].shape()[0])
+                        : std::size_t{1};
   if (refining()) {
     ObserveHook hook(
         [&](std::size_t i, const Tensor& value) { accumulators[group_of[i]].add(backend.download(value)); });
-    observing_run().run(inputs, &hook);
+    if (!measuring) measuring.emplace(make_executor(backend));
+    measuring->run(batch.inputs, &hook);
     return;
   }
-  const bool checked = options.nonfinite == NonfinitePolicy::error;
-  if (checked) refuse_nonfinite_inputs(graph, inputs, first_sample, count);
-  if (shared_slots()) observe_constants();
-  StatisticsHook hook([&](std::size_t i) { return tap(i); }, *observer, *extremes_observer);
-  observing_run().run_for(inputs, hook);
-  const bool found = observer->end_batch() + extremes_observer->end_batch() != nonfinite_seen;
-  if (checked) {
-    const RunBatch batch{{inputs.begin(), inputs.end()}, first_sample, count};
-    const bool behind = observer->runs_behind();
-    if (found && (unchecked || !behind)) refuse_batch(behind ? *unchecked : batch);
-    if (behind) unchecked = batch;
+  const std::size_t count = batch.samples;
+  if (options.nonfinite == NonfinitePolicy::error) {
+    try {
+      refuse_nonfinite_inputs(graph, batch.inputs, batch.first_sample, count);
+    } catch (...) {
+      wait();  // for what is wrong with an earlier batch
+      throw;
+    }
+  }
+  if (fits_lane(batch)) {
+    if (!keeps_inputs) copy_inputs(batch);
+    lane_threads->give(std::move(batch));
+  } else {
+    wait();
+    whole->add(batch);
   }
   samples += count;
   ++batches;
 }
 
-/// Its inputs are finite, but something became infinite on the way: this run looks.
-void Calibration::Implementation::refuse_batch(const RunBatch& batch) {
-  ObserveHook look([&](std::size_t i, const Tensor& value) {
-    refuse_nonfinite(fmt::format("tensor '{}'", sites[observed[i]].tensor), backend.download(value), batch.first_sample,
-                     batch.count);
-  });
-  observing_run().run_for(batch.inputs, look);
+/// By the batch alone, so that its bits do not depend on others.
+bool Calibration::Implementation::fits_lane(const RunBatch& batch) {
+  if (!takes_lanes) return false;
+  std::size_t bytes = 0;
+  for (const Tensor& input : batch.inputs) {
+    if (size_of(input.type()) == 0) return false;
+    bytes += input.bytes();
+  }
+  return bytes <= most_lane_inputs && (lane_threads || make_lanes());
 }
 
-Tap Calibration::Implementation::tap(std::size_t i) const {
-  const bool extremes = derived->reading(sites[observed[i]].value) == DerivedStatistics::Reading::extremes;
-  return extremes ? Tap{extremes_observer.get(), i} : Tap{observer.get(), slot(i)};
+bool Calibration::Implementation::make_lanes() {
+  runnable();  // before several threads ask for it
+  for (int lane = 0; lane < threads && takes_lanes; ++lane) {
+    std::unique_ptr<Backend> own = backend.make_lane();
+    takes_lanes = own != nullptr;
+    lanes.push_back({std::move(own), nullptr});
+  }
+  if (takes_lanes)
+    lane_threads.emplace(lanes.size(), [this](std::size_t l, const RunBatch& batch) { run_of(lanes[l]).add(batch); });
+  return takes_lanes;
+}
+
+ObservedRun& Calibration::Implementation::run_of(Lane& lane) const {
+  if (!lane.run) lane.run = std::make_unique<ObservedRun>(watched, *lane.backend);
+  return *lane.run;
+}
+
+/// Whoever pushes a batch may write over it once it is given.
+void Calibration::Implementation::copy_inputs(RunBatch& batch) {
+  for (Tensor& input : batch.inputs) {
+    Tensor copy = backend.allocate(input.type(), input.shape(), Layout::plain);
+    std::copy_n(input.data(), input.bytes(), copy.mutable_data());
+    input = std::move(copy);
+  }
+}
+
+void Calibration::Implementation::wait() {
+  if (lane_threads) lane_threads->wait();
 }
 
 void Calibration::Implementation::start_refinement() {
@@ -215,7 +247,6 @@ void Calibration::Implementation::start_refinement() {
   parallel_sites(groups.size(), threads, [&](std::size_t g) {
     candidates[g] = find_candidates(*groups[g].statistics, spec_of(g), options.search, refine_candidates);
   });
-  executor.reset();  // this pass reads every value
   for (std::size_t g = 0; g < groups.size(); ++g) accumulators.emplace_back(candidates[g], spec_of(g), options.search);
   for (std::size_t i = 0; i < observed.size(); ++i)
     if (const Tensor* constant = graph.constant(sites[observed[i]].value)) accumulators[group_of[i]].add(*constant);
@@ -280,6 +311,7 @@ CalibrationResult Calibration::Implementation::finish() {
   for (const std::string& tensor : overflowing)
     result.warnings.push_back(
         fmt::format("'{}': its given scale is so fine that 32-bit sums of hardware overflow; kept", tensor));
+  measuring.reset();
   derived.reset();  // what follows, such as an export, has the memory of the run to itself
   prepared = {};
   backend.trim();
@@ -316,8 +348,9 @@ Calibration::~Calibration() = default;
 Calibration::Calibration(Calibration&&) noexcept = default;
 Calibration& Calibration::operator=(Calibration&&) noexcept = default;
 void Calibration::add(std::span<const Tensor> inputs, std::size_t samples) {
-  implementation_->add(inputs, samples, implementation_->samples);
+  implementation_->add({{inputs.begin(), inputs.end()}, implementation_->samples, samples}, false);
 }
+void Calibration::wait() { implementation_->wait(); }
 void Calibration::start_refinement() { implementation_->start_refinement(); }
 CalibrationResult Calibration::finish() { return implementation_->finish(); }
 

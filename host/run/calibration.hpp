@@ -9,6 +9,8 @@
 #include "plan/quantized_graph.hpp"
 #include "run/derived_statistics.hpp"
 #include "run/executor.hpp"
+#include "run/lanes.hpp"
+#include "run/observed_run.hpp"
 #include "tare/session.hpp"
 
 namespace tare {
@@ -16,8 +18,10 @@ namespace tare {
 struct Calibration::Implementation {
   Implementation(const Graph& graph, Backend& backend, CalibrationOptions options, Rounding rounding, int threads);
 
-  /// `samples`: of the batch, 0: as many as its first input has rows. `first_sample`: its place in the data.
-  void add(std::span<const Tensor> inputs, std::size_t samples, std::size_t first_sample);
+  /// `batch.samples`: 0: as many as its first input has rows. `keeps_inputs`: nobody writes to them later on.
+  void add(RunBatch batch, bool keeps_inputs);
+  /// Until all batches are done, and until something is wrong with one of them: throws that.
+  void wait();
   /// Statistics saved by an earlier run stand in for data. Throws Error(usage) naming tensors that they do not have.
   void use(const StatisticsFile& saved);
   void start_refinement();
@@ -30,23 +34,28 @@ struct Calibration::Implementation {
     const TensorStatistics* statistics = nullptr;
   };
 
+  struct Lane {
+    std::unique_ptr<Backend> backend;
+    std::unique_ptr<ObservedRun> run;  ///< made with the first batch
+  };
   ObserverKind observer_kind() const;
   bool is_given(const QuantSite& site) const { return given.set.find(site.tensor, site.role) != nullptr; }
-  Executor& observing_run();
+  /// `prepared`, for the runs that observe; or, while refining, for those that measure.
+  struct Runnable {
+    Graph graph;
+    std::vector<std::int32_t> site_of_value;
+  };
+  const Runnable& runnable();
+  Executor make_executor(Backend& on);
   void place_sites();
   void check_schemes() const;
   void find_parameters();
+  void describe_sites();
   void close_statistics();
-  void observe_constants();
-  Tap tap(std::size_t i) const;  ///< of an observed site
-  struct RunBatch {
-    std::vector<Tensor> inputs;
-    std::size_t first_sample = 0;
-    std::size_t count = 0;
-  };
-  /// Runs a batch once more and throws Error(data) for the first NaN or infinity.
-  void refuse_batch(const RunBatch& batch);
-  std::uint64_t nonfinite_count() const { return observer->nonfinite_count() + extremes_observer->nonfinite_count(); }
+  bool fits_lane(const RunBatch& batch);
+  bool make_lanes();
+  ObservedRun& run_of(Lane& lane) const;
+  void copy_inputs(RunBatch& batch);
   void collect();
   void complete_statistics(const DerivedStatistics& rules, std::map<ValueId, TensorStatistics> known);
   void assign_groups();
@@ -70,13 +79,14 @@ struct Calibration::Implementation {
   AdoptedEncodings given;
   std::vector<std::size_t> observed;  ///< indices into `sites`
   EncodingSet parameters;
-  std::unique_ptr<Observer> observer;
-  std::unique_ptr<Observer> extremes_observer;  ///< of sites whose histogram is derived
   QuantizedGraph prepared;
+  std::optional<Runnable> runnable_graph;
   std::optional<DerivedStatistics> derived;  ///< of `prepared`; refining reads every value
-  std::optional<Executor> executor;
-  std::uint64_t nonfinite_seen = 0;
-  std::optional<RunBatch> unchecked;  ///< the last one, where the device runs behind
+  ObservedSites watched;                     ///< `observed`, as runs see it
+  std::optional<ObservedRun> whole;          ///< on the backend, until collected
+  bool takes_lanes = false;
+  std::vector<Lane> lanes;
+  std::optional<Executor> measuring;  ///< of the second pass, which reads every value
   std::size_t samples = 0;
   std::size_t batches = 0;
   StatisticsFile kept;                              ///< by tensor, what was read and what follows
@@ -84,6 +94,7 @@ struct Calibration::Implementation {
   std::vector<Group> groups;
   std::vector<std::size_t> group_of;            ///< by observed site
   std::vector<RefineAccumulator> accumulators;  ///< by group, while refining
+  std::optional<Lanes> lane_threads;            ///< last: they use all of the above
 };
 
 }  // namespace tare

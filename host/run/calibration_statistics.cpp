@@ -37,21 +37,27 @@ void Calibration::Implementation::close_statistics() {
   if (batches == 0 && !observed.empty())
     throw Error(ErrorKind::data, fmt::format("no data: {} tensors need it, such as '{}'; give at least one batch",
                                              observed.size(), sites[observed[0]].tensor));
-  if (observer == nullptr) return;
-  if (unchecked && nonfinite_count() != nonfinite_seen) refuse_batch(*unchecked);
-  unchecked.reset();
-  if (statistics.empty()) {
-    executor.reset();  // its packed weights and working memory need not be there beside the statistics
-    collect();
+  if (!whole) return;
+  wait();
+  lane_threads.reset();
+  whole->end();
+  for (Lane& lane : lanes)
+    if (lane.run) lane.run->end();
+  for (Lane& lane : lanes) {
+    if (lane.run) whole->add(*lane.run);
+    lane.run.reset();
+    lane.backend.reset();
   }
-  observer.reset();
-  extremes_observer.reset();
+  lanes.clear();
+  runnable_graph.reset();
+  if (statistics.empty()) collect();
+  whole.reset();
   merge_groups();
 }
 
 void Calibration::Implementation::collect() {
-  std::vector<TensorStatistics> collected = observer->collect();
-  observer.reset();
+  std::vector<TensorStatistics> collected = whole->collect();
+  std::vector<TensorStatistics> extremes = whole->collect_extremes();
   kept.tensors.reserve(observed.size());  // `statistics` points into them
   if (shared_slots()) {
     for (std::size_t i = 0; i < observed.size(); ++i) {
@@ -60,8 +66,6 @@ void Calibration::Implementation::collect() {
     }
     return;
   }
-  std::vector<TensorStatistics> extremes = extremes_observer->collect();
-  extremes_observer.reset();
   std::map<ValueId, TensorStatistics> known;
   for (std::size_t i = 0; i < observed.size(); ++i) {
     const ValueId value = sites[observed[i]].value;
@@ -73,7 +77,7 @@ void Calibration::Implementation::collect() {
   }
   complete_statistics(*derived, std::move(known));
   for (const NamedStatistics& entry : kept.derived)
-    if (options.nonfinite == NonfinitePolicy::error && nonfinite_seen == 0 && entry.statistics.nonfinite_count() > 0)
+    if (watched.checked && whole->constants_are_finite() && entry.statistics.nonfinite_count() > 0)
       throw Error(ErrorKind::data,
                   fmt::format("tensor '{}' holds {} NaN or infinite values; mend the data, or use --nonfinite skip",
                               entry.tensor, entry.statistics.nonfinite_count()));

@@ -152,16 +152,25 @@ CalibrationResult Session::calibrate(Dataset& data, const CalibrationOptions& op
   const auto calibration = implementation_->start(options);
   const std::size_t passes = options.refine ? 2 : 1;
   std::string grouping;
+  const auto next = [&] {
+    try {
+      return data.next();
+    } catch (...) {
+      calibration->wait();  // for what is wrong with an earlier batch
+      throw;
+    }
+  };
   for (std::size_t pass = 0; pass < passes; ++pass) {
     data.rewind();
     std::size_t done = 0;
-    while (std::optional<Batch> batch = data.next()) {
+    while (std::optional<Batch> batch = next()) {
       if (options.progress && !options.progress(done + pass * data.samples(), data.samples() * passes))
         throw Error(ErrorKind::interrupted, "interrupted: nothing was written");
       if (done == 0) grouping = fmt::format("{} samples a batch", batch->samples);
-      calibration->add(batch->inputs, batch->samples, batch->first_sample);
       done += batch->samples;
+      calibration->add({std::move(batch->inputs), batch->first_sample, batch->samples}, true);
     }
+    calibration->wait();
     if (options.progress) options.progress((pass + 1) * data.samples(), data.samples() * passes);
     if (pass + 1 < passes) calibration->start_refinement();
   }

@@ -79,6 +79,8 @@ class Observer {
   virtual bool repeats() const { return false; }
   /// Hands tensors that wait to be observed to the device.
   virtual void flush() {}
+  /// Adds what an observer of a lane (Backend::make_lane) saw, of the same kind and sites.
+  virtual void add(const Observer& /*of_lane*/) { throw Error(ErrorKind::internal, "this observer has no lanes"); }
   /// One entry a site, in order.
   virtual std::vector<TensorStatistics> collect() const = 0;
 };
@@ -130,6 +132,9 @@ class Backend {
 
   /// Null: every run is done node by node.
   virtual std::unique_ptr<Repeater> make_repeater() { return nullptr; }
+
+  /// A backend on one of this one's host threads, for runs of small models beside each other. Null: it does not pay.
+  virtual std::unique_ptr<Backend> make_lane() const { return nullptr; }
 
   virtual void synchronize() = 0;
   /// Gives memory that is kept for the next batch back to the system.

@@ -84,8 +84,13 @@ class Calibration {
   Calibration(Calibration&&) noexcept;
   Calibration& operator=(Calibration&&) noexcept;
 
-  /// One batch, in the order of graph.inputs. `samples`: how many samples it holds (0: its first dimension).
+  /// One batch, in the order of graph.inputs. `samples`: how many samples it holds (0: its first dimension). It may
+  /// still run when this returns: small batches of small models run on one thread each, beside each other, and what is
+  /// wrong with one of them is thrown by a later add(), by wait() or by finish(), and ends the calibration. The inputs
+  /// may be written over.
   void add(std::span<const Tensor> inputs, std::size_t samples = 0);
+  /// Until all batches are done.
+  void wait();
   /// For the second pass of `refine`: search, then measure candidates on the same batches again.
   void start_refinement();
   CalibrationResult finish();

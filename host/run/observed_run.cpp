@@ -1,0 +1,113 @@
+#include "run/observed_run.hpp"
+
+#include <fmt/format.h>
+
+#include <array>
+
+#include "run/nonfinite.hpp"
+
+namespace tare {
+namespace {
+
+/// Every observed value goes into its statistics, here or where it is made.
+class StatisticsHook final : public ValueHook {
+ public:
+  StatisticsHook(const ObservedSites& of, Observer& all, Observer& extremes) : of_(of), observers_{&all, &extremes} {}
+  Tap tap(std::size_t i) override {
+    const ObservedSites::Site& site = of_.sites[i];
+    return site.extremes ? Tap{observers_[1], i} : Tap{observers_[0], site.slot};
+  }
+  Tensor on_value(std::size_t i, Tensor value) override {
+    const Tap to = tap(i);
+    to.observer->observe(to.site, value);
+    return value;
+  }
+  const void* repeats() const override {
+    return observers_[0]->repeats() && observers_[1]->repeats() ? observers_[0] : nullptr;
+  }
+  void flush() override {
+    for (Observer* observer : observers_) observer->flush();
+  }
+
+ private:
+  const ObservedSites& of_;
+  std::array<Observer*, 2> observers_;
+};
+
+/// Throws for the first value that is not finite.
+class RefusingHook final : public ValueHook {
+ public:
+  RefusingHook(const ObservedSites& of, Backend& backend, const RunBatch& batch)
+      : of_(of), backend_(backend), batch_(batch) {}
+  Tensor on_value(std::size_t i, Tensor value) override {
+    refuse_nonfinite(fmt::format("tensor '{}'", of_.sites[i].tensor), backend_.download(value), batch_.first_sample,
+                     batch_.samples);
+    return value;
+  }
+
+ private:
+  const ObservedSites& of_;
+  Backend& backend_;
+  const RunBatch& batch_;
+};
+
+}  // namespace
+
+ObservedRun::ObservedRun(const ObservedSites& of, Backend& backend)
+    : of_(of),
+      backend_(backend),
+      observer_(backend.make_observer(of.kind, of.slots)),
+      extremes_observer_(backend.make_observer(ObserverKind::min_max, of.sites.size())) {}
+
+void ObservedRun::observe_constants() {
+  for (const ObservedSites::Site& site : of_.sites)
+    if (site.constant != nullptr) observer_->observe(site.slot, backend_.upload(*site.constant));
+  nonfinite_constants_ = nonfinite_count();
+}
+
+/// Built with the first batch: a search on saved statistics needs none.
+Executor& ObservedRun::executor() {
+  if (!executor_) executor_.emplace(of_.make_executor(backend_));
+  return *executor_;
+}
+
+void ObservedRun::add(const RunBatch& batch) {
+  if (of_.constants_with_every_batch) observe_constants();
+  StatisticsHook hook(of_, *observer_, *extremes_observer_);
+  executor().run_for(batch.inputs, hook);
+  const bool found = observer_->end_batch() + extremes_observer_->end_batch() != nonfinite_constants_;
+  if (!of_.checked) return;
+  const bool behind = observer_->runs_behind();
+  if (found && (unchecked_ || !behind)) refuse(behind ? *unchecked_ : batch);
+  if (behind) unchecked_ = batch;
+}
+
+void ObservedRun::refuse(const RunBatch& batch) {
+  RefusingHook hook(of_, backend_, batch);
+  executor().run_for(batch.inputs, hook);
+}
+
+void ObservedRun::end() {
+  if (unchecked_ && nonfinite_count() != nonfinite_constants_) refuse(*unchecked_);
+  unchecked_.reset();
+  executor_.reset();  // its packed weights and working memory need not be there beside the statistics
+}
+
+void ObservedRun::add(const ObservedRun& of_lane) {
+  observer_->add(*of_lane.observer_);
+  extremes_observer_->add(*of_lane.extremes_observer_);
+}
+
+std::vector<TensorStatistics> ObservedRun::collect() {
+  std::vector<TensorStatistics> all = observer_->collect();
+  observer_.reset();
+  return all;
+}
+
+std::vector<TensorStatistics> ObservedRun::collect_extremes() {
+  std::vector<TensorStatistics> all = extremes_observer_->collect();
+  extremes_observer_.reset();
+  return all;
+}
+
+}  // namespace tare

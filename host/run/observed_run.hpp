@@ -1,0 +1,71 @@
+// Batches of one calibration, one after the other on one backend, and what its observers saw of them.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "run/executor.hpp"
+#include "tare/backend.hpp"
+
+namespace tare {
+
+struct RunBatch {
+  std::vector<Tensor> inputs;
+  std::size_t first_sample = 0;  ///< its place in the data
+  std::size_t samples = 0;
+};
+
+/// What a calibration observes: the same for all its runs, which only read it.
+struct ObservedSites {
+  struct Site {
+    std::string tensor;
+    std::size_t slot = 0;              ///< of the observer
+    bool extremes = false;             ///< the histogram is derived
+    const Tensor* constant = nullptr;  ///< its value, where it does not depend on the data
+  };
+  std::vector<Site> sites;
+  std::size_t slots = 0;
+  ObserverKind kind = ObserverKind::histogram;
+  bool constants_with_every_batch = false;
+  bool checked = false;  ///< the first NaN or infinity is an error
+  std::function<Executor(Backend&)> make_executor;
+};
+
+/// Not thread-safe; several of them may run beside each other.
+class ObservedRun {
+ public:
+  /// `of` and the backend outlive the run.
+  ObservedRun(const ObservedSites& of, Backend& backend);
+
+  void observe_constants();
+  /// Throws Error(data) for what does not fit the model or, where it is checked, for the first NaN or infinity.
+  void add(const RunBatch& batch);
+  /// Behind the last batch. What was seen may still be collected.
+  void end();
+
+  /// What a run of a lane saw, too.
+  void add(const ObservedRun& of_lane);
+  /// Statistics of all slots; of the extremes by site. Once.
+  std::vector<TensorStatistics> collect();
+  std::vector<TensorStatistics> collect_extremes();
+  bool constants_are_finite() const { return nonfinite_constants_ == 0; }
+
+ private:
+  Executor& executor();
+  /// Runs a batch once more and throws Error(data) for the first NaN or infinity.
+  void refuse(const RunBatch& batch);
+  std::uint64_t nonfinite_count() const { return observer_->nonfinite_count() + extremes_observer_->nonfinite_count(); }
+
+  const ObservedSites& of_;
+  Backend& backend_;
+  std::unique_ptr<Observer> observer_;
+  std::unique_ptr<Observer> extremes_observer_;
+  std::optional<Executor> executor_;
+  std::uint64_t nonfinite_constants_ = 0;  ///< masks of -inf are the model's own business
+  std::optional<RunBatch> unchecked_;      ///< the last one, where the device runs behind
+};
+
+}  // namespace tare

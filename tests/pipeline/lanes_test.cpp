@@ -1,0 +1,184 @@
+// Small batches of small models run beside each other, one thread each: nothing of that can be seen in what is found,
+// nor in which batch is at fault.
+#include <gtest/gtest.h>
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "batches.hpp"
+#include "run/lanes.hpp"
+#include "support/model_builder.hpp"
+
+namespace tare {
+namespace {
+
+SessionOptions with_threads(int threads) {
+  SessionOptions options;
+  options.cpu.threads = threads;
+  return options;
+}
+
+CalibrationResult calibrate(const std::filesystem::path& model, int threads, std::size_t batches) {
+  Session session(model, with_threads(threads));
+  std::vector<Batch> data = test::first_batches(test::golden_model("ppocr_cls"), session.graph(), batches);
+  test::MemoryDataset dataset(std::move(data));
+  CalibrationOptions options;
+  options.keep_histograms = true;
+  return session.calibrate(dataset, options);
+}
+
+TEST(Lanes, GiveTheBytesOfOneThread) {
+  const auto& model = test::golden_model("ppocr_cls").model();
+  const CalibrationResult one = calibrate(model, 1, 16);
+  for (const int threads : {2, 3, 8}) {
+    const CalibrationResult several = calibrate(model, threads, 16);
+    EXPECT_EQ(several.statistics, one.statistics) << threads << " threads";
+    for (std::size_t i = 0; i < one.encodings.tensors.size(); ++i)
+      EXPECT_EQ(several.encodings.tensors.at(i).encodings, one.encodings.tensors[i].encodings) << threads << " threads";
+    EXPECT_EQ(several.samples, 16u);
+  }
+}
+
+TEST(Lanes, RunManyBatchesAtATime) {
+  std::atomic<int> at_a_time{0}, most{0};
+  std::atomic<std::size_t> done{0};
+  Lanes lanes(4, [&](std::size_t lane, const RunBatch&) {
+    EXPECT_LT(lane, 4u);
+    const int now = ++at_a_time;
+    for (int seen = most; seen < now && !most.compare_exchange_weak(seen, now);) {
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    --at_a_time;
+    ++done;
+  });
+  for (std::size_t i = 0; i < 64; ++i) lanes.give({{}, i, 1});
+  lanes.wait();
+  EXPECT_EQ(done, 64u);
+  EXPECT_GT(most, 1);
+  EXPECT_LE(most, 4);
+}
+
+TEST(Lanes, OneLaneIsTheCaller) {
+  const std::thread::id caller = std::this_thread::get_id();
+  std::vector<std::size_t> order;
+  Lanes lanes(1, [&](std::size_t, const RunBatch& batch) {
+    EXPECT_EQ(std::this_thread::get_id(), caller);
+    order.push_back(batch.first_sample);
+  });
+  for (std::size_t i = 0; i < 5; ++i) lanes.give({{}, i, 1});
+  lanes.wait();
+  EXPECT_EQ(order, (std::vector<std::size_t>{0, 1, 2, 3, 4}));
+}
+
+TEST(Lanes, ThrowForTheEarliestBatchThatFails) {
+  for (int repetition = 0; repetition < 50; ++repetition) {
+    std::atomic<std::size_t> last{0};
+    Lanes lanes(3, [&](std::size_t, const RunBatch& batch) {
+      last = std::max<std::size_t>(last, batch.first_sample);
+      if (batch.first_sample == 5) std::this_thread::sleep_for(std::chrono::microseconds(300));
+      if (batch.first_sample == 5 || batch.first_sample == 6)
+        throw Error(ErrorKind::data, std::to_string(batch.first_sample));
+    });
+    std::string message;
+    try {
+      for (std::size_t i = 0; i < 1000; ++i) lanes.give({{}, i, 1});
+      lanes.wait();
+    } catch (const Error& error) {
+      message = error.what();
+    }
+    EXPECT_EQ(message, "5");
+    EXPECT_LT(last, 20u) << "what waits behind a failure does not run";
+    EXPECT_THROW(lanes.wait(), Error);
+    EXPECT_THROW(lanes.give({{}, 1000, 1}), Error);
+  }
+}
+
+TEST(Lanes, EndWhileBatchesWait) {
+  std::atomic<int> done{0};
+  {
+    Lanes lanes(2, [&](std::size_t, const RunBatch&) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      ++done;
+    });
+    for (std::size_t i = 0; i < 3; ++i) lanes.give({{}, i, 1});
+  }
+  EXPECT_LE(done, 3);
+}
+
+/// y = exp(x) is infinite where x is large.
+class ExponentialTest : public testing::Test {
+ protected:
+  ExponentialTest() : session_(model(), with_threads(2)) {}
+
+  std::filesystem::path model() const {
+    onnx::ModelProto model = test::empty_model();
+    onnx::GraphProto& graph = *model.mutable_graph();
+    test::add_input(graph, "x", {-1, 8});
+    test::add_node(graph, "Exp", {"x"}, {"e"});
+    test::add_node(graph, "Neg", {"e"}, {"y"});
+    test::add_output(graph, "y", {-1, 8});
+    return test::write_model(model, folder_ / "exp.onnx");
+  }
+  static Tensor batch(float value) { return Tensor::of<float>({1, 8}, std::vector<float>(8, value)); }
+  static std::string message_of(const std::function<void()>& action) {
+    try {
+      action();
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return {};
+  }
+
+  test::TemporaryFolder folder_;
+  Session session_;
+};
+
+TEST_F(ExponentialTest, TheFirstSampleThatBecomesInfiniteIsNamed) {
+  for (int repetition = 0; repetition < 20; ++repetition) {
+    Calibration calibration = session_.start_calibration({});
+    const std::string message = message_of([&] {
+      for (int i = 0; i < 40; ++i) calibration.add(std::array{batch(i == 7 || i == 8 || i == 9 ? 100.0f : 1.0f)});
+      calibration.finish();
+    });
+    EXPECT_NE(message.find("tensor 'e'"), std::string::npos) << message;
+    EXPECT_NE(message.find("sample 7"), std::string::npos) << message;
+  }
+}
+
+TEST_F(ExponentialTest, ABatchThatDoesNotFitIsRefusedBeforeTheNextResult) {
+  Calibration calibration = session_.start_calibration({});
+  calibration.add(std::array{batch(1)});
+  const std::string message = message_of([&] {
+    calibration.add(std::array{Tensor::of<float>({1, 7}, std::vector<float>(7))});
+    calibration.wait();
+  });
+  EXPECT_NE(message.find("input 'x' must have the shape"), std::string::npos) << message;
+  EXPECT_EQ(message_of([&] { calibration.add(std::array{batch(1)}); }), message);
+  EXPECT_EQ(message_of([&] { calibration.finish(); }), message);
+}
+
+TEST_F(ExponentialTest, WhatWasPushedMayBeWrittenOver) {
+  Tensor input = batch(0);
+  Calibration calibration = session_.start_calibration({});
+  for (int i = 0; i < 200; ++i) {
+    for (float& value : input.mutable_span<float>()) value = static_cast<float>(i) / 100.0f;
+    calibration.add(std::span(&input, 1));
+    for (float& value : input.mutable_span<float>()) value = 50.0f;
+  }
+  const CalibrationResult result = calibration.finish();
+  for (const NamedStatistics& entry : result.statistics.tensors) {
+    EXPECT_EQ(entry.statistics.count, 1600u) << entry.tensor;
+    if (entry.tensor == "x") {
+      EXPECT_EQ(entry.statistics.max, 1.99f);
+    }
+  }
+  EXPECT_EQ(result.samples, 200u);
+}
+
+}  // namespace
+}  // namespace tare
