@@ -4,7 +4,7 @@
     bench/peers.py --python PEERS/bin/python --models resnet50,layout --seconds 2 --output /tmp/peers
 
 Every tool is a process that waits for its turn (bench/worker.cpp, bench/peer_worker.py). A row of the comparison lets its
-tools run once each, again and again, until --seconds have passed; the figure is the median. Calibrations take fewer batches when
+tools run for half a second or once each, again and again, until --seconds have passed; the figure is the median. Calibrations take fewer batches when
 all of them would take a tool longer than --limit. A tool that fails, or takes far longer than --limit all the same, is left out of
 that row, and a remark says why. An interrupted run goes on where it was when started again in the same way.
 """
@@ -66,6 +66,16 @@ class Tool:
 
 
 LEAST = 8  # batches: what a calibration does once must not be all of the figure
+TURN = 0.5  # seconds
+
+
+def turn(tool, line, limit):
+    """The median of what fits into a turn. The first time does not count beside others: cores that slept between two tools
+    take a tenth of a second to be as fast as before, which only short runs would feel."""
+    times, end = [], time.monotonic() + TURN
+    while not times or time.monotonic() < end:
+        times.append(tool.ask(line, limit))
+    return statistics.median(times[1:] or times)
 
 
 def take_turns(entries, seconds, limit, warm=False):
@@ -79,7 +89,7 @@ def take_turns(entries, seconds, limit, warm=False):
                 continue
             try:
                 time.sleep(0.1)  # the threads of the tool before spin for a while and would take cores away
-                milliseconds = tool.ask(line, 2 * limit if start is not None else 4 * limit)
+                milliseconds = turn(tool, line, 2 * limit if start is not None else 4 * limit)
             except Failed as failure:
                 failures[name] = str(failure)
                 continue

@@ -118,8 +118,7 @@ void Calibration::Implementation::check_schemes() const {
 /// Made with the first batch: a search on saved statistics needs none. Refining reads every value.
 const Calibration::Implementation::Runnable& Calibration::Implementation::runnable() {
   if (runnable_graph) return *runnable_graph;
-  runnable_graph.emplace(Runnable{{}, prepared.site_of_value});
-  std::vector<std::int32_t>& site_of_value = runnable_graph->site_of_value;
+  std::vector<std::int32_t> site_of_value = prepared.site_of_value;
   std::vector<bool> visible;
   for (std::size_t v = 0; v < site_of_value.size(); ++v) {
     if (!refining() && derived->reading(static_cast<ValueId>(v)) == DerivedStatistics::Reading::nothing)
@@ -127,9 +126,8 @@ const Calibration::Implementation::Runnable& Calibration::Implementation::runnab
     visible.push_back(site_of_value[v] >= 0);
   }
   // Chains run their nodes earlier than the graph has them, which `tf_enhanced` would see.
-  runnable_graph->graph =
-      make_runnable(prepared.graph, visible, backend, shared_slots() ? Visible::replaced : Visible::observed);
-  return *runnable_graph;
+  Graph ready = make_runnable(prepared.graph, visible, backend, shared_slots() ? Visible::replaced : Visible::observed);
+  return runnable_graph.emplace(Runnable{std::move(ready), std::move(site_of_value)});
 }
 
 Executor Calibration::Implementation::make_executor(Backend& on) {

@@ -34,17 +34,18 @@ struct Calibration::Implementation {
     const TensorStatistics* statistics = nullptr;
   };
 
-  struct Lane {
-    std::unique_ptr<Backend> backend;
-    std::unique_ptr<ObservedRun> run;  ///< made with the first batch
-  };
-  ObserverKind observer_kind() const;
-  bool is_given(const QuantSite& site) const { return given.set.find(site.tensor, site.role) != nullptr; }
   /// `prepared`, for the runs that observe; or, while refining, for those that measure.
   struct Runnable {
     Graph graph;
     std::vector<std::int32_t> site_of_value;
   };
+  struct Lane {
+    std::unique_ptr<Backend> backend;
+    std::unique_ptr<ObservedRun> run;  ///< made with the first batch
+  };
+
+  ObserverKind observer_kind() const;
+  bool is_given(const QuantSite& site) const { return given.set.find(site.tensor, site.role) != nullptr; }
   const Runnable& runnable();
   Executor make_executor(Backend& on);
   void place_sites();
