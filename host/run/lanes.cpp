@@ -18,7 +18,7 @@ Lanes::~Lanes() {
 void Lanes::give(RunBatch batch) {
   std::unique_lock lock(mutex_);
   if (failure_ == nullptr) {
-    // What the caller did before in parallel has a team that goes on spinning for milliseconds, on cores that lanes need.
+    // The team of what the caller did in parallel before goes on spinning for milliseconds, on cores that lanes need.
     if (waiting_.empty() && running_ == 0) omp_pause_resource_all(omp_pause_soft);
     waiting_.push_back({given_++, std::move(batch)});
     if (threads_.size() + 1 < most_ && running_ + waiting_.size() > threads_.size())

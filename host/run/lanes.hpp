@@ -1,5 +1,5 @@
-// Threads of a calibration that run batches beside each other, handed out in their order. Models of small tensors keep a
-// thread busier alone than several threads that meet after every operator.
+// Threads of a calibration that run batches beside each other, handed out in their order. Models of small tensors keep
+// a thread busier alone than several threads that meet after every operator.
 #pragma once
 
 #include <condition_variable>
