@@ -21,19 +21,6 @@
 namespace tare {
 namespace {
 
-/// Hands every observed value to an action; the value itself passes unchanged.
-class ObserveHook final : public ValueHook {
- public:
-  explicit ObserveHook(std::function<void(std::size_t, const Tensor&)> action) : action_(std::move(action)) {}
-  Tensor on_value(std::size_t site, Tensor value) override {
-    action_(site, value);
-    return value;
-  }
-
- private:
-  std::function<void(std::size_t, const Tensor&)> action_;
-};
-
 /// Batches that run in lanes: small enough for threads to lose more by meeting after every operator than by having
 /// weights and tensors of their own, and for that memory not to be seen beside the process.
 constexpr std::size_t most_lane_constants = std::size_t{2} << 20;

@@ -34,23 +34,6 @@ class StatisticsHook final : public ValueHook {
   std::array<Observer*, 2> observers_;
 };
 
-/// Throws for the first value that is not finite.
-class RefusingHook final : public ValueHook {
- public:
-  RefusingHook(const ObservedSites& of, Backend& backend, const RunBatch& batch)
-      : of_(of), backend_(backend), batch_(batch) {}
-  Tensor on_value(std::size_t i, Tensor value) override {
-    refuse_nonfinite(fmt::format("tensor '{}'", of_.sites[i].tensor), backend_.download(value), batch_.first_sample,
-                     batch_.samples);
-    return value;
-  }
-
- private:
-  const ObservedSites& of_;
-  Backend& backend_;
-  const RunBatch& batch_;
-};
-
 }  // namespace
 
 ObservedRun::ObservedRun(const ObservedSites& of, Backend& backend)
@@ -83,7 +66,10 @@ void ObservedRun::add(const RunBatch& batch) {
 }
 
 void ObservedRun::refuse(const RunBatch& batch) {
-  RefusingHook hook(of_, backend_, batch);
+  ObserveHook hook([&](std::size_t i, const Tensor& value) {
+    refuse_nonfinite(fmt::format("tensor '{}'", of_.sites[i].tensor), backend_.download(value), batch.first_sample,
+                     batch.samples);
+  });
   executor().run_for(batch.inputs, hook);
 }
 

@@ -34,6 +34,19 @@ struct ObservedSites {
   std::function<Executor(Backend&)> make_executor;
 };
 
+/// Hands every observed value to an action; the value itself passes unchanged.
+class ObserveHook final : public ValueHook {
+ public:
+  explicit ObserveHook(std::function<void(std::size_t, const Tensor&)> action) : action_(std::move(action)) {}
+  Tensor on_value(std::size_t site, Tensor value) override {
+    action_(site, value);
+    return value;
+  }
+
+ private:
+  std::function<void(std::size_t, const Tensor&)> action_;
+};
+
 /// Not thread-safe; several of them may run beside each other.
 class ObservedRun {
  public:

@@ -99,15 +99,18 @@ TEST(Lanes, ThrowForTheEarliestBatchThatFails) {
 }
 
 TEST(Lanes, EndWhileBatchesWait) {
-  std::atomic<int> done{0};
+  std::atomic<int> done{0}, running{0};
   {
     Lanes lanes(2, [&](std::size_t, const RunBatch&) {
+      ++running;
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
       ++done;
+      --running;
     });
     for (std::size_t i = 0; i < 3; ++i) lanes.give({{}, i, 1});
   }
   EXPECT_LE(done, 3);
+  EXPECT_EQ(running, 0) << "what runs is waited for";
 }
 
 /// y = exp(x) is infinite where x is large.
