@@ -98,7 +98,8 @@ std::vector<Encoding> find_encodings(std::span<const SearchRequest> requests, co
     const QuantizerSpec& spec = requests[i].spec;
     const TensorStatistics& statistics = *requests[i].statistics;
     const bool extremes_alone = statistics.bins.empty();  // all zero, or nothing to search in: the host knows which
-    if (!is_searched(requests[i], options) || extremes_alone) {
+    const bool has_points = !statistics.points.empty();   // rare: the kernel goes without
+    if (!is_searched(requests[i], options) || extremes_alone || has_points) {
       computed.push_back(i);
       formulas.push_back(requests[i]);
       continue;

@@ -1,7 +1,9 @@
 #include "calib/derived.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <map>
 #include <utility>
 
 #include "tare/numerics.hpp"
@@ -10,6 +12,14 @@ namespace tare {
 namespace {
 
 constexpr std::uint64_t points_per_bin = 8;
+
+// A bin in which the values do not lie evenly although that matters: it holds more than one in `heavy_share` of all
+// and `fewest_heavy`, and is wider than `wide_share` of the range, a few of which are a step of an 8-bit grid.
+constexpr std::uint64_t heavy_share = 256;
+constexpr std::uint64_t fewest_heavy = 64;
+constexpr double wide_share = 1.0 / 2048;
+constexpr std::size_t bin_parts = 16;  ///< in which its values are looked for
+constexpr double uneven = 3.0;         ///< sum of the squares of their shares, against that of equal ones
 
 /// Values that stand for all that were seen, each for a number of them.
 struct Points {
@@ -57,6 +67,49 @@ Points points_of(const TensorStatistics& statistics) {
   return points;
 }
 
+/// Where the values lie in heavy bins. f(x) = x + 3 takes a thousand narrow bins around 0 into a few wide ones around
+/// 3, and of the white of a page, a third of all values, it is then lost on which side of a step it lies.
+std::vector<std::pair<float, std::uint64_t>> uneven_points(const TensorStatistics& statistics,
+                                                           std::span<const float> values,
+                                                           std::span<const std::uint64_t> counts,
+                                                           std::span<const std::uint64_t> bins) {
+  struct Part {
+    std::uint64_t count = 0;
+    double sum = 0;
+  };
+  const auto width = [](std::uint32_t bin) { return histogram_bin_upper(bin) - histogram_bin_lower(bin); };
+  const std::uint64_t heavy = std::max(statistics.count / heavy_share, fewest_heavy);
+  const double wide = wide_share * (std::max(0.0, static_cast<double>(statistics.max)) -
+                                    std::min(0.0, static_cast<double>(statistics.min)));
+  std::map<std::uint32_t, std::array<Part, bin_parts>> found;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const float value = values[i];
+    if (!std::isfinite(value) || value == 0 || value == statistics.min || value == statistics.max) continue;
+    const std::uint32_t bin = histogram_bin(bits_of(value));
+    if (bins[bin] < heavy || width(bin) < wide) continue;
+    const double place = (static_cast<double>(value) - histogram_bin_lower(bin)) / width(bin);
+    const auto part = static_cast<std::size_t>(std::max(0.0, place) * static_cast<double>(bin_parts));
+    Part& in = found[bin][std::min(part, bin_parts - 1)];
+    in.count += counts[i];
+    in.sum += static_cast<double>(value) * static_cast<double>(counts[i]);
+  }
+  std::vector<std::pair<float, std::uint64_t>> points;
+  for (const auto& [bin, parts] : found) {
+    double sum = 0;
+    double squares = 0;
+    for (const Part& part : parts) {
+      const double count = static_cast<double>(part.count);
+      sum += count;
+      squares += count * count;
+    }
+    if (squares * static_cast<double>(bin_parts) < uneven * sum * sum) continue;
+    for (const Part& part : parts)
+      if (part.count > 0)
+        points.emplace_back(static_cast<float>(part.sum / static_cast<double>(part.count)), part.count);
+  }
+  return points;
+}
+
 /// `limit` > 0 is the lowest value of its bin.
 bool begins_bin(float limit) {
   return static_cast<double>(limit) == histogram_bin_lower(histogram_bin(bits_of(limit)));
@@ -97,6 +150,10 @@ TensorStatistics clipped(const TensorStatistics& statistics, float low, float hi
     else
       result.bins.emplace_back(histogram_bin(bits_of(limit)), count);
   };
+  std::erase_if(result.points, [&](const auto& point) {
+    const std::uint32_t bin = histogram_bin(bits_of(point.first));
+    return bin < first || bin >= end;
+  });
   settle(low, at_low);
   settle(high, at_high);
   // The extremes: those of the values left where they were, or a limit.
@@ -157,6 +214,7 @@ TensorStatistics mapped(const TensorStatistics& statistics,
   if (statistics.bins.empty()) return result;
   for (std::uint32_t bin = 0; bin < histogram_bin_count; ++bin)
     if (counts[bin] > 0) result.bins.emplace_back(bin, counts[bin]);
+  result.points = uneven_points(result, values, points.counts, counts);
   return result;
 }
 

@@ -18,7 +18,8 @@ TensorStatistics clipped(const TensorStatistics& statistics, float low, float hi
 /// Statistics of f(x), from those of x. The values of a bin are taken to lie evenly in it, at `points_per_bin` points;
 /// extremes, zeros, NaN and infinities are mapped as they are, with their counts. `f` maps all its arguments at once
 /// and gives as many numbers. Where f turns around, `extremes` are statistics of f(x) that hold no histogram.
-/// Statistics without a histogram give extremes only.
+/// Statistics without a histogram give extremes only. Where many values come to lie closely together in a wide bin,
+/// they stand in `points`.
 TensorStatistics mapped(const TensorStatistics& statistics,
                         const std::function<std::vector<float>(std::span<const float>)>& f,
                         const TensorStatistics* extremes = nullptr);

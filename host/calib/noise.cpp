@@ -3,6 +3,7 @@
 #include "calib/noise.hpp"
 
 #include <algorithm>
+#include <cmath>
 
 #include "calib/clones.hpp"
 #include "calib/tree_sum.hpp"
@@ -31,6 +32,19 @@ TARE_CLONES double clipped_noise(const double* edge, const double* weight, doubl
   double part[noise_block];
   for (std::uint32_t i = 0; i < noise_block; ++i) part[i] = weight[i] * (integral[i + 1] - integral[i]);
   return tree_sum(part);
+}
+
+/// In squared steps.
+TARE_CLONES double noise_of_points(const double* magnitudes, const double* counts, std::size_t blocks, double inverse,
+                                   double limit, double gamma) {
+  double sum = 0;
+  for (std::size_t b = 0; b < blocks; ++b) {
+    double part[noise_block];
+    for (std::uint32_t i = 0; i < noise_block; ++i)
+      part[i] = counts[b * noise_block + i] * point_noise(magnitudes[b * noise_block + i] * inverse, limit, gamma);
+    sum += tree_sum(part);
+  }
+  return sum;
 }
 
 std::uint32_t block_of(double magnitude) {
@@ -62,7 +76,26 @@ std::vector<NoiseSide::Bin> NoiseSide::take_side(const TensorStatistics& statist
   };
   take(statistics.min, statistics.min_count);
   if (statistics.max != statistics.min) take(statistics.max, statistics.max_count);
+  if (!statistics.points.empty()) take_points(statistics, negative, bins);
   return bins;
+}
+
+/// Values of known places leave their bins; the extremes have left them before.
+void NoiseSide::take_points(const TensorStatistics& statistics, bool negative, std::vector<Bin>& bins) {
+  for (const auto& [value, count] : statistics.points) {
+    if ((value < 0) != negative || value == statistics.min || value == statistics.max) continue;
+    const std::uint32_t wanted = histogram_side_bin(bits_of(value) & 0x7fffffffu);
+    const auto bin = std::lower_bound(bins.begin(), bins.end(), wanted,
+                                      [](const Bin& b, std::uint32_t number) { return b.bin < number; });
+    if (bin == bins.end() || bin->bin != wanted) continue;
+    const std::uint64_t taken = std::min(count, bin->count);
+    bin->count -= taken;
+    known_.push_back(std::abs(static_cast<double>(value)));
+    known_count_.push_back(static_cast<double>(taken));
+  }
+  const std::size_t padded = (known_.size() + noise_block - 1) / noise_block * noise_block;
+  known_.resize(padded);
+  known_count_.resize(padded);
 }
 
 NoiseSide::NoiseSide(const TensorStatistics& statistics, bool negative) {
@@ -149,6 +182,9 @@ double NoiseSide::limit_noise(double limit, double gamma) const {
   }
   for (const Point& point : points_)
     noise += scale_ * scale_ * (point.count * point_noise(point.magnitude * inverse_, limit, gamma));
+  if (!known_.empty())
+    noise += scale_ * scale_ *
+             noise_of_points(known_.data(), known_count_.data(), known_.size() / noise_block, inverse_, limit, gamma);
   return noise;
 }
 

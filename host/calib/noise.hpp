@@ -41,6 +41,7 @@ class NoiseSide {
     double m0 = 0, m1 = 0, m2 = 0;
   };
   std::vector<Bin> take_side(const TensorStatistics& statistics, bool negative);
+  void take_points(const TensorStatistics& statistics, bool negative, std::vector<Bin>& bins);
   std::size_t blocks() const { return density_.size() / noise_block; }
   /// Touched blocks that lie wholly below the magnitude's block.
   std::size_t blocks_below(double magnitude) const;
@@ -51,6 +52,8 @@ class NoiseSide {
   std::vector<Moments> beyond_;                        ///< by touched block: of it and all blocks further out
   std::vector<double> second_;                         ///< by touched block: second moment of all blocks further in
   std::vector<Point> points_;
+  std::vector<double> known_;        ///< magnitudes of the statistics' points, noise_block at a time
+  std::vector<double> known_count_;  ///< how often each occurs
   double scale_ = 1;
   double inverse_ = 1;
   std::vector<double> inside_;  ///< by touched block: rounding noise of all blocks further in

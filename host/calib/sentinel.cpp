@@ -50,6 +50,7 @@ TensorStatistics calib::clamp_sentinels(TensorStatistics statistics, const Senti
   } else {
     bins.insert(bins.begin(), {floor_bin, sentinels.count});
   }
+  std::erase_if(statistics.points, [](const auto& point) { return point.first <= highest_sentinel; });
   statistics.min = floor;
   statistics.min_count = sentinels.count;
   statistics.negative_infinity_count = 0;

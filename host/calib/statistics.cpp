@@ -12,6 +12,28 @@
 namespace tare {
 namespace {
 
+/// Two ascending lists of keys with counts as one.
+template <class Key>
+std::vector<std::pair<Key, std::uint64_t>> sum_of(const std::vector<std::pair<Key, std::uint64_t>>& left,
+                                                  const std::vector<std::pair<Key, std::uint64_t>>& right) {
+  std::vector<std::pair<Key, std::uint64_t>> sum;
+  sum.reserve(left.size() + right.size());
+  auto a = left.begin();
+  auto b = right.begin();
+  while (a != left.end() || b != right.end()) {
+    if (b == right.end() || (a != left.end() && a->first < b->first)) {
+      sum.push_back(*a++);
+    } else if (a == left.end() || b->first < a->first) {
+      sum.push_back(*b++);
+    } else {
+      sum.emplace_back(a->first, a->second + b->second);
+      ++a;
+      ++b;
+    }
+  }
+  return sum;
+}
+
 bool has_values(const TensorStatistics& statistics) {  // zeros need no bin
   return statistics.min <= statistics.max && (statistics.min < 0 || statistics.max > 0);
 }
@@ -45,22 +67,8 @@ void TensorStatistics::merge(const TensorStatistics& other) {
   if (min == 0) min = 0.0f;
   if (max == 0) max = 0.0f;
 
-  std::vector<std::pair<std::uint32_t, std::uint64_t>> sum;
-  sum.reserve(bins.size() + other.bins.size());
-  auto a = bins.begin();
-  auto b = other.bins.begin();
-  while (a != bins.end() || b != other.bins.end()) {
-    if (b == other.bins.end() || (a != bins.end() && a->first < b->first)) {
-      sum.push_back(*a++);
-    } else if (a == bins.end() || b->first < a->first) {
-      sum.push_back(*b++);
-    } else {
-      sum.emplace_back(a->first, a->second + b->second);
-      ++a;
-      ++b;
-    }
-  }
-  bins = std::move(sum);
+  bins = sum_of(bins, other.bins);
+  points = sum_of(points, other.points);
 }
 
 TensorStatistics merge_tied(std::span<const TensorStatistics* const> tied) {

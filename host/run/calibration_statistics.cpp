@@ -17,6 +17,7 @@ void multiply_counts(TensorStatistics& statistics, std::uint64_t factor) {
         &statistics.negative_infinity_count, &statistics.zero_count, &statistics.min_count, &statistics.max_count})
     *count *= factor;
   for (auto& [bin, count] : statistics.bins) count *= factor;
+  for (auto& [value, count] : statistics.points) count *= factor;
 }
 
 }  // namespace

@@ -35,6 +35,9 @@ struct TensorStatistics {
   /// Non-empty bins of finite non-zero values, ascending by bin: (histogram_bin(x), count). Empty when only extremes
   /// were asked for.
   std::vector<std::pair<std::uint32_t, std::uint64_t>> bins;
+  /// Where the values of some bins lie in them, ascending, with how often each occurs; the bins count them, too. Only
+  /// of derived statistics (host/calib/derived.hpp), which are not saved.
+  std::vector<std::pair<float, std::uint64_t>> points;
   std::optional<TfEnhancedHistogram> tf_enhanced;
 
   std::uint64_t nonfinite_count() const { return nan_count + positive_infinity_count + negative_infinity_count; }

@@ -120,6 +120,68 @@ TEST(Derived, FunctionsOfHistogramsAreCloseToHistogramsOfFunctions) {
     }
 }
 
+double squared_error(std::span<const float> values, const Encoding& encoding, const QuantizerSpec& spec) {
+  double sum = 0;
+  for (const float value : values) {
+    const double code = std::nearbyint(static_cast<double>(value) / encoding.scale) - encoding.offset;
+    const double clamped = std::clamp(code, 0.0, static_cast<double>(spec.steps()));
+    const double error = static_cast<double>(value) - encoding.scale * (clamped + encoding.offset);
+    sum += error * error;
+  }
+  return sum;
+}
+
+/// A third of a page is white, which is a small number before 3 is added to it: where it lies among the codes decides.
+TEST(Derived, ValuesThatLieCloselyTogetherAreFoundWhereTheyLie) {
+  QuantizerSpec spec;
+  spec.symmetric = false;
+  SearchOptions options;
+  options.scheme = Scheme::mse;
+  for (const float white : {-0.2371f, 0.0837f, 0.3f}) {
+    std::mt19937 engine(11);
+    std::normal_distribution<float> normal(0.0f, 1.0f);
+    std::vector<float> values(30000);
+    for (std::size_t i = 0; i < values.size(); ++i)
+      values[i] = i % 3 == 0 ? white : std::clamp(normal(engine), -3.0f, 3.0f);
+    const auto f = [](float x) { return x + 3; };
+    const TensorStatistics derived = mapped_by(values, f);
+    std::uint64_t near = 0;
+    for (const auto& [value, count] : derived.points)
+      if (std::abs(value - f(white)) < 4e-3f) near += count;
+    EXPECT_GE(near, values.size() / 3) << white;
+    EXPECT_TRUE(std::is_sorted(derived.points.begin(), derived.points.end()));
+
+    TensorStatistics even = derived;
+    even.points.clear();
+    const std::vector<float> images = images_of(values, f);
+    const double found = squared_error(images, find_encoding(derived, spec, options), spec);
+    const double without = squared_error(images, find_encoding(even, spec, options), spec);
+    EXPECT_LT(found, 0.8 * without) << white;
+  }
+}
+
+TEST(Derived, ValuesThatLieEvenlyHaveNoPoints) {
+  std::mt19937 engine(5);
+  std::normal_distribution<float> normal(0.0f, 1.0f);
+  std::vector<float> values(50000);
+  for (float& value : values) value = normal(engine);
+  EXPECT_TRUE(mapped_by(values, [](float x) { return x + 3; }).points.empty());
+  EXPECT_TRUE(mapped_by(values, [](float x) { return 1 / (1 + std::exp(-x)); }).points.empty());
+}
+
+TEST(Derived, PointsAddUpAndAreCutWithTheirValues) {
+  std::vector<float> values(3000);
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = i % 2 == 0 ? 0.0837f : static_cast<float>(i) * 1e-3f;
+  const TensorStatistics once = mapped_by(values, [](float x) { return x + 3; });
+  ASSERT_FALSE(once.points.empty());
+  TensorStatistics twice = once;
+  twice.merge(once);
+  ASSERT_EQ(twice.points.size(), once.points.size());
+  for (std::size_t i = 0; i < once.points.size(); ++i) EXPECT_EQ(twice.points[i].second, 2 * once.points[i].second);
+  EXPECT_EQ(clipped(once, 0, 8).points, once.points);
+  EXPECT_TRUE(clipped(once, 0, 2).points.empty());
+}
+
 TEST(Derived, WithoutAHistogramTheExtremesAreMapped) {
   TensorStatistics extremes = observe_values(std::vector<float>{-2, 0, 5});
   extremes.bins.clear();
