@@ -1,24 +1,17 @@
 // Conv and ConvTranspose. float32 runs in the library, in channels_last: what comes out of one convolution goes into
-// the next without a reorder, and the weights are packed once into the order that the library's kernel wants. Programs
-// are kept by input shape. float64, more than three spatial dimensions and empty tensors take plain loops. Odd: a
-// device whose results must not depend on the thread count runs one-image programs, one thread each, over the batch.
+// the next without a reorder, and the weights are packed once into the order that the library's kernel wants; those of
+// a few output channels are computed here. Programs are kept by input shape. float64, more than three spatial
+// dimensions and empty tensors take plain loops. Odd: a device whose results must not depend on the thread count runs
+// one-image programs, one thread each, over the batch.
 #include <fmt/format.h>
 
+#include "cpu/convolution.hpp"
 #include "cpu/dnnl_shim.hpp"
+#include "cpu/narrow_convolution.hpp"
 #include "cpu/post_ops.hpp"
-#include "cpu/window.hpp"
 
 namespace tare::cpu {
 namespace {
-
-struct Problem {
-  std::int64_t groups;
-  std::int64_t in_channels;
-  std::int64_t out_channels;
-  Shape input;  ///< spatial
-  Window window;
-  Shape output;  ///< all dimensions
-};
 
 /// sums[s] += weight * image[what the tap of output s meets], for all outputs whose tap lies inside of the input.
 template <class T>
@@ -114,8 +107,9 @@ void direct_transposed(const Call& call, const Problem& p, const Tensor& x, cons
 /// What one input shape needs, ready to run.
 struct Prepared {
   Shape output;
-  Layout layout;  ///< of the source as the program reads it, and of the output
-  dnn::Program program;
+  Layout layout = Layout::channels_last;  ///< of the source as it is read, and of the output
+  dnn::Program program;                   ///< or, in its place:
+  std::optional<NarrowConvolution> narrow;
   std::optional<dnn::Launch> launch;
   std::optional<dnn::Launch> reorder_source;
   const void* packed = nullptr;                ///< constant weights
@@ -166,7 +160,7 @@ class ConvolutionKernel final : public Kernel {
       prepared = &cache_.insert(std::move(*made));
     }
     check_extra(call, prepared->output, DataType::float32, extra);
-    outputs[0] = run_library(call, *prepared, x, w, bias, extra);
+    outputs[0] = run_prepared(call, *prepared, x, w, bias, extra);
   }
 
  private:
@@ -256,6 +250,26 @@ class ConvolutionKernel final : public Kernel {
   }
 
   std::optional<Prepared> prepare(const Problem& p, const Tensor& x, bool has_bias) {
+    Prepared prepared;
+    prepared.output = p.output;
+    if (!transposed_ && NarrowConvolution::fits(p)) {
+      prepared.narrow.emplace(p);
+      prepared.post_ops_inside = false;
+      if (weights_) prepared.narrow->pack(weights_->tensor().data<float>());
+    } else if (!prepare_library(prepared, p, x, has_bias)) {
+      return std::nullopt;
+    }
+    // One channel or one pixel: both orders are the same bytes.
+    if (x.layout() != prepared.layout && x.shape()[1] > 1 && p.input.elements() > 1) {
+      const bool plain = x.layout() == Layout::plain;
+      const dnn::Desc from = plain ? dnn::plain(x.shape()) : dnn::channels_last(x.shape());
+      const dnn::Desc to = plain ? dnn::channels_last(x.shape()) : dnn::plain(x.shape());
+      prepared.reorder_source.emplace(dnn::reorder(device_, from, to));
+    }
+    return prepared;
+  }
+
+  bool prepare_library(Prepared& prepared, const Problem& p, const Tensor& x, bool has_bias) {
     Shape input = x.shape();
     Shape output = p.output;
     if (device_.reproducible()) input[0] = output[0] = 1;
@@ -276,16 +290,11 @@ class ConvolutionKernel final : public Kernel {
         }
       }
     }
-    if (!best) return std::nullopt;
-    Prepared prepared{p.output, layout, std::move(*best), {}, {}, nullptr, {}, inside};
+    if (!best) return false;
+    prepared.layout = layout;
+    prepared.program = std::move(*best);
+    prepared.post_ops_inside = inside;
     if (!device_.reproducible()) prepared.launch.emplace(prepared.program);
-    // One channel or one pixel: both orders are the same bytes.
-    if (x.layout() != layout && x.shape()[1] > 1 && p.input.elements() > 1) {
-      const bool plain = x.layout() == Layout::plain;
-      const dnn::Desc from = plain ? dnn::plain(x.shape()) : dnn::channels_last(x.shape());
-      const dnn::Desc to = plain ? dnn::channels_last(x.shape()) : dnn::plain(x.shape());
-      prepared.reorder_source.emplace(dnn::reorder(device_, from, to));
-    }
     const dnn::Desc from = weights_desc(p, false);
     if (weights_)
       prepared.packed = weights_->in(device_, from, prepared.program.weights);
@@ -293,11 +302,11 @@ class ConvolutionKernel final : public Kernel {
       prepared.packed = nullptr;
     else
       prepared.reorder_weights.emplace(dnn::reorder(device_, from, prepared.program.weights));
-    return prepared;
+    return true;
   }
 
-  Tensor run_library(const Call& call, Prepared& prepared, const Tensor& x, const Tensor& w, const Tensor& bias,
-                     std::span<const Tensor> extra) {
+  Tensor run_prepared(const Call& call, Prepared& prepared, const Tensor& x, const Tensor& w, const Tensor& bias,
+                      std::span<const Tensor> extra) {
     Tensor source = x;
     if (prepared.reorder_source) {
       source = device_.allocate(DataType::float32, x.shape(), prepared.layout);
@@ -330,7 +339,11 @@ class ConvolutionKernel final : public Kernel {
       if (prepared.post_ops_inside)
         for (std::size_t i = 0; i < extra.size(); ++i) launch.set(slot++, laid_out[i].data<float>() + out);
     };
-    if (prepared.launch) {
+    if (prepared.narrow) {
+      if (!weights_) prepared.narrow->pack(w.data<float>());
+      prepared.narrow->run(device_, source.data<float>(), bias.present() ? bias.data<float>() : nullptr,
+                           y.mutable_data<float>());
+    } else if (prepared.launch) {
       bind(*prepared.launch, 0);
       prepared.launch->run(device_);
     } else {

@@ -35,6 +35,18 @@ inline constexpr std::size_t histogram_zero_counters = histogram_block;  // behi
 inline constexpr std::size_t histogram_group = 64;  // bins that are emptied and kept together: one octave, mostly
 inline constexpr std::size_t histogram_run = 4095 * histogram_block;  // elements before a column of 16 bits could wrap
 
+/// Taps of an output that a convolution of few channels adds up: `rows` rows of `length` taps in one piece. Distances
+/// in elements.
+struct NarrowTaps {
+  std::size_t rows;
+  std::size_t length;
+  std::size_t in_row;           ///< from row to row of the input
+  std::size_t weights_row;      ///< and of the weights
+  std::size_t weights_channel;  ///< from output channel to output channel
+  std::size_t step;             ///< in the input, from output to output
+  std::size_t channels;         ///< of the output
+};
+
 /// Parameters of consecutive channels (Grid of numerics.hpp, one array a member).
 struct GridColumns {
   const float* scale;

@@ -1,5 +1,9 @@
 // Conv and ConvTranspose against a definition written down in double: three spatial dimensions, lower ranks padded with
 // ones.
+#include <cmath>
+#include <limits>
+
+#include "cpu/vector.hpp"
 #include "run_node.hpp"
 
 namespace tare::test {
@@ -146,6 +150,19 @@ INSTANTIATE_TEST_SUITE_P(
                         "three_dimensions", {1, 5, 6, 7, 8}, {7, 5, 3, 2, 3}, 1, {1, 2, 1}, {}, {1, 0, 1, 1, 1, 1}, {}},
                     Case{"single_pixel", {3, 48, 1, 1}, {12, 48, 1, 1}, 1, {}, {}, {}, {}}));
 
+// Few output channels over many taps, which are computed without the library.
+INSTANTIATE_TEST_SUITE_P(
+    Narrow, Convolution,
+    testing::Values(Case{"one_channel", {2, 33, 9, 150}, {1, 33, 3, 3}, 1, {}, {}, {1, 1, 1, 1}, {}},
+                    Case{"long_kernel", {1, 8, 7, 41}, {8, 8, 3, 19}, 1, {}, {}, {1, 9, 1, 9}, {}},
+                    Case{"kernel_longer_than_input", {1, 5, 4, 6}, {3, 5, 3, 15}, 1, {}, {}, {1, 7, 1, 7}, {}},
+                    Case{"seven_channels", {3, 12, 11, 10}, {7, 12, 3, 2}, 1, {2, 3}, {}, {1, 0, 0, 1}, {}},
+                    Case{"rows_apart", {1, 9, 12, 11}, {2, 9, 4, 2}, 1, {1, 2}, {3, 1}, {4, 1, 4, 0}, {}},
+                    Case{"padding_beyond_kernel", {1, 16, 3, 3}, {5, 16, 2, 2}, 1, {}, {}, {3, 4, 3, 4}, {}},
+                    Case{"filter", {2, 1, 1, 601}, {1, 1, 1, 256}, 1, {1, 2}, {}, {}, {}},
+                    Case{"one_dimension", {2, 20, 31}, {6, 20, 5}, 1, {3}, {}, {2, 4}, {}},
+                    Case{"products", {2, 70, 5, 3}, {4, 70, 1, 1}, 1, {2, 1}, {1, 5}, {}, {}}));
+
 class Transposed : public testing::TestWithParam<Case> {};
 TEST_P(Transposed, MatchesTheDefinition) { check(GetParam(), true); }
 INSTANTIATE_TEST_SUITE_P(
@@ -157,6 +174,44 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{"dilated", {1, 3, 5, 5}, {3, 2, 2, 2}, 1, {}, {2, 2}, {}, {}},
                     Case{"one_dimension", {2, 3, 11}, {3, 4, 4}, 1, {3}, {}, {1, 2}, {}},
                     Case{"three_dimensions", {1, 2, 3, 4, 5}, {2, 3, 2, 3, 2}, 1, {1, 2, 2}, {}, {}, {}}));
+
+TEST(Convolution, OfFewChannelsHasTheSameBitsForAnyThreadCountAndBatch) {
+  const Tensor x = random_tensor({3, 11, 13, 90}, 1);
+  const Tensor w = random_tensor({7, 11, 3, 5}, 2);
+  const auto run = [&](int threads, const Tensor& input) {
+    return NodeRunner("Conv", 2).set("pads", Ints{1, 2, 1, 2}).options({.threads = threads}).run({input, w})[0];
+  };
+  const Tensor one = run(1, x);
+  for (const int threads : {2, 3, 7}) expect_same_bits(run(threads, x), one);
+  Tensor image = Tensor::host(DataType::float32, {1, 11, 13, 90});
+  std::copy_n(x.data<float>() + image.elements(), image.elements(), image.mutable_data<float>());
+  const Tensor alone = run(2, image);
+  EXPECT_TRUE(std::equal(alone.data(), alone.data() + alone.bytes(), one.data() + alone.bytes()));
+}
+
+TEST(Convolution, OfFewChannelsHasTheSameBitsOnEveryInstructionSet) {
+  const Tensor x = random_tensor({1, 4000}, 1);
+  const Tensor w = random_tensor({7, 3, 45}, 2);
+  const Tensor bias = random_tensor({7}, 3);
+  const cpu::NarrowTaps taps{3, 45, 700, 45, 135, 5, 7};
+  const auto run = [&](Isa isa) {
+    std::vector<float> out(7 * 101);
+    cpu::vector_kernels(cpu::supported_isa(isa))
+        .narrow_convolution(taps, x.data<float>(), w.data<float>(), bias.data<float>(), out.data(), 101);
+    return out;
+  };
+  const std::vector<float> best = run(Isa::automatic);
+  for (const Isa isa : {Isa::baseline, Isa::avx2, Isa::avx512}) EXPECT_EQ(run(isa), best);
+}
+
+TEST(Convolution, PaddingOfFewChannelsIsNotMultiplied) {
+  const Tensor x = random_tensor({1, 16, 4, 4}, 1);
+  Tensor w = random_tensor({1, 16, 3, 3}, 2);
+  std::fill_n(w.mutable_data<float>(), 3, std::numeric_limits<float>::infinity());  // of the first row of taps
+  const Tensor y = NodeRunner("Conv", 2).set("pads", Ints{1, 1, 1, 1}).run({x, w})[0];
+  for (int i = 0; i < 4; ++i) EXPECT_TRUE(std::isfinite(y.data<float>()[i])) << i;
+  for (int i = 4; i < 16; ++i) EXPECT_FALSE(std::isfinite(y.data<float>()[i])) << i;
+}
 
 TEST(Convolution, Float64AndFourSpatialDimensions) {
   const Tensor x = random_tensor({1, 2, 3, 4, 3, 2}, 1);
