@@ -10,7 +10,7 @@ namespace {
 constexpr std::int64_t most_out_channels = 8;
 constexpr std::int64_t fewest_taps = 64;  ///< of an output: adding up the lanes takes as long as 8 taps of each
 constexpr std::int64_t fewest_row_taps = 16;
-constexpr std::int64_t piece = 64;              ///< outputs of a row that one thread computes at least
+constexpr std::int64_t piece = 64;             ///< outputs of a row that one thread computes at least
 constexpr std::int64_t thread_taps = 1 << 18;  ///< fewer are not worth another thread
 
 }  // namespace
@@ -33,8 +33,8 @@ NarrowConvolution::NarrowConvolution(const Problem& p)
 
 NarrowConvolution::Axis NarrowConvolution::axis(const Problem& p, std::size_t number) const {
   const Window& window = p.window;
-  return {p.input[number],          window.output[number],    window.kernel[number],
-          window.strides[number],   window.dilations[number], window.pads_begin[number]};
+  return {p.input[number],        window.output[number],    window.kernel[number],
+          window.strides[number], window.dilations[number], window.pads_begin[number]};
 }
 
 void NarrowConvolution::pack(const float* weights) {
@@ -50,18 +50,17 @@ void NarrowConvolution::run(const Device& device, const float* in, const float* 
   const std::int64_t pieces = (horizontal_.output + piece - 1) / piece;
   const std::int64_t taps = static_cast<std::int64_t>(weights_.size()) * std::min(piece, horizontal_.output);
   const float* shift = bias != nullptr ? bias : no_bias_.data();
-  device.parallel(images_ * vertical_.output * pieces, std::max<std::int64_t>(1, thread_taps / taps),
-                  [&](std::int64_t begin, std::int64_t end) {
-                    for (std::int64_t i = begin; i < end; ++i) {
-                      const std::int64_t row = i / pieces;  // of all images
-                      const std::int64_t first = i % pieces * piece;
-                      const float* image =
-                          in + row / vertical_.output * vertical_.input * horizontal_.input * in_channels_;
-                      run_row(device.vector(), image, shift, row % vertical_.output, first,
-                              std::min(first + piece, horizontal_.output),
-                              out + row * horizontal_.output * out_channels_);
-                    }
-                  });
+  device.parallel(
+      images_ * vertical_.output * pieces, std::max<std::int64_t>(1, thread_taps / taps),
+      [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t i = begin; i < end; ++i) {
+          const std::int64_t row = i / pieces;  // of all images
+          const std::int64_t first = i % pieces * piece;
+          const float* image = in + row / vertical_.output * vertical_.input * horizontal_.input * in_channels_;
+          run_row(device.vector(), image, shift, row % vertical_.output, first,
+                  std::min(first + piece, horizontal_.output), out + row * horizontal_.output * out_channels_);
+        }
+      });
 }
 
 /// Outputs `begin` to `end` of row `y`. Taps outside of the image are left out.

@@ -1,5 +1,5 @@
-// Convolutions of a few output channels over many taps. Library kernels compute 16 output channels side by side, so that
-// one of them leaves 15 of 16 lanes empty; here the lanes are taps, which lie in one piece in channels_last.
+// Convolutions of a few output channels over many taps. Library kernels compute 16 output channels side by side, so
+// that one of them leaves 15 of 16 lanes empty; here the lanes are taps, which lie in one piece in channels_last.
 // Measured on Zen 4, one thread, GFLOP/s, the library beside it: 1 channel 45 to 60 (7), 8 channels 98 (60).
 #pragma once
 
@@ -17,8 +17,8 @@ class NarrowConvolution {
 
   /// `weights`: [out, in, kernel…], in one piece.
   void pack(const float* weights);
-  /// `in` and `out` in channels_last; `bias` may be null. Every output is one sum in an order of its own: the bits depend
-  /// on neither threads nor instruction set.
+  /// `in` and `out` in channels_last; `bias` may be null. Every output is one sum in an order of its own: the bits
+  /// depend on neither threads nor instruction set.
   void run(const Device& device, const float* in, const float* bias, float* out) const;
 
  private:

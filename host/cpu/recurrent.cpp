@@ -4,8 +4,7 @@
 // running backwards, every sequence starts at its own last element, so rows of one step come from different times.
 #include <fmt/format.h>
 
-#include <array>
-#include <cmath>
+#include <algorithm>
 
 #include "cpu/dnnl_shim.hpp"
 #include "cpu/recurrent_activation.hpp"
@@ -14,60 +13,6 @@ namespace tare::cpu {
 namespace {
 
 enum class Cell { rnn, gru, lstm };
-
-struct ActivationName {
-  std::string_view name;  ///< lower case
-  Activation::Kind kind;
-  int parameters;  ///< how many of alpha, beta it takes
-  double alpha = 0;
-  double beta = 0;
-};
-
-constexpr ActivationName activation_names[] = {
-    {"relu", Activation::Kind::relu, 0},
-    {"tanh", Activation::Kind::tanh, 0},
-    {"sigmoid", Activation::Kind::sigmoid, 0},
-    {"affine", Activation::Kind::affine, 2, 1, 0},
-    {"leakyrelu", Activation::Kind::leaky_relu, 1, 0.01},
-    {"thresholdedrelu", Activation::Kind::thresholded_relu, 1, 1},
-    {"scaledtanh", Activation::Kind::scaled_tanh, 2, 1, 1},
-    {"hardsigmoid", Activation::Kind::hard_sigmoid, 2, 0.2, 0.5},
-    {"elu", Activation::Kind::elu, 1, 1},
-    {"softsign", Activation::Kind::softsign, 0},
-    {"softplus", Activation::Kind::softplus, 0},
-};
-
-}  // namespace
-
-std::vector<Activation> activations_of(const Node& node, std::size_t directions,
-                                       std::span<const std::string_view> defaults) {
-  std::vector<std::string> names = node.texts("activations");
-  if (names.empty())
-    for (std::size_t d = 0; d < directions; ++d) names.insert(names.end(), defaults.begin(), defaults.end());
-  if (names.size() != directions * defaults.size())
-    throw Error(ErrorKind::model, fmt::format("{}: {} activations instead of {}", node.label(), names.size(),
-                                              directions * defaults.size()));
-  const std::vector<float> alphas = node.reals("activation_alpha");
-  const std::vector<float> betas = node.reals("activation_beta");
-  std::size_t alpha = 0;
-  std::size_t beta = 0;
-  std::vector<Activation> result;
-  for (std::string& name : names) {
-    for (char& letter : name)
-      if (letter >= 'A' && letter <= 'Z') letter = static_cast<char>(letter - 'A' + 'a');
-    const auto* const known = std::find_if(std::begin(activation_names), std::end(activation_names),
-                                           [&](const ActivationName& a) { return a.name == name; });
-    if (known == std::end(activation_names))
-      throw Error(ErrorKind::model, fmt::format("{}: activation '{}' is not known", node.label(), name));
-    Activation activation{known->kind, known->alpha, known->beta};
-    if (known->parameters > 0 && alpha < alphas.size()) activation.alpha = static_cast<double>(alphas[alpha++]);
-    if (known->parameters > 1 && beta < betas.size()) activation.beta = static_cast<double>(betas[beta++]);
-    result.push_back(activation);
-  }
-  return result;
-}
-
-namespace {
 
 struct Sizes {
   std::int64_t steps;
@@ -311,7 +256,7 @@ class RecurrentKernel final : public Kernel {
           product(products.reset, reset, r + 2 * s.hidden * s.hidden, s.batch, s.hidden, s.hidden, reset_product);
         }
         for_rows(s, [&](std::int64_t b) {
-          const T* g = gates_row(b);
+          T* g = gates_row(b);
           if (g == nullptr) return;
           T* state = h + b * s.hidden;
           if (cell_ == Cell::lstm)
@@ -319,7 +264,7 @@ class RecurrentKernel final : public Kernel {
           else if (cell_ == Cell::gru)
             gru_row(call, s, d, g, rec + b * width, reset_product + b * s.hidden, state);
           else
-            for (std::int64_t j = 0; j < s.hidden; ++j) state[j] = activation(d, 0)(clipped(g[j] + rec[b * width + j]));
+            rnn_row(s, d, g, rec + b * width, state);
           if (y.present()) {
             const std::int64_t length = lengths[static_cast<std::size_t>(b)];
             const std::int64_t t = reverse ? length - 1 - step : step;
@@ -379,53 +324,81 @@ class RecurrentKernel final : public Kernel {
     return activations_[static_cast<std::size_t>(d) * per_direction_ + which];
   }
 
+  /// values = f(clipped(values)), all in place.
   template <class T>
-  T clipped(T x) const {
+  void activate(std::int64_t d, std::size_t which, T* values, std::int64_t n) const {
     const T limit = static_cast<T>(clip_);
-    return clip_ > 0 ? std::min(std::max(x, -limit), limit) : x;
+    if (clip_ > 0)
+      for (std::int64_t j = 0; j < n; ++j) values[j] = std::min(std::max(values[j], -limit), limit);
+    activation(d, which).apply(device_.vector(), std::span<T>(values, static_cast<std::size_t>(n)));
+  }
+
+  // Rows of one step and one element of the batch. `g`: its gates, which are used up.
+
+  template <class T>
+  void rnn_row(const Sizes& s, std::int64_t d, const T* g, const T* rec, T* h) const {
+    for (std::int64_t j = 0; j < s.hidden; ++j) h[j] = g[j] + rec[j];
+    activate(d, 0, h, s.hidden);
   }
 
   template <class T>
   void reset_gate(const Sizes& s, std::int64_t d, const T* g, const T* rec, const T* h, T* out) const {
-    for (std::int64_t j = 0; j < s.hidden; ++j)
-      out[j] = activation(d, 0)(clipped(g[s.hidden + j] + rec[s.hidden + j])) * h[j];
+    const std::int64_t n = s.hidden;
+    for (std::int64_t j = 0; j < n; ++j) out[j] = g[n + j] + rec[n + j];
+    activate(d, 0, out, n);
+    for (std::int64_t j = 0; j < n; ++j) out[j] *= h[j];
   }
 
   template <class T>
-  void gru_row(const Call& call, const Sizes& s, std::int64_t d, const T* g, const T* rec, const T* reset_product,
+  void gru_row(const Call& call, const Sizes& s, std::int64_t d, T* g, const T* rec, const T* reset_product,
                T* h) const {
     const std::int64_t n = s.hidden;
-    const T* late_bias =
-        reset_after_ && call.has(3) ? call.input(3).data<T>() + d * 2 * s.gates + s.gates + 2 * n : nullptr;
-    for (std::int64_t j = 0; j < n; ++j) {
-      const T z = activation(d, 0)(clipped(g[j] + rec[j]));
-      T candidate;
-      if (reset_after_) {
-        const T r = activation(d, 0)(clipped(g[n + j] + rec[n + j]));
-        candidate = g[2 * n + j] + r * (rec[2 * n + j] + (late_bias != nullptr ? late_bias[j] : T(0)));
-      } else {
-        candidate = g[2 * n + j] + reset_product[j];
-      }
-      h[j] = (1 - z) * activation(d, 1)(clipped(candidate)) + z * h[j];
+    T* update = g;
+    T* reset = g + n;
+    T* candidate = g + 2 * n;
+    for (std::int64_t j = 0; j < n; ++j) update[j] += rec[j];
+    activate(d, 0, update, n);
+    if (reset_after_) {
+      for (std::int64_t j = 0; j < n; ++j) reset[j] += rec[n + j];
+      activate(d, 0, reset, n);
+      const T* late_bias = call.has(3) ? call.input(3).data<T>() + d * 2 * s.gates + s.gates + 2 * n : nullptr;
+      for (std::int64_t j = 0; j < n; ++j)
+        candidate[j] += reset[j] * (rec[2 * n + j] + (late_bias != nullptr ? late_bias[j] : T(0)));
+    } else {
+      for (std::int64_t j = 0; j < n; ++j) candidate[j] += reset_product[j];
     }
+    activate(d, 1, candidate, n);
+    for (std::int64_t j = 0; j < n; ++j) h[j] = (1 - update[j]) * candidate[j] + update[j] * h[j];
   }
 
   template <class T>
-  void lstm_row(const Call& call, const Sizes& s, std::int64_t d, const T* g, const T* rec, T* h, T* c) const {
+  void lstm_row(const Call& call, const Sizes& s, std::int64_t d, T* g, const T* rec, T* h, T* c) const {
     const std::int64_t n = s.hidden;
+    T* in = g;
+    T* out = g + n;
+    T* forget = g + 2 * n;
+    T* candidate = g + 3 * n;
     const T* peephole = call.has(7) ? call.input(7).data<T>() + d * 3 * n : nullptr;
-    const auto gate = [&](std::int64_t which, std::int64_t j) { return g[which * n + j] + rec[which * n + j]; };
-    const auto peek = [&](std::int64_t which, std::int64_t j, T state) {
-      return peephole != nullptr ? peephole[which * n + j] * state : T(0);
+    const auto peek = [&](T* gate) {
+      if (peephole == nullptr) return;
+      for (std::int64_t j = 0; j < n; ++j) gate[j] += peephole[gate - g + j] * c[j];
     };
-    for (std::int64_t j = 0; j < n; ++j) {
-      const T in = activation(d, 0)(clipped(gate(0, j) + peek(0, j, c[j])));
-      const T forget = coupled_ ? 1 - in : activation(d, 0)(clipped(gate(2, j) + peek(2, j, c[j])));
-      const T candidate = activation(d, 1)(clipped(gate(3, j)));
-      c[j] = forget * c[j] + in * candidate;
-      const T out = activation(d, 0)(clipped(gate(1, j) + peek(1, j, c[j])));
-      h[j] = out * activation(d, 2)(c[j]);
+    for (std::int64_t j = 0; j < 4 * n; ++j) g[j] += rec[j];
+    peek(in);
+    activate(d, 0, in, n);
+    if (coupled_) {
+      for (std::int64_t j = 0; j < n; ++j) forget[j] = 1 - in[j];
+    } else {
+      peek(forget);
+      activate(d, 0, forget, n);
     }
+    activate(d, 1, candidate, n);
+    for (std::int64_t j = 0; j < n; ++j) c[j] = forget[j] * c[j] + in[j] * candidate[j];
+    peek(out);
+    activate(d, 0, out, n);
+    std::copy_n(c, n, h);
+    activation(d, 2).apply(device_.vector(), std::span<T>(h, static_cast<std::size_t>(n)));
+    for (std::int64_t j = 0; j < n; ++j) h[j] *= out[j];
   }
 
   const Node& node_;

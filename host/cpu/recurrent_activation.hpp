@@ -5,8 +5,10 @@
 #include <cmath>
 #include <span>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
+#include "cpu/vector.hpp"
 #include "tare/graph.hpp"
 
 namespace tare::cpu {
@@ -47,6 +49,16 @@ struct Activation {
       case Kind::softplus: return std::max(x, T(0)) + std::log1p(std::exp(-std::abs(x)));
     }
     return x;
+  }
+
+  /// Of all values, in place.
+  template <class T>
+  void apply(const VectorKernels& vector, std::span<T> values) const {
+    if constexpr (std::is_same_v<T, float>) {
+      if (kind == Kind::sigmoid) return vector.unary_sigmoid(values.data(), values.data(), values.size(), 0, 0);
+      if (kind == Kind::tanh) return vector.unary_tanh(values.data(), values.data(), values.size(), 0, 0);
+    }
+    for (T& value : values) value = (*this)(value);
   }
 };
 

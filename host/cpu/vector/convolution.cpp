@@ -29,8 +29,7 @@ inline __attribute__((always_inline)) void tile(const NarrowTaps& taps, const fl
     }
     for (; i < taps.length; ++i)
       for (std::size_t c = 0; c < channels; ++c)
-        for (std::size_t o = 0; o < outputs; ++o)
-          rest[c][o] += a[o * taps.step + i] * b[c * taps.weights_channel + i];
+        for (std::size_t o = 0; o < outputs; ++o) rest[c][o] += a[o * taps.step + i] * b[c * taps.weights_channel + i];
   }
   for (std::size_t c = 0; c < channels; ++c)
     for (std::size_t o = 0; o < outputs; ++o) {
