@@ -20,6 +20,7 @@ enum class Reduce { sum, mean, max, min, prod, l1, l2, log_sum, log_sum_exp, sum
 
 constexpr std::size_t lane_count = 16;
 constexpr std::int64_t column_block = 256;
+constexpr std::int64_t short_row = 8;  ///< shorter ones are turned into columns: their lanes would stay empty
 
 /// Offsets of the merged dimensions: result o starts at kept(o) and takes the runs of `length` elements at
 /// reduced_offsets.
@@ -31,6 +32,10 @@ struct Loops {
   std::vector<std::int64_t> kept_sizes, kept_strides;
   std::vector<std::int64_t> reduced_offsets;
 
+  /// Results come from neighbouring rows of a few elements.
+  bool short_rows() const {
+    return inner_reduced && length <= short_row && reduced_offsets.size() == 1 && kept_sizes.size() <= 1;
+  }
   std::int64_t kept(std::int64_t o) const {
     std::int64_t offset = 0;
     for (std::size_t i = kept_sizes.size(); i-- > 0;) {
@@ -92,6 +97,22 @@ template <class Accumulator, class T, class Result, class AddRow, class AddColum
 void reduce_loops(const Device& device, const Loops& loops, const T* in, Result* out, Accumulator identity,
                   AddRow&& add_row, AddColumns&& add_columns, Combine&& combine, Finish&& finish) {
   const std::int64_t grain = std::max<std::int64_t>(1, 16384 / (loops.count + 1));
+  if (loops.short_rows()) {
+    device.parallel(loops.outer, grain, [&](std::int64_t begin, std::int64_t end) {
+      T column[column_block];
+      Accumulator sums[column_block];
+      for (std::int64_t o = begin; o < end; o += column_block) {
+        const std::int64_t n = std::min(column_block, end - o);
+        std::fill_n(sums, n, identity);
+        for (std::int64_t k = 0; k < loops.length; ++k) {
+          for (std::int64_t i = 0; i < n; ++i) column[i] = in[(o + i) * loops.length + k];
+          add_columns(column, sums, static_cast<std::size_t>(n), o);
+        }
+        for (std::int64_t i = 0; i < n; ++i) out[o + i] = finish(sums[i]);
+      }
+    });
+    return;
+  }
   if (loops.inner_reduced) {
     device.parallel(loops.outer, grain, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t o = begin; o < end; ++o) {
