@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <map>
 #include <utility>
 
 #include "tare/numerics.hpp"
@@ -34,6 +33,8 @@ struct Points {
 
 Points points_of(const TensorStatistics& statistics) {
   Points points;
+  points.values.reserve(statistics.bins.size() * points_per_bin + 6);
+  points.counts.reserve(points.values.capacity());
   const float infinity = std::numeric_limits<float>::infinity();
   points.add(std::numeric_limits<float>::quiet_NaN(), statistics.nan_count);
   points.add(infinity, statistics.positive_infinity_count);
@@ -68,42 +69,55 @@ Points points_of(const TensorStatistics& statistics) {
 }
 
 /// Where the values lie in heavy bins. f(x) = x + 3 takes a thousand narrow bins around 0 into a few wide ones around
-/// 3, and of the white of a page, a third of all values, it is then lost on which side of a step it lies.
-std::vector<std::pair<float, std::uint64_t>> uneven_points(const TensorStatistics& statistics,
-                                                           std::span<const float> values,
-                                                           std::span<const std::uint64_t> counts,
-                                                           std::span<const std::uint64_t> bins) {
+/// 3, and of the white of a page, a third of all values, it is then lost on which side of a step it lies. `bins`: of
+/// every value, or histogram_bin_count; `counts`: of every bin.
+std::vector<std::pair<float, std::uint64_t>> uneven_points(const TensorStatistics& statistics, const Points& images,
+                                                           std::span<const std::uint16_t> bins,
+                                                           std::span<const std::uint64_t> counts) {
   struct Part {
     std::uint64_t count = 0;
     double sum = 0;
   };
-  const auto width = [](std::uint32_t bin) { return histogram_bin_upper(bin) - histogram_bin_lower(bin); };
   const std::uint64_t heavy = std::max(statistics.count / heavy_share, fewest_heavy);
   const double wide = wide_share * (std::max(0.0, static_cast<double>(statistics.max)) -
                                     std::min(0.0, static_cast<double>(statistics.min)));
-  std::map<std::uint32_t, std::array<Part, bin_parts>> found;
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    const float value = values[i];
-    if (!std::isfinite(value) || value == 0 || value == statistics.min || value == statistics.max) continue;
-    const std::uint32_t bin = histogram_bin(bits_of(value));
-    if (bins[bin] < heavy || width(bin) < wide) continue;
-    const double place = (static_cast<double>(value) - histogram_bin_lower(bin)) / width(bin);
-    const auto part = static_cast<std::size_t>(std::max(0.0, place) * static_cast<double>(bin_parts));
-    Part& in = found[bin][std::min(part, bin_parts - 1)];
-    in.count += counts[i];
-    in.sum += static_cast<double>(value) * static_cast<double>(counts[i]);
+  struct Heavy {
+    double lower;
+    double parts_a_unit;
+    std::array<Part, bin_parts> parts;
+  };
+  std::vector<Heavy> heavies;
+  std::vector<std::uint16_t> heavy_of(histogram_bin_count + 1);  // 0: it is not, else its place + 1
+  for (std::uint32_t bin = 0; bin < histogram_bin_count; ++bin) {
+    if (counts[bin] < heavy) continue;
+    const double lower = histogram_bin_lower(bin);
+    const double width = histogram_bin_upper(bin) - lower;
+    if (width < wide) continue;
+    heavies.push_back({lower, static_cast<double>(bin_parts) / width, {}});
+    heavy_of[bin] = static_cast<std::uint16_t>(heavies.size());
+  }
+  if (heavies.empty()) return {};
+  for (std::size_t i = 0; i < bins.size(); ++i) {
+    const std::uint16_t found = heavy_of[bins[i]];
+    const float value = images.values[i];
+    if (found == 0 || value == statistics.min || value == statistics.max) continue;
+    Heavy& in = heavies[found - 1u];
+    const double place = std::max(0.0, (static_cast<double>(value) - in.lower) * in.parts_a_unit);
+    Part& part = in.parts[std::min(static_cast<std::size_t>(place), bin_parts - 1)];
+    part.count += images.counts[i];
+    part.sum += static_cast<double>(value) * static_cast<double>(images.counts[i]);
   }
   std::vector<std::pair<float, std::uint64_t>> points;
-  for (const auto& [bin, parts] : found) {
+  for (const Heavy& in : heavies) {
     double sum = 0;
     double squares = 0;
-    for (const Part& part : parts) {
+    for (const Part& part : in.parts) {
       const double count = static_cast<double>(part.count);
       sum += count;
       squares += count * count;
     }
     if (squares * static_cast<double>(bin_parts) < uneven * sum * sum) continue;
-    for (const Part& part : parts)
+    for (const Part& part : in.parts)
       if (part.count > 0)
         points.emplace_back(static_cast<float>(part.sum / static_cast<double>(part.count)), part.count);
   }
@@ -181,40 +195,48 @@ TensorStatistics clipped(const TensorStatistics& statistics, float low, float hi
 TensorStatistics mapped(const TensorStatistics& statistics,
                         const std::function<std::vector<float>(std::span<const float>)>& f,
                         const TensorStatistics* extremes) {
-  const Points points = points_of(statistics);
-  std::vector<float> values = f(points.values);
+  Points images = points_of(statistics);
+  images.values = f(images.values);
   if (extremes != nullptr && extremes->min <= extremes->max)
-    for (float& value : values)
+    for (float& value : images.values)
       if (std::isfinite(value)) value = std::clamp(value, extremes->min, extremes->max);
   TensorStatistics result;
   result.count = statistics.count;
   std::vector<std::uint64_t> counts(histogram_bin_count);
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    const float value = values[i];
-    const std::uint64_t count = points.counts[i];
-    if (std::isnan(value)) {
+  std::vector<std::uint16_t> bins(images.values.size(), histogram_bin_count);
+  float low = result.min;
+  float high = result.max;
+  for (std::size_t i = 0; i < bins.size(); ++i) {
+    const float value = images.values[i];
+    const std::uint64_t count = images.counts[i];
+    if (std::isfinite(value)) {
+      low = std::min(low, value + 0.0f);
+      high = std::max(high, value + 0.0f);
+      if (value == 0) {
+        result.zero_count += count;
+      } else {
+        const std::uint32_t bin = histogram_bin(bits_of(value));
+        bins[i] = static_cast<std::uint16_t>(bin);
+        counts[bin] += count;
+      }
+    } else if (std::isnan(value)) {
       result.nan_count += count;
-      continue;
-    }
-    if (std::isinf(value)) {
+    } else {
       (value > 0 ? result.positive_infinity_count : result.negative_infinity_count) += count;
-      continue;
     }
-    if (value == 0)
-      result.zero_count += count;
-    else
-      counts[histogram_bin(bits_of(value))] += count;
-    if (value <= result.min) result.min_count = (value < result.min ? 0 : result.min_count) + count;
-    if (value >= result.max) result.max_count = (value > result.max ? 0 : result.max_count) + count;
-    result.min = std::min(result.min, value + 0.0f);
-    result.max = std::max(result.max, value + 0.0f);
   }
+  for (std::size_t i = 0; i < bins.size() && low <= high; ++i) {
+    result.min_count += images.values[i] == low ? images.counts[i] : 0;
+    result.max_count += images.values[i] == high ? images.counts[i] : 0;
+  }
+  result.min = low;
+  result.max = high;
   if (extremes != nullptr) result = *extremes;
   result.bins.clear();
   if (statistics.bins.empty()) return result;
   for (std::uint32_t bin = 0; bin < histogram_bin_count; ++bin)
     if (counts[bin] > 0) result.bins.emplace_back(bin, counts[bin]);
-  result.points = uneven_points(result, values, points.counts, counts);
+  result.points = uneven_points(result, images, bins, counts);
   return result;
 }
 

@@ -64,6 +64,7 @@ TensorStatistics SiteCounts::statistics() const {
   statistics.max = extremes_.max;
   statistics.min_count = extremes_.min == 0.0f ? extremes_.zero_count : extremes_.min_count;
   statistics.max_count = extremes_.max == 0.0f ? extremes_.zero_count : extremes_.max_count;
+  statistics.bins.reserve(counters_.size());
   for (std::uint32_t group = 0; group < places_.size(); ++group) {
     if (places_[group] == 0) continue;
     for (std::uint32_t i = 0; i < group_bins; ++i) {
