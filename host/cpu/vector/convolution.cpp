@@ -34,7 +34,7 @@ inline __attribute__((always_inline)) void tile(const NarrowTaps& taps, const fl
   for (std::size_t c = 0; c < channels; ++c)
     for (std::size_t o = 0; o < outputs; ++o) {
       const Lanes& s = sums[c][o];
-      const float sum = ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
+      const float sum = ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));
       out[o * taps.channels + c] = (sum + rest[c][o]) + bias[c];
     }
 }
