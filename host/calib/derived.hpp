@@ -15,7 +15,7 @@ bool clips_exactly(float low, float high);
 /// Statistics of min(max(x, low), high), where clips_exactly. They must hold a histogram.
 TensorStatistics clipped(const TensorStatistics& statistics, float low, float high);
 
-/// Statistics of f(x), from those of x. The values of a bin are taken to lie evenly in it, at `points_per_bin` points;
+/// Statistics of f(x), from those of x. The values of a bin are taken to lie evenly in it, at eight points;
 /// extremes, zeros, NaN and infinities are mapped as they are, with their counts. `f` maps all its arguments at once
 /// and gives as many numbers. Where f turns around, `extremes` are statistics of f(x) that hold no histogram.
 /// Statistics without a histogram give extremes only. Where many values come to lie closely together in a wide bin,
