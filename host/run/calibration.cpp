@@ -19,21 +19,6 @@
 #include "tare/numerics.hpp"
 
 namespace tare {
-namespace {
-
-/// Batches that run in lanes: small enough for threads to lose more by meeting after every operator than by having
-/// weights and tensors of their own, and for that memory not to be seen beside the process.
-constexpr std::size_t most_lane_constants = std::size_t{2} << 20;
-constexpr std::size_t most_lane_inputs = std::size_t{160} << 10;
-
-std::size_t bytes_of_constants(const Graph& graph) {
-  std::size_t bytes = 0;
-  for (const auto& [value, tensor] : graph.constants) bytes += tensor.bytes();
-  return bytes;
-}
-
-}  // namespace
-
 Calibration::Implementation::Implementation(const Graph& g, Backend& b, CalibrationOptions o, Rounding r, int t)
     : graph(g), backend(b), options(std::move(o)), rounding(r), threads(t), start(std::chrono::steady_clock::now()) {
   place_sites();
@@ -57,7 +42,7 @@ Calibration::Implementation::Implementation(const Graph& g, Backend& b, Calibrat
   describe_sites();
   whole.emplace(watched, backend);
   if (!shared_slots()) whole->observe_constants();
-  takes_lanes = !shared_slots() && threads > 1 && bytes_of_constants(prepared.graph) <= most_lane_constants;
+  takes_lanes = !shared_slots() && threads > 1 && fits_lanes(prepared.graph);
 }
 
 void Calibration::Implementation::describe_sites() {
@@ -152,7 +137,7 @@ void Calibration::Implementation::find_parameters() {
             [](const TensorEncodings& a, const TensorEncodings& b) { return a.tensor < b.tensor; });
 }
 
-void Calibration::Implementation::add(RunBatch batch, bool keeps_inputs) {
+void Calibration::Implementation::add(Batch batch, bool keeps_inputs) {
   if (batch.samples == 0)
     batch.samples = !batch.inputs.empty() && batch.inputs[0].rank() > 0
                         ? static_cast<std::size_t>(batch.inputs[0].shape()[0])
@@ -173,26 +158,15 @@ void Calibration::Implementation::add(RunBatch batch, bool keeps_inputs) {
       throw;
     }
   }
-  if (fits_lane(batch)) {
+  if (takes_lanes && fits_lane(batch) && (lane_threads || make_lanes())) {
     if (!keeps_inputs) copy_inputs(batch);
-    lane_threads->give(std::move(batch));
+    lane_threads->give([this, given = std::move(batch)](std::size_t l) { run_of(lanes[l]).add(given); });
   } else {
     wait();
     whole->add(batch);
   }
   samples += count;
   ++batches;
-}
-
-/// By the batch alone, so that its bits do not depend on others.
-bool Calibration::Implementation::fits_lane(const RunBatch& batch) {
-  if (!takes_lanes) return false;
-  std::size_t bytes = 0;
-  for (const Tensor& input : batch.inputs) {
-    if (size_of(input.type()) == 0) return false;
-    bytes += input.bytes();
-  }
-  return bytes <= most_lane_inputs && (lane_threads || make_lanes());
 }
 
 bool Calibration::Implementation::make_lanes() {
@@ -202,8 +176,7 @@ bool Calibration::Implementation::make_lanes() {
     takes_lanes = own != nullptr;
     lanes.push_back({std::move(own), nullptr});
   }
-  if (takes_lanes)
-    lane_threads.emplace(lanes.size(), [this](std::size_t l, const RunBatch& batch) { run_of(lanes[l]).add(batch); });
+  if (takes_lanes) lane_threads.emplace(lanes.size());
   return takes_lanes;
 }
 
@@ -213,7 +186,7 @@ ObservedRun& Calibration::Implementation::run_of(Lane& lane) const {
 }
 
 /// Whoever pushes a batch may write over it once it is given.
-void Calibration::Implementation::copy_inputs(RunBatch& batch) {
+void Calibration::Implementation::copy_inputs(Batch& batch) {
   for (Tensor& input : batch.inputs) {
     Tensor copy = backend.allocate(input.type(), input.shape(), Layout::plain);
     std::copy_n(input.data(), input.bytes(), copy.mutable_data());

@@ -19,7 +19,7 @@ struct Calibration::Implementation {
   Implementation(const Graph& graph, Backend& backend, CalibrationOptions options, Rounding rounding, int threads);
 
   /// `batch.samples`: 0: as many as its first input has rows. `keeps_inputs`: nobody writes to them later on.
-  void add(RunBatch batch, bool keeps_inputs);
+  void add(Batch batch, bool keeps_inputs);
   /// Until all batches are done, and until something is wrong with one of them: throws that.
   void wait();
   /// Statistics saved by an earlier run stand in for data. Throws Error(usage) naming tensors that they do not have.
@@ -53,10 +53,9 @@ struct Calibration::Implementation {
   void find_parameters();
   void describe_sites();
   void close_statistics();
-  bool fits_lane(const RunBatch& batch);
   bool make_lanes();
   ObservedRun& run_of(Lane& lane) const;
-  void copy_inputs(RunBatch& batch);
+  void copy_inputs(Batch& batch);
   void collect();
   void complete_statistics(const DerivedStatistics& rules, std::map<ValueId, TensorStatistics> known);
   void assign_groups();

@@ -5,8 +5,27 @@
 #include <utility>
 
 namespace tare {
+namespace {
 
-Lanes::Lanes(std::size_t most, Run run) : most_(most), run_(std::move(run)) {}
+constexpr std::size_t most_constants = std::size_t{2} << 20;  // bytes
+constexpr std::size_t most_inputs = std::size_t{160} << 10;
+
+}  // namespace
+
+bool fits_lanes(const Graph& graph) {
+  std::size_t bytes = 0;
+  for (const auto& [value, tensor] : graph.constants) bytes += tensor.bytes();
+  return bytes <= most_constants;
+}
+
+bool fits_lane(const Batch& batch) {
+  std::size_t bytes = 0;
+  for (const Tensor& input : batch.inputs) {
+    if (size_of(input.type()) == 0) return false;
+    bytes += input.bytes();
+  }
+  return bytes <= most_inputs;
+}
 
 Lanes::~Lanes() {
   const std::lock_guard lock(mutex_);
@@ -15,12 +34,12 @@ Lanes::~Lanes() {
   changed_.notify_all();
 }
 
-void Lanes::give(RunBatch batch) {
+void Lanes::give(Task task) {
   std::unique_lock lock(mutex_);
   if (failure_ == nullptr) {
     // The team of what the caller did in parallel before goes on spinning for milliseconds, on cores that lanes need.
     if (waiting_.empty() && running_ == 0) omp_pause_resource_all(omp_pause_soft);
-    waiting_.push_back({given_++, std::move(batch)});
+    waiting_.push_back({given_++, std::move(task)});
     if (threads_.size() + 1 < most_ && running_ + waiting_.size() > threads_.size())
       threads_.emplace_back([this, lane = threads_.size() + 1] { work(lane); });
     changed_.notify_one();
@@ -48,13 +67,13 @@ void Lanes::work(std::size_t lane) {
 }
 
 void Lanes::run_first(std::unique_lock<std::mutex>& lock, std::size_t lane) {
-  const Task task = std::move(waiting_.front());
+  const Numbered next = std::move(waiting_.front());
   waiting_.pop_front();
   ++running_;
   lock.unlock();
   std::exception_ptr failure;
   try {
-    run_(lane, task.batch);
+    next.task(lane);
   } catch (...) {
     failure = std::current_exception();
   }
@@ -62,9 +81,9 @@ void Lanes::run_first(std::unique_lock<std::mutex>& lock, std::size_t lane) {
   --running_;
   if (failure != nullptr) {
     waiting_.clear();  // given later than all that ran
-    if (failure_ == nullptr || task.number < failed_) {
+    if (failure_ == nullptr || next.number < failed_) {
       failure_ = failure;
-      failed_ = task.number;
+      failed_ = next.number;
     }
   }
   if (running_ == 0) changed_.notify_all();

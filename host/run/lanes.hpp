@@ -1,5 +1,5 @@
-// Threads of a calibration that run batches beside each other, handed out in their order. Models of small tensors keep
-// a thread busier alone than several threads that meet after every operator.
+// Threads that run batches beside each other, handed out in their order. Models of small tensors keep a thread busier
+// alone than several threads that meet after every operator.
 #pragma once
 
 #include <condition_variable>
@@ -11,30 +11,37 @@
 #include <thread>
 #include <vector>
 
-#include "run/observed_run.hpp"
+#include "tare/dataset.hpp"
+#include "tare/graph.hpp"
 
 namespace tare {
 
+/// Models and batches for lanes: small enough for threads to lose more by meeting after every operator than by having
+/// weights and tensors of their own, and for that memory not to be seen beside the process.
+bool fits_lanes(const Graph& graph);
+/// By the batch alone, so that its bits do not depend on others.
+bool fits_lane(const Batch& batch);
+
 class Lanes {
  public:
-  /// Called with the number of the lane, which runs one batch at a time.
-  using Run = std::function<void(std::size_t lane, const RunBatch& batch)>;
+  /// Called with the number of the lane, which runs one task at a time.
+  using Task = std::function<void(std::size_t lane)>;
 
   /// At most so many, of which the caller's thread is the first; the others are made when they are needed.
-  Lanes(std::size_t most, Run run);
-  /// Waits for the batches that run; those that wait are let go.
+  explicit Lanes(std::size_t most) : most_(most) {}
+  /// Waits for the tasks that run; those that wait are let go.
   ~Lanes();
 
-  /// Runs a batch that was given earlier when more than one a lane wait. Throws as wait() does once one has failed.
-  void give(RunBatch batch);
-  /// Until all batches are done, with the caller's help. Throws what the earliest of those that failed has thrown; the
-  /// batches behind it are let go, and from then on nothing runs.
+  /// Runs a task that was given earlier when more than one a lane wait. Throws as wait() does once one has failed.
+  void give(Task task);
+  /// Until all tasks are done, with the caller's help. Throws what the earliest of those that failed has thrown; the
+  /// tasks behind it are let go, and from then on nothing runs.
   void wait();
 
  private:
-  struct Task {
+  struct Numbered {
     std::uint64_t number = 0;
-    RunBatch batch;
+    Task task;
   };
 
   void work(std::size_t lane);
@@ -42,13 +49,12 @@ class Lanes {
   void run_first(std::unique_lock<std::mutex>& lock, std::size_t lane);
 
   std::size_t most_;
-  Run run_;
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::deque<Task> waiting_;
+  std::deque<Numbered> waiting_;
   std::size_t running_ = 0;
   std::uint64_t given_ = 0;
-  std::uint64_t failed_ = 0;  ///< number of the batch behind `failure_`
+  std::uint64_t failed_ = 0;  ///< number of the task behind `failure_`
   std::exception_ptr failure_;
   bool ends_ = false;
   std::vector<std::jthread> threads_;

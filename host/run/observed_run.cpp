@@ -54,7 +54,7 @@ Executor& ObservedRun::executor() {
   return *executor_;
 }
 
-void ObservedRun::add(const RunBatch& batch) {
+void ObservedRun::add(const Batch& batch) {
   if (of_.constants_with_every_batch) observe_constants();
   StatisticsHook hook(of_, *observer_, *extremes_observer_);
   executor().run_for(batch.inputs, hook);
@@ -65,7 +65,7 @@ void ObservedRun::add(const RunBatch& batch) {
   if (behind) unchecked_ = batch;
 }
 
-void ObservedRun::refuse(const RunBatch& batch) {
+void ObservedRun::refuse(const Batch& batch) {
   ObserveHook hook([&](std::size_t i, const Tensor& value) {
     refuse_nonfinite(fmt::format("tensor '{}'", of_.sites[i].tensor), backend_.download(value), batch.first_sample,
                      batch.samples);

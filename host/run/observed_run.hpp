@@ -9,14 +9,9 @@
 
 #include "run/executor.hpp"
 #include "tare/backend.hpp"
+#include "tare/dataset.hpp"
 
 namespace tare {
-
-struct RunBatch {
-  std::vector<Tensor> inputs;
-  std::size_t first_sample = 0;  ///< its place in the data
-  std::size_t samples = 0;
-};
 
 /// What a calibration observes: the same for all its runs, which only read it.
 struct ObservedSites {
@@ -55,7 +50,7 @@ class ObservedRun {
 
   void observe_constants();
   /// Throws Error(data) for what does not fit the model or, where it is checked, for the first NaN or infinity.
-  void add(const RunBatch& batch);
+  void add(const Batch& batch);
   /// Behind the last batch. What was seen may still be collected.
   void end();
 
@@ -69,7 +64,7 @@ class ObservedRun {
  private:
   Executor& executor();
   /// Runs a batch once more and throws Error(data) for the first NaN or infinity.
-  void refuse(const RunBatch& batch);
+  void refuse(const Batch& batch);
   std::uint64_t nonfinite_count() const { return observer_->nonfinite_count() + extremes_observer_->nonfinite_count(); }
 
   const ObservedSites& of_;
@@ -78,7 +73,7 @@ class ObservedRun {
   std::unique_ptr<Observer> extremes_observer_;
   std::optional<Executor> executor_;
   std::uint64_t nonfinite_constants_ = 0;  ///< masks of -inf are the model's own business
-  std::optional<RunBatch> unchecked_;      ///< the last one, where the device runs behind
+  std::optional<Batch> unchecked_;         ///< the last one, where the device runs behind
 };
 
 }  // namespace tare

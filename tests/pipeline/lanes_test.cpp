@@ -47,7 +47,8 @@ TEST(Lanes, GiveTheBytesOfOneThread) {
 TEST(Lanes, RunManyBatchesAtATime) {
   std::atomic<int> at_a_time{0}, most{0};
   std::atomic<std::size_t> done{0};
-  Lanes lanes(4, [&](std::size_t lane, const RunBatch&) {
+  Lanes lanes(4);
+  const auto task = [&](std::size_t lane) {
     EXPECT_LT(lane, 4u);
     const int now = ++at_a_time;
     for (int seen = most; seen < now && !most.compare_exchange_weak(seen, now);) {
@@ -55,8 +56,8 @@ TEST(Lanes, RunManyBatchesAtATime) {
     std::this_thread::sleep_for(std::chrono::milliseconds(2));
     --at_a_time;
     ++done;
-  });
-  for (std::size_t i = 0; i < 64; ++i) lanes.give({{}, i, 1});
+  };
+  for (std::size_t i = 0; i < 64; ++i) lanes.give(task);
   lanes.wait();
   EXPECT_EQ(done, 64u);
   EXPECT_GT(most, 1);
@@ -66,11 +67,12 @@ TEST(Lanes, RunManyBatchesAtATime) {
 TEST(Lanes, OneLaneIsTheCaller) {
   const std::thread::id caller = std::this_thread::get_id();
   std::vector<std::size_t> order;
-  Lanes lanes(1, [&](std::size_t, const RunBatch& batch) {
-    EXPECT_EQ(std::this_thread::get_id(), caller);
-    order.push_back(batch.first_sample);
-  });
-  for (std::size_t i = 0; i < 5; ++i) lanes.give({{}, i, 1});
+  Lanes lanes(1);
+  for (std::size_t i = 0; i < 5; ++i)
+    lanes.give([&, i](std::size_t) {
+      EXPECT_EQ(std::this_thread::get_id(), caller);
+      order.push_back(i);
+    });
   lanes.wait();
   EXPECT_EQ(order, (std::vector<std::size_t>{0, 1, 2, 3, 4}));
 }
@@ -78,15 +80,15 @@ TEST(Lanes, OneLaneIsTheCaller) {
 TEST(Lanes, ThrowForTheEarliestBatchThatFails) {
   for (int repetition = 0; repetition < 50; ++repetition) {
     std::atomic<std::size_t> last{0};
-    Lanes lanes(3, [&](std::size_t, const RunBatch& batch) {
-      last = std::max<std::size_t>(last, batch.first_sample);
-      if (batch.first_sample == 5) std::this_thread::sleep_for(std::chrono::microseconds(300));
-      if (batch.first_sample == 5 || batch.first_sample == 6)
-        throw Error(ErrorKind::data, std::to_string(batch.first_sample));
-    });
+    Lanes lanes(3);
+    const auto run = [&](std::size_t i) {
+      last = std::max<std::size_t>(last, i);
+      if (i == 5) std::this_thread::sleep_for(std::chrono::microseconds(300));
+      if (i == 5 || i == 6) throw Error(ErrorKind::data, std::to_string(i));
+    };
     std::string message;
     try {
-      for (std::size_t i = 0; i < 1000; ++i) lanes.give({{}, i, 1});
+      for (std::size_t i = 0; i < 1000; ++i) lanes.give([&, i](std::size_t) { run(i); });
       lanes.wait();
     } catch (const Error& error) {
       message = error.what();
@@ -94,20 +96,21 @@ TEST(Lanes, ThrowForTheEarliestBatchThatFails) {
     EXPECT_EQ(message, "5");
     EXPECT_LT(last, 20u) << "what waits behind a failure does not run";
     EXPECT_THROW(lanes.wait(), Error);
-    EXPECT_THROW(lanes.give({{}, 1000, 1}), Error);
+    EXPECT_THROW(lanes.give([](std::size_t) {}), Error);
   }
 }
 
 TEST(Lanes, EndWhileBatchesWait) {
   std::atomic<int> done{0}, running{0};
   {
-    Lanes lanes(2, [&](std::size_t, const RunBatch&) {
-      ++running;
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
-      ++done;
-      --running;
-    });
-    for (std::size_t i = 0; i < 3; ++i) lanes.give({{}, i, 1});
+    Lanes lanes(2);
+    for (std::size_t i = 0; i < 3; ++i)
+      lanes.give([&](std::size_t) {
+        ++running;
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        ++done;
+        --running;
+      });
   }
   EXPECT_LE(done, 3);
   EXPECT_EQ(running, 0) << "what runs is waited for";
