@@ -27,23 +27,43 @@ std::optional<std::vector<float>> real_values(const Tensor& tensor) {
   return result;
 }
 
-Pass for_each_batch(const std::string& what, Dataset& data, const Graph& graph, NonfinitePolicy policy, bool quiet,
-                    const std::function<void(const Batch&, std::size_t index)>& action) {
+Pass run_batches(const std::string& what, Session& session, RunChoice models, Dataset& data, NonfinitePolicy policy,
+                 bool quiet, const std::function<void(const Batch&, std::size_t index, const BatchOutputs&)>& receive) {
   ProgressBar progress(what, quiet);
   Pass pass;
   const auto start = std::chrono::steady_clock::now();
-  while (const std::optional<Batch> batch = data.next()) {
-    stop_if_interrupted();
-    if (policy == NonfinitePolicy::error)
-      refuse_nonfinite_inputs(graph, batch->inputs, batch->first_sample, batch->samples);
-    action(*batch, pass.batches);
+  BatchRuns runs = session.start_runs(models, [&](const Batch& batch, const BatchOutputs& outputs) {
+    receive(batch, pass.batches, outputs);
     ++pass.batches;
-    pass.samples += batch->samples;
+    pass.samples += batch.samples;
+    pass.float_seconds += outputs.exact_seconds;
+    pass.simulated_seconds += outputs.simulated_seconds;
     progress.update(pass.samples, data.samples());
+  });
+  const auto next = [&] {
+    try {
+      std::optional<Batch> batch = data.next();
+      if (batch && policy == NonfinitePolicy::error)
+        refuse_nonfinite_inputs(session.graph(), batch->inputs, batch->first_sample, batch->samples);
+      return batch;
+    } catch (...) {
+      runs.finish();  // for what is wrong with an earlier batch
+      throw;
+    }
+  };
+  while (std::optional<Batch> batch = next()) {
+    stop_if_interrupted();
+    runs.add(std::move(*batch));
   }
+  runs.finish();
   stop_if_interrupted();
   if (pass.samples == 0) throw Error(ErrorKind::data, "the data holds no samples");
   pass.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  const double sum = pass.float_seconds + pass.simulated_seconds;
+  if (sum > pass.seconds) {
+    pass.float_seconds *= pass.seconds / sum;
+    pass.simulated_seconds *= pass.seconds / sum;
+  }
   return pass;
 }
 

@@ -15,12 +15,15 @@ struct Pass {
   std::size_t samples = 0;
   std::size_t batches = 0;
   double seconds = 0;
+  double float_seconds = 0;  ///< of the two models alone, and their shares where batches ran beside each other
+  double simulated_seconds = 0;
   double rate() const { return seconds > 0 ? static_cast<double>(samples) / seconds : 0; }
 };
 
-/// Throws Error(data) for data without samples, and for NaN or infinities unless the policy is to skip them.
-Pass for_each_batch(const std::string& what, Dataset& data, const Graph& graph, NonfinitePolicy policy, bool quiet,
-                    const std::function<void(const Batch&, std::size_t index)>& action);
+/// Runs all batches; `receive` gets their outputs, in order. Throws Error(data) for data without samples, and for NaN
+/// or infinities unless the policy is to skip them.
+Pass run_batches(const std::string& what, Session& session, RunChoice models, Dataset& data, NonfinitePolicy policy,
+                 bool quiet, const std::function<void(const Batch&, std::size_t index, const BatchOutputs&)>& receive);
 
 /// Outputs of batch after batch under `NNN/<output name>`. Without a path it does nothing.
 class OutputFile {

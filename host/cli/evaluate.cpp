@@ -2,7 +2,6 @@
 // Odd: top1 and top5 know the truth and give a figure for each model; all others compare the two models.
 #include <fmt/format.h>
 
-#include <chrono>
 #include <nlohmann/json.hpp>
 
 #include "cli/batches.hpp"
@@ -23,15 +22,6 @@ struct Flags {
   RunFlags run;
   ReportFlags report;
 };
-
-/// Runs one of the two models and keeps the time that it takes.
-template <class Function>
-std::vector<Tensor> timed(double& seconds, const Function& function) {
-  const auto start = std::chrono::steady_clock::now();
-  std::vector<Tensor> result = function();
-  seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  return result;
-}
 
 class Evaluation {
  public:
@@ -145,8 +135,7 @@ std::string figure_text(const std::string& metric, double value) {
   return fmt::format("{:.2f} %", 100 * value);
 }
 
-void report(const Flags& flags, const Evaluation& evaluation, const Pass& pass, double float_seconds,
-            double simulated_seconds) {
+void report(const Flags& flags, const Evaluation& evaluation, const Pass& pass) {
   const auto rate = [&](double seconds) { return seconds > 0 ? static_cast<double>(pass.samples) / seconds : 0; };
   if (flags.report.json) {
     nlohmann::ordered_json object = {{"model", flags.model},
@@ -154,12 +143,12 @@ void report(const Flags& flags, const Evaluation& evaluation, const Pass& pass, 
                                      {"output", evaluation.output_name()},
                                      {"samples", pass.samples},
                                      {"batches", pass.batches},
-                                     {"float_samples_per_second", rate(float_seconds)},
+                                     {"float_samples_per_second", rate(pass.float_seconds)},
                                      {"peak_memory_bytes", peak_memory_bytes()}};
     if (evaluation.classes()) object["float"] = evaluation.float_figure();
     if (evaluation.simulated()) {
       object["encodings"] = flags.encodings;  // empty: the model's own
-      object["simulated_samples_per_second"] = rate(simulated_seconds);
+      object["simulated_samples_per_second"] = rate(pass.simulated_seconds);
       object[evaluation.classes() ? "simulated" : "value"] = evaluation.simulated_figure();
       if (evaluation.classes()) object["difference"] = evaluation.simulated_figure() - evaluation.float_figure();
     }
@@ -170,10 +159,10 @@ void report(const Flags& flags, const Evaluation& evaluation, const Pass& pass, 
   std::string text = fmt::format("{} of '{}' on {} samples\n", flags.metric, evaluation.output_name(), pass.samples);
   if (evaluation.classes())
     text += fmt::format("float       {:>12}   {:.1f} samples/s\n", figure_text(flags.metric, evaluation.float_figure()),
-                        rate(float_seconds));
+                        rate(pass.float_seconds));
   if (evaluation.simulated()) {
     text += fmt::format("{}{:>12}   {:.1f} samples/s\n", evaluation.classes() ? "simulated   " : "simulated to float ",
-                        figure_text(flags.metric, evaluation.simulated_figure()), rate(simulated_seconds));
+                        figure_text(flags.metric, evaluation.simulated_figure()), rate(pass.simulated_seconds));
     if (evaluation.classes())
       text +=
           fmt::format("difference  {:>12}\n",
@@ -191,19 +180,13 @@ int evaluate(const Flags& flags) {
   session.prepare();
   const std::unique_ptr<Dataset> data = open_data(flags.data, flags.run, graph);
   evaluation.check_labels(*data);
-  double float_seconds = 0;
-  double simulated_seconds = 0;
-  const Pass pass = for_each_batch(
-      "evaluating", *data, graph, nonfinite_policy(flags.run), flags.report.quiet,
-      [&](const Batch& batch, std::size_t) {
-        const std::vector<Tensor> exact = timed(float_seconds, [&] { return session.run(batch.inputs); });
-        std::vector<Tensor> quantized;
-        if (evaluation.simulated())
-          quantized = timed(simulated_seconds, [&] { return session.simulate(batch.inputs); });
-        evaluation.add(batch, exact[evaluation.output()],
-                       quantized.empty() ? nullptr : &quantized[evaluation.output()]);
+  const Pass pass = run_batches(
+      "evaluating", session, {.exact = true, .simulated = evaluation.simulated()}, *data, nonfinite_policy(flags.run),
+      flags.report.quiet, [&](const Batch& batch, std::size_t, const BatchOutputs& outputs) {
+        evaluation.add(batch, outputs.exact[evaluation.output()],
+                       evaluation.simulated() ? &outputs.simulated[evaluation.output()] : nullptr);
       });
-  report(flags, evaluation, pass, float_seconds, simulated_seconds);
+  report(flags, evaluation, pass);
   return 0;
 }
 

@@ -23,9 +23,10 @@ int run(const Flags& flags) {
   session.prepare();
   OutputFile file(flags.output);
   const std::unique_ptr<Dataset> data = open_data(flags.data, flags.run, session.graph());
-  const Pass pass = for_each_batch(
-      "running", *data, session.graph(), nonfinite_policy(flags.run), flags.report.quiet,
-      [&](const Batch& batch, std::size_t index) { file.add(index, session.graph(), session.run(batch.inputs)); });
+  const Pass pass = run_batches("running", session, {}, *data, nonfinite_policy(flags.run), flags.report.quiet,
+                                [&](const Batch&, std::size_t index, const BatchOutputs& outputs) {
+                                  file.add(index, session.graph(), outputs.exact);
+                                });
   file.commit();
   if (flags.report.json) {
     nlohmann::ordered_json object = {

@@ -68,17 +68,16 @@ int simulate(const Flags& flags) {
   const std::unique_ptr<Dataset> data = open_data(flags.data, flags.run, session.graph());
   const Graph& graph = session.graph();
   std::vector<OutputError> errors(graph.outputs.size());
-  const Pass pass = for_each_batch("simulating", *data, graph, nonfinite_policy(flags.run), flags.report.quiet,
-                                   [&](const Batch& batch, std::size_t index) {
-                                     const std::vector<Tensor> exact = session.run(batch.inputs);
-                                     const std::vector<Tensor> simulated = session.simulate(batch.inputs);
-                                     for (std::size_t i = 0; i < errors.size(); ++i) {
-                                       const auto s = real_values(exact[i]);
-                                       const auto q = real_values(simulated[i]);
-                                       if (s && q) errors[i].add_batch(*s, *q);
-                                     }
-                                     file.add(index, graph, simulated);
-                                   });
+  const Pass pass =
+      run_batches("simulating", session, {.exact = true, .simulated = true}, *data, nonfinite_policy(flags.run),
+                  flags.report.quiet, [&](const Batch&, std::size_t index, const BatchOutputs& outputs) {
+                    for (std::size_t i = 0; i < errors.size(); ++i) {
+                      const auto s = real_values(outputs.exact[i]);
+                      const auto q = real_values(outputs.simulated[i]);
+                      if (s && q) errors[i].add_batch(*s, *q);
+                    }
+                    file.add(index, graph, outputs.simulated);
+                  });
   file.commit();
   report(flags, graph, pass, errors);
   return 0;

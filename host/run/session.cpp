@@ -9,9 +9,11 @@
 #include "plan/fuse.hpp"
 #include "plan/quantized_graph.hpp"
 #include "plan/simplify.hpp"
+#include "run/batch_runs.hpp"
 #include "run/calibration.hpp"
 #include "run/executor.hpp"
 #include "run/fingerprint.hpp"
+#include "run/quantize_hook.hpp"
 #include "tare/export.hpp"
 
 namespace tare {
@@ -27,23 +29,6 @@ std::unique_ptr<Backend> make_backend(const SessionOptions& options) {
   throw Error(ErrorKind::usage, fmt::format("'{}' is not a device; use auto, cpu or cuda:N", options.device));
 }
 
-/// Quantizes every value that has a site, in place where nobody else looks.
-class QuantizeHook final : public ValueHook {
- public:
-  QuantizeHook(Backend& backend, const std::vector<TensorEncodings>& sites, Rounding rounding)
-      : backend_(backend), sites_(sites), rounding_(rounding) {}
-  Tensor on_value(std::size_t site, Tensor value) override {
-    if (!is_quantizable(value.type())) return value;
-    return backend_.quantize_dequantize(std::move(value), sites_[site], rounding_);
-  }
-  const void* repeats() const override { return &sites_; }
-
- private:
-  Backend& backend_;
-  const std::vector<TensorEncodings>& sites_;
-  Rounding rounding_;
-};
-
 }  // namespace
 
 struct Session::Implementation {
@@ -54,6 +39,7 @@ struct Session::Implementation {
   std::optional<Executor> float_executor;
   std::optional<Executor> simulated_executor;
   std::vector<TensorEncodings> simulated_sites;
+  std::vector<std::int32_t> simulated_site_of_value;
 
   Implementation(const std::filesystem::path& path, std::unique_ptr<Backend> device, const SessionOptions& o)
       : options(o), backend(std::move(device)), model(load_model(path)) {
@@ -87,6 +73,15 @@ struct Session::Implementation {
       float_executor.emplace(make_runnable(model.graph, nothing_visible, *backend), *backend);
     }
     return *float_executor;
+  }
+
+  Executor& simulated_run() {
+    if (!simulated_executor) throw Error(ErrorKind::usage, "simulate: call set_encodings first");
+    return *simulated_executor;
+  }
+  std::vector<Tensor> simulate(std::span<const Tensor> inputs) {
+    QuantizeHook hook(*backend, simulated_sites, options.rounding);
+    return simulated_run().run(inputs, &hook);
   }
 
   std::unique_ptr<Calibration::Implementation> start(const CalibrationOptions& calibration) {
@@ -215,13 +210,31 @@ void Session::set_encodings(const EncodingSet& encodings) {
   self.simulated_executor.emplace(make_runnable(std::move(quantized.graph), visible, *self.backend), *self.backend,
                                   quantized.site_of_value);
   self.simulated_sites = std::move(quantized.sites);
+  self.simulated_site_of_value = std::move(quantized.site_of_value);
 }
 
-std::vector<Tensor> Session::simulate(std::span<const Tensor> inputs) {
+std::vector<Tensor> Session::simulate(std::span<const Tensor> inputs) { return implementation_->simulate(inputs); }
+
+BatchRuns Session::start_runs(RunChoice choice, BatchRuns::Receiver receiver) {
   Implementation& self = *implementation_;
-  if (!self.simulated_executor) throw Error(ErrorKind::usage, "simulate: call set_encodings first");
-  QuantizeHook hook(*self.backend, self.simulated_sites, self.options.rounding);
-  return self.simulated_executor->run(inputs, &hook);
+  RunModels models;
+  models.rounding = self.options.rounding;
+  if (choice.exact) models.exact = &self.float_run().graph();
+  if (choice.simulated) {
+    models.simulated = &self.simulated_run().graph();
+    models.site_of_value = &self.simulated_site_of_value;
+    models.sites = &self.simulated_sites;
+  }
+  const auto whole = [&self, choice](const Batch& batch) {
+    BatchOutputs outputs;
+    if (choice.exact)
+      outputs.exact = timed_run(outputs.exact_seconds, [&] { return self.float_run().run(batch.inputs); });
+    if (choice.simulated)
+      outputs.simulated = timed_run(outputs.simulated_seconds, [&] { return self.simulate(batch.inputs); });
+    return outputs;
+  };
+  return BatchRuns(std::make_unique<BatchRuns::Implementation>(models, *self.backend, self.options.cpu.threads, whole,
+                                                               std::move(receiver)));
 }
 
 }  // namespace tare

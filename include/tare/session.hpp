@@ -102,6 +102,45 @@ class Calibration {
   std::unique_ptr<Implementation> implementation_;
 };
 
+/// Of one batch; the outputs of a model that was not asked for are empty.
+struct BatchOutputs {
+  std::vector<Tensor> exact;  ///< of the float model
+  std::vector<Tensor> simulated;
+  double exact_seconds = 0;  ///< of the run alone, beside those of other batches
+  double simulated_seconds = 0;
+};
+
+/// Which models a batch runs through.
+struct RunChoice {
+  bool exact = true;
+  bool simulated = false;
+};
+
+/// Runs of many batches, whose outputs are handed on in the order of the batches, on the caller's thread. Small batches
+/// of small models run beside each other, one thread each. Made by Session::start_runs; the session must outlive it,
+/// keep its encodings and run nothing else.
+class BatchRuns {
+ public:
+  /// The outputs are good until it returns.
+  using Receiver = std::function<void(const Batch& batch, const BatchOutputs& outputs)>;
+
+  ~BatchRuns();
+  BatchRuns(BatchRuns&&) noexcept;
+  BatchRuns& operator=(BatchRuns&&) noexcept;
+
+  /// It may still run when this returns: what is wrong with it is thrown by a later add() or by finish(). Its inputs
+  /// must not be written over before its outputs are handed on.
+  void add(Batch batch);
+  /// Until the outputs of all batches are handed on.
+  void finish();
+
+ private:
+  friend class Session;
+  struct Implementation;
+  explicit BatchRuns(std::unique_ptr<Implementation> implementation);
+  std::unique_ptr<Implementation> implementation_;
+};
+
 class Session {
  public:
   /// Loads and checks the model. Throws one Error(unsupported) that lists everything the device cannot run, or one
@@ -141,6 +180,9 @@ class Session {
   /// not have.
   void set_encodings(const EncodingSet& encodings);
   std::vector<Tensor> simulate(std::span<const Tensor> inputs);
+
+  /// For data of many batches: as fast as run() and simulate(), or faster.
+  BatchRuns start_runs(RunChoice models, BatchRuns::Receiver receiver);
 
  private:
   struct Implementation;

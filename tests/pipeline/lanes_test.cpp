@@ -2,6 +2,7 @@
 // nor in which batch is at fault.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
@@ -184,6 +185,90 @@ TEST_F(ExponentialTest, WhatWasPushedMayBeWrittenOver) {
     }
   }
   EXPECT_EQ(result.samples, 200u);
+}
+
+/// Outputs of all batches as one list, in the order in which they were handed on.
+struct Received {
+  std::vector<std::size_t> first_samples;
+  std::vector<std::vector<Tensor>> exact, simulated;
+};
+
+Received run_all(Session& session, const std::vector<Batch>& batches) {
+  Received received;
+  BatchRuns runs =
+      session.start_runs({.exact = true, .simulated = true}, [&](const Batch& batch, const BatchOutputs& outputs) {
+        received.first_samples.push_back(batch.first_sample);
+        received.exact.push_back(outputs.exact);
+        received.simulated.push_back(outputs.simulated);
+        EXPECT_GT(outputs.exact_seconds, 0);
+      });
+  for (const Batch& batch : batches) runs.add(batch);
+  runs.finish();
+  return received;
+}
+
+void expect_same(const std::vector<Tensor>& a, const std::vector<Tensor>& b) {
+  ASSERT_EQ(a.size(), b.size());
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    EXPECT_EQ(a[i].shape(), b[i].shape());
+    EXPECT_TRUE(a[i].bytes() == b[i].bytes() && std::equal(a[i].data(), a[i].data() + a[i].bytes(), b[i].data()));
+  }
+}
+
+TEST(Runs, HandOnWhatOneThreadComputesInTheOrderOfTheBatches) {
+  const auto& model = test::golden_model("ppocr_cls").model();
+  Session alone(model, with_threads(1));
+  std::vector<Batch> batches = test::first_batches(test::golden_model("ppocr_cls"), alone.graph(), 12);
+  test::MemoryDataset data(batches);
+  const EncodingSet encodings = alone.calibrate(data, {}).encodings;
+  alone.set_encodings(encodings);
+  for (const int threads : {1, 2, 8}) {
+    Session session(model, with_threads(threads));
+    session.set_encodings(encodings);
+    const Received received = run_all(session, batches);
+    ASSERT_EQ(received.first_samples.size(), batches.size());
+    for (std::size_t i = 0; i < batches.size(); ++i) {
+      EXPECT_EQ(received.first_samples[i], batches[i].first_sample);
+      expect_same(received.exact[i], alone.run(batches[i].inputs));
+      expect_same(received.simulated[i], alone.simulate(batches[i].inputs));
+    }
+  }
+}
+
+TEST_F(ExponentialTest, LargeBatchesWaitForSmallOnesInFrontOfThem) {
+  std::vector<Batch> batches;
+  for (std::size_t i = 0; i < 40; ++i) {
+    const std::int64_t rows = i % 7 == 6 ? 9000 : 1;
+    batches.push_back(
+        {{Tensor::of<float>({rows, 8}, std::vector<float>(static_cast<std::size_t>(rows) * 8, 0.5f))}, i, 1});
+  }
+  std::vector<std::size_t> order;
+  BatchRuns runs = session_.start_runs({}, [&](const Batch& batch, const BatchOutputs& outputs) {
+    order.push_back(batch.first_sample);
+    EXPECT_EQ(outputs.exact.at(0).shape(), batch.inputs[0].shape());
+    EXPECT_TRUE(outputs.simulated.empty());
+  });
+  for (const Batch& batch : batches) runs.add(batch);
+  runs.finish();
+  for (std::size_t i = 0; i < batches.size(); ++i) EXPECT_EQ(order.at(i), i);
+  EXPECT_EQ(order.size(), batches.size());
+}
+
+TEST_F(ExponentialTest, ARunThatFailsEndsThem) {
+  std::size_t received = 0;
+  BatchRuns runs = session_.start_runs({}, [&](const Batch&, const BatchOutputs&) { ++received; });
+  const std::string message = message_of([&] {
+    for (std::size_t i = 0; i < 30; ++i) {
+      Tensor input = i == 20 ? Tensor::of<float>({1, 7}, std::vector<float>(7)) : batch(1);
+      runs.add({{input}, i, 1});
+    }
+    runs.finish();
+  });
+  EXPECT_NE(message.find("input 'x' must have the shape"), std::string::npos) << message;
+  EXPECT_LE(received, 20u);
+  EXPECT_EQ(message_of([&] { runs.finish(); }), message);
+  EXPECT_NE(message_of([&] { session_.start_runs({.exact = false, .simulated = true}, {}); }).find("set_encodings"),
+            std::string::npos);
 }
 
 }  // namespace

@@ -1,0 +1,65 @@
+// The state of runs over many batches (see tare/session.hpp).
+#pragma once
+
+#include <atomic>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "run/executor.hpp"
+#include "run/lanes.hpp"
+#include "tare/session.hpp"
+
+namespace tare {
+
+/// What lanes run; null: that model is not asked for. All of it outlives them.
+struct RunModels {
+  const Graph* exact = nullptr;  ///< made runnable
+  const Graph* simulated = nullptr;
+  const std::vector<std::int32_t>* site_of_value = nullptr;  ///< of `simulated`
+  const std::vector<TensorEncodings>* sites = nullptr;
+  Rounding rounding = Rounding::half_even;
+};
+
+struct BatchRuns::Implementation {
+  /// `whole`: a run on all threads, for batches that do not fit a lane.
+  using Run = std::function<BatchOutputs(const Batch& batch)>;
+  Implementation(RunModels models, Backend& backend, int threads, Run whole, Receiver receiver);
+
+  void add(Batch batch);
+  void finish();
+
+ private:
+  /// One batch on its way through a lane.
+  struct Waiting {
+    Batch batch;
+    BatchOutputs outputs;
+    std::atomic<bool> done = false;
+  };
+  struct Lane {
+    std::unique_ptr<Backend> backend;
+    std::optional<Executor> exact, simulated;
+  };
+
+  bool make_lanes();
+  BatchOutputs run_on(Lane& lane, const Batch& batch) const;
+  /// Hands on what is done and has nothing waiting in front of it.
+  void deliver();
+
+  RunModels models_;
+  Backend& backend_;
+  int threads_;
+  Run whole_;
+  Receiver receiver_;
+  bool takes_lanes_;
+  std::vector<Lane> lanes_;
+  std::deque<std::shared_ptr<Waiting>> waiting_;  ///< in the order of the batches
+  std::optional<Lanes> lane_threads_;             ///< last: they use all of the above
+};
+
+/// What `run` returns, and the seconds that it takes.
+std::vector<Tensor> timed_run(double& seconds, const std::function<std::vector<Tensor>()>& run);
+
+}  // namespace tare
