@@ -80,10 +80,10 @@ std::vector<NoiseSide::Bin> NoiseSide::take_side(const TensorStatistics& statist
   return bins;
 }
 
-/// Values of known places leave their bins; the extremes have left them before.
+/// Values of known places, which are no extremes, leave their bins.
 void NoiseSide::take_points(const TensorStatistics& statistics, bool negative, std::vector<Bin>& bins) {
   for (const auto& [value, count] : statistics.points) {
-    if ((value < 0) != negative || value == statistics.min || value == statistics.max) continue;
+    if ((value < 0) != negative) continue;
     const std::uint32_t wanted = histogram_side_bin(bits_of(value) & 0x7fffffffu);
     const auto bin = std::lower_bound(bins.begin(), bins.end(), wanted,
                                       [](const Bin& b, std::uint32_t number) { return b.bin < number; });

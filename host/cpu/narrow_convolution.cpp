@@ -31,7 +31,7 @@ NarrowConvolution::NarrowConvolution(const Problem& p)
       horizontal_(axis(p, p.input.rank() - 1)),
       no_bias_(static_cast<std::size_t>(p.out_channels)) {}
 
-NarrowConvolution::Axis NarrowConvolution::axis(const Problem& p, std::size_t number) const {
+NarrowConvolution::Axis NarrowConvolution::axis(const Problem& p, std::size_t number) {
   const Window& window = p.window;
   return {p.input[number],        window.output[number],    window.kernel[number],
           window.strides[number], window.dilations[number], window.pads_begin[number]};

@@ -25,7 +25,7 @@ class NarrowConvolution {
   struct Axis {
     std::int64_t input, output, kernel, stride, dilation, pad;
   };
-  Axis axis(const Problem& problem, std::size_t number) const;
+  static Axis axis(const Problem& problem, std::size_t number);
   void run_row(const VectorKernels& vector, const float* image, const float* bias, std::int64_t y, std::int64_t begin,
                std::int64_t end, float* out) const;
 

@@ -7,21 +7,24 @@
 
 namespace tare {
 
-std::vector<Tensor> timed_run(double& seconds, const std::function<std::vector<Tensor>()>& run) {
+namespace {
+
+std::vector<Tensor> timed(double& seconds, Executor& executor, const Batch& batch, ValueHook* hook) {
   const auto start = std::chrono::steady_clock::now();
-  std::vector<Tensor> outputs = run();
+  std::vector<Tensor> outputs = executor.run(batch.inputs, hook);
   seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return outputs;
 }
 
-BatchRuns::Implementation::Implementation(RunModels models, Backend& backend, int threads, Run whole, Receiver receiver)
+}  // namespace
+
+BatchRuns::Implementation::Implementation(RunModels models, Backend& backend, int threads, Receiver receiver)
     : models_(models),
       backend_(backend),
       threads_(threads),
-      whole_(std::move(whole)),
       receiver_(std::move(receiver)),
-      takes_lanes_(threads > 1 && (models_.exact == nullptr || fits_lanes(*models_.exact)) &&
-                   (models_.simulated == nullptr || fits_lanes(*models_.simulated))) {}
+      takes_lanes_(threads > 1 && (models_.exact == nullptr || fits_lanes(models_.exact->graph())) &&
+                   (models_.simulated == nullptr || fits_lanes(models_.simulated->graph()))) {}
 
 void BatchRuns::Implementation::add(Batch batch) {
   if (takes_lanes_ && fits_lane(batch) && (lane_threads_ || make_lanes())) {
@@ -35,7 +38,7 @@ void BatchRuns::Implementation::add(Batch batch) {
     return;
   }
   finish();
-  receiver_(batch, whole_(batch));
+  receiver_(batch, run(backend_, models_.exact, models_.simulated, batch));
 }
 
 void BatchRuns::Implementation::finish() {
@@ -52,26 +55,28 @@ void BatchRuns::Implementation::deliver() {
 }
 
 bool BatchRuns::Implementation::make_lanes() {
-  for (int lane = 0; lane < threads_ && takes_lanes_; ++lane) {
-    std::unique_ptr<Backend> own = backend_.make_lane();
-    takes_lanes_ = own != nullptr;
-    lanes_.push_back({std::move(own), {}, {}});
-  }
+  for (std::unique_ptr<Backend>& own : lane_backends(backend_, threads_)) lanes_.push_back({std::move(own), {}, {}});
+  takes_lanes_ = !lanes_.empty();
   if (takes_lanes_) lane_threads_.emplace(lanes_.size());
   return takes_lanes_;
 }
 
 BatchOutputs BatchRuns::Implementation::run_on(Lane& lane, const Batch& batch) const {
+  const bool exact = models_.exact != nullptr;
+  const bool simulated = models_.simulated != nullptr;
+  if (exact && !lane.exact) lane.exact.emplace(models_.exact->graph(), *lane.backend);
+  if (simulated && !lane.simulated)
+    lane.simulated.emplace(models_.simulated->graph(), *lane.backend, *models_.site_of_value);
+  return run(*lane.backend, exact ? &*lane.exact : nullptr, simulated ? &*lane.simulated : nullptr, batch);
+}
+
+BatchOutputs BatchRuns::Implementation::run(Backend& on, Executor* exact, Executor* simulated,
+                                            const Batch& batch) const {
   BatchOutputs outputs;
-  if (models_.exact != nullptr) {
-    if (!lane.exact) lane.exact.emplace(*models_.exact, *lane.backend);
-    outputs.exact = timed_run(outputs.exact_seconds, [&] { return lane.exact->run(batch.inputs); });
-  }
-  if (models_.simulated != nullptr) {
-    if (!lane.simulated) lane.simulated.emplace(*models_.simulated, *lane.backend, *models_.site_of_value);
-    QuantizeHook hook(*lane.backend, *models_.sites, models_.rounding);
-    outputs.simulated = timed_run(outputs.simulated_seconds, [&] { return lane.simulated->run(batch.inputs, &hook); });
-  }
+  if (exact != nullptr) outputs.exact = timed(outputs.exact_seconds, *exact, batch, nullptr);
+  if (simulated == nullptr) return outputs;
+  QuantizeHook hook(on, *models_.sites, models_.rounding);
+  outputs.simulated = timed(outputs.simulated_seconds, *simulated, batch, &hook);
   return outputs;
 }
 

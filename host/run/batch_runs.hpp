@@ -3,7 +3,6 @@
 
 #include <atomic>
 #include <deque>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -14,19 +13,18 @@
 
 namespace tare {
 
-/// What lanes run; null: that model is not asked for. All of it outlives them.
+/// The models that batches run through, on all threads; null: not asked for. Lanes have executors of their own on the
+/// same graphs. All of it outlives the runs.
 struct RunModels {
-  const Graph* exact = nullptr;  ///< made runnable
-  const Graph* simulated = nullptr;
+  Executor* exact = nullptr;
+  Executor* simulated = nullptr;
   const std::vector<std::int32_t>* site_of_value = nullptr;  ///< of `simulated`
   const std::vector<TensorEncodings>* sites = nullptr;
   Rounding rounding = Rounding::half_even;
 };
 
 struct BatchRuns::Implementation {
-  /// `whole`: a run on all threads, for batches that do not fit a lane.
-  using Run = std::function<BatchOutputs(const Batch& batch)>;
-  Implementation(RunModels models, Backend& backend, int threads, Run whole, Receiver receiver);
+  Implementation(RunModels models, Backend& backend, int threads, Receiver receiver);
 
   void add(Batch batch);
   void finish();
@@ -45,21 +43,18 @@ struct BatchRuns::Implementation {
 
   bool make_lanes();
   BatchOutputs run_on(Lane& lane, const Batch& batch) const;
+  BatchOutputs run(Backend& on, Executor* exact, Executor* simulated, const Batch& batch) const;
   /// Hands on what is done and has nothing waiting in front of it.
   void deliver();
 
   RunModels models_;
   Backend& backend_;
   int threads_;
-  Run whole_;
   Receiver receiver_;
   bool takes_lanes_;
   std::vector<Lane> lanes_;
   std::deque<std::shared_ptr<Waiting>> waiting_;  ///< in the order of the batches
   std::optional<Lanes> lane_threads_;             ///< last: they use all of the above
 };
-
-/// What `run` returns, and the seconds that it takes.
-std::vector<Tensor> timed_run(double& seconds, const std::function<std::vector<Tensor>()>& run);
 
 }  // namespace tare

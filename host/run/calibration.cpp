@@ -171,11 +171,8 @@ void Calibration::Implementation::add(Batch batch, bool keeps_inputs) {
 
 bool Calibration::Implementation::make_lanes() {
   runnable();  // before several threads ask for it
-  for (int lane = 0; lane < threads && takes_lanes; ++lane) {
-    std::unique_ptr<Backend> own = backend.make_lane();
-    takes_lanes = own != nullptr;
-    lanes.push_back({std::move(own), nullptr});
-  }
+  for (std::unique_ptr<Backend>& own : lane_backends(backend, threads)) lanes.push_back({std::move(own), nullptr});
+  takes_lanes = !lanes.empty();
   if (takes_lanes) lane_threads.emplace(lanes.size());
   return takes_lanes;
 }

@@ -27,6 +27,15 @@ bool fits_lane(const Batch& batch) {
   return bytes <= most_inputs;
 }
 
+std::vector<std::unique_ptr<Backend>> lane_backends(const Backend& backend, int count) {
+  std::vector<std::unique_ptr<Backend>> lanes;
+  for (int lane = 0; lane < count; ++lane) {
+    lanes.push_back(backend.make_lane());
+    if (lanes.back() == nullptr) return {};
+  }
+  return lanes;
+}
+
 Lanes::~Lanes() {
   const std::lock_guard lock(mutex_);
   ends_ = true;

@@ -7,10 +7,12 @@
 #include <deque>
 #include <exception>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
 
+#include "tare/backend.hpp"
 #include "tare/dataset.hpp"
 #include "tare/graph.hpp"
 
@@ -21,6 +23,8 @@ namespace tare {
 bool fits_lanes(const Graph& graph);
 /// By the batch alone, so that its bits do not depend on others.
 bool fits_lane(const Batch& batch);
+/// One for each of `count` lanes; none where the backend has no lanes.
+std::vector<std::unique_ptr<Backend>> lane_backends(const Backend& backend, int count);
 
 class Lanes {
  public:

@@ -79,10 +79,6 @@ struct Session::Implementation {
     if (!simulated_executor) throw Error(ErrorKind::usage, "simulate: call set_encodings first");
     return *simulated_executor;
   }
-  std::vector<Tensor> simulate(std::span<const Tensor> inputs) {
-    QuantizeHook hook(*backend, simulated_sites, options.rounding);
-    return simulated_run().run(inputs, &hook);
-  }
 
   std::unique_ptr<Calibration::Implementation> start(const CalibrationOptions& calibration) {
     CalibrationOptions complete = calibration;
@@ -213,27 +209,23 @@ void Session::set_encodings(const EncodingSet& encodings) {
   self.simulated_site_of_value = std::move(quantized.site_of_value);
 }
 
-std::vector<Tensor> Session::simulate(std::span<const Tensor> inputs) { return implementation_->simulate(inputs); }
+std::vector<Tensor> Session::simulate(std::span<const Tensor> inputs) {
+  Implementation& self = *implementation_;
+  QuantizeHook hook(*self.backend, self.simulated_sites, self.options.rounding);
+  return self.simulated_run().run(inputs, &hook);
+}
 
 BatchRuns Session::start_runs(RunChoice choice, BatchRuns::Receiver receiver) {
   Implementation& self = *implementation_;
   RunModels models;
   models.rounding = self.options.rounding;
-  if (choice.exact) models.exact = &self.float_run().graph();
+  if (choice.exact) models.exact = &self.float_run();
   if (choice.simulated) {
-    models.simulated = &self.simulated_run().graph();
+    models.simulated = &self.simulated_run();
     models.site_of_value = &self.simulated_site_of_value;
     models.sites = &self.simulated_sites;
   }
-  const auto whole = [&self, choice](const Batch& batch) {
-    BatchOutputs outputs;
-    if (choice.exact)
-      outputs.exact = timed_run(outputs.exact_seconds, [&] { return self.float_run().run(batch.inputs); });
-    if (choice.simulated)
-      outputs.simulated = timed_run(outputs.simulated_seconds, [&] { return self.simulate(batch.inputs); });
-    return outputs;
-  };
-  return BatchRuns(std::make_unique<BatchRuns::Implementation>(models, *self.backend, self.options.cpu.threads, whole,
+  return BatchRuns(std::make_unique<BatchRuns::Implementation>(models, *self.backend, self.options.cpu.threads,
                                                                std::move(receiver)));
 }
 

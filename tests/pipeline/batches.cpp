@@ -5,6 +5,7 @@
 
 #include "plan/simplify.hpp"
 #include "run/executor.hpp"
+#include "run/observed_run.hpp"
 #include "tare/error.hpp"
 
 namespace tare::test {
@@ -23,18 +24,6 @@ double cost(const Tensor& tensor, const Encoding& encoding, std::int64_t steps) 
   }
   return total;
 }
-
-class CostHook final : public ValueHook {
- public:
-  explicit CostHook(std::function<void(std::size_t, const Tensor&)> action) : action_(std::move(action)) {}
-  Tensor on_value(std::size_t site, Tensor value) override {
-    action_(site, value);
-    return value;
-  }
-
- private:
-  std::function<void(std::size_t, const Tensor&)> action_;
-};
 
 }  // namespace
 
@@ -75,7 +64,7 @@ std::map<std::string, std::vector<double>> true_costs(Session& session, const st
   std::vector<bool> visible(site_of_value.size());
   for (std::size_t v = 0; v < visible.size(); ++v) visible[v] = site_of_value[v] >= 0;
   Executor executor(simplify(session.graph(), visible, session.backend()), session.backend(), site_of_value);
-  CostHook hook([&](std::size_t s, const Tensor& value) { add(s, session.backend().download(value)); });
+  ObserveHook hook([&](std::size_t s, const Tensor& value) { add(s, session.backend().download(value)); });
   for (const Batch& batch : batches) {
     executor.run(batch.inputs, &hook);
     for (std::size_t s = 0; s < sites.size(); ++s)
