@@ -180,7 +180,7 @@ struct ChainElements {
               return quantize_dequantize_half_up(v, g.scale, g.offset, g.minimum, g.maximum);
             });
           else
-            each(x, [&g = step.grid](float v) { return quantize_dequantize(v, g.scale, g.zero_point, g.low, g.high); });
+            each(x, [&g = step.grid](float v) { return quantize_dequantize(v, g); });
           break;
       }
       if constexpr (!wide) each(x, [type = program.type](float v) { return rounded_to(v, type); });

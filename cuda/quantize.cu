@@ -34,7 +34,7 @@ struct Format<DataType::float32> {
 template <Operation operation>
 __device__ __forceinline__ float apply(float value, const Grid& grid) {
   if constexpr (operation == Operation::half_even)
-    return tare::quantize_dequantize(value, grid.scale, grid.zero_point, grid.low, grid.high);
+    return tare::quantize_dequantize(value, grid);
   else if constexpr (operation == Operation::half_up)
     return quantize_dequantize_half_up(value, grid.scale, grid.offset, grid.minimum, grid.maximum);
   else if constexpr (operation == Operation::float16)

@@ -54,7 +54,8 @@ struct Dimension {
 
 /// Grids of channels that lie side by side in memory.
 struct Columns {
-  std::vector<float> scale, zero_point, offset, minimum, maximum;
+  std::vector<float> scale, zero_point, offset, minimum, maximum, reciprocal, lowest, highest;
+  bool by_product = true;
   float low = 0;
   float high = 0;
 
@@ -64,6 +65,10 @@ struct Columns {
     offset.push_back(grid.offset);
     minimum.push_back(grid.minimum);
     maximum.push_back(grid.maximum);
+    reciprocal.push_back(grid.reciprocal);
+    lowest.push_back(dequantize(grid.low, grid.scale, grid.zero_point));
+    highest.push_back(dequantize(grid.high, grid.scale, grid.zero_point));
+    by_product &= grid.reciprocal != 0;
     low = grid.low;
     high = grid.high;
   }
@@ -73,6 +78,9 @@ struct Columns {
             offset.data() + first,
             minimum.data() + first,
             maximum.data() + first,
+            by_product ? reciprocal.data() + first : nullptr,
+            lowest.data() + first,
+            highest.data() + first,
             low,
             high};
   }
@@ -154,9 +162,9 @@ class Plan {
   /// Grids are counted [block][channel], so that channels that lie side by side in memory do so here.
   Grid grid(std::int64_t index) const {
     if (encodings_.empty()) return make_grid(1.0, 0.0, 0.0, 0.0, 0.0);  // a float format needs no range
-    const std::int64_t channel = channels_ == 1 ? 0 : index % channels_;
-    const std::int64_t block = channels_ == 1 ? index : index / channels_;
-    const Encoding& e = encodings_[static_cast<std::size_t>(channel * blocks_ + block)];
+    const bool one_order = channels_ == 1 || blocks_ == 1;
+    const Encoding& e =
+        encodings_[static_cast<std::size_t>(one_order ? index : index % channels_ * blocks_ + index / channels_)];
     return make_grid(e.scale, e.offset, steps_, e.min, e.max);
   }
 

@@ -99,6 +99,39 @@ TARE_HD float quantize_dequantize(float x, float scale, float zero_point, float 
   return dequantize(quantize(x, scale, zero_point, low, high), scale, zero_point);
 }
 
+/// Nearest float to a * b + c, from one rounding.
+TARE_HD float multiply_add(float a, float b, float c) {
+#if defined(__CUDA_ARCH__)
+  return ::__fmaf_rn(a, b, c);
+#else
+  return __builtin_fmaf(a, b, c);
+#endif
+}
+
+/// 1 / scale where quantize_dequantize_by_product gives the bits of quantize_dequantize for every x, else 0:
+/// docs/numerics.md says why it does.
+TARE_HD float exact_reciprocal(float scale, float zero_point, float low, float high) {
+  const float below = zero_point - low;
+  const float above = high - zero_point;
+  const float reach = below > above ? below : above;  // steps from zero to the further end
+  if (!(scale >= 0x1p-100f && scale <= 0x1p100f && reach <= 0x1p16f && round_half_even(zero_point) == zero_point))
+    return 0;
+  const std::uint32_t mantissa = bits_of(scale) & 0x7fffffu;
+  const std::uint32_t period = 0x800000u >> ((bits_of(reach > 1 ? reach : 1) >> 23) - 127);
+  const std::uint32_t beyond = mantissa & (period - 1);
+  const bool may_differ = mantissa != 0 && (beyond < 10 || period - beyond < 10);
+  return may_differ ? 0 : 1 / scale;
+}
+
+/// quantize_dequantize without its division, the slowest of its operations. `lowest` and `highest` are the real values
+/// of the first and the last code, as dequantize() gives them; `reciprocal` is that of exact_reciprocal, not 0.
+TARE_HD float quantize_dequantize_by_product(float x, float scale, float reciprocal, float lowest, float highest) {
+  const float inside = clamp(x, lowest, highest);
+  const float near = inside * reciprocal;
+  const float quotient = multiply_add(multiply_add(-near, scale, inside), reciprocal, near);
+  return multiply_add(round_half_even(quotient), scale, 0.0f);  // the addend makes -0 what it is there: 0
+}
+
 /// AIMET's quantizer: clamps to [minimum, maximum] first, then rounds on the grid that starts at 0 (offset =
 /// -zero_point), where half away from zero is half up. NaN gives the lowest code.
 TARE_HD float quantize_half_up(float x, float scale, float offset, float minimum, float maximum) {
@@ -134,15 +167,32 @@ struct Grid {
   float zero_point;  ///< on the unsigned grid: codes run from `low` = 0 to `high` = steps
   float low;
   float high;
-  float offset;   ///< -zero_point
-  float minimum;  ///< real value of the lowest code
-  float maximum;  ///< real value of the highest code
+  float offset;      ///< -zero_point
+  float minimum;     ///< real value of the lowest code
+  float maximum;     ///< real value of the highest code
+  float reciprocal;  ///< exact_reciprocal
 };
 
 TARE_HD Grid make_grid(double scale, double offset, double steps, double minimum, double maximum) {
-  return {static_cast<float>(scale),  static_cast<float>(-offset), 0.0f,
-          static_cast<float>(steps),  static_cast<float>(offset),  static_cast<float>(minimum),
-          static_cast<float>(maximum)};
+  const auto step = static_cast<float>(scale);
+  const auto zero_point = static_cast<float>(-offset);
+  const auto high = static_cast<float>(steps);
+  return {step,
+          zero_point,
+          0.0f,
+          high,
+          static_cast<float>(offset),
+          static_cast<float>(minimum),
+          static_cast<float>(maximum),
+          exact_reciprocal(step, zero_point, 0.0f, high)};
+}
+
+/// quantize_dequantize on a grid, the faster way where it has one. For devices that fuse products and sums.
+TARE_HD float quantize_dequantize(float x, const Grid& grid) {
+  if (grid.reciprocal == 0) return quantize_dequantize(x, grid.scale, grid.zero_point, grid.low, grid.high);
+  return quantize_dequantize_by_product(x, grid.scale, grid.reciprocal,
+                                        dequantize(grid.low, grid.scale, grid.zero_point),
+                                        dequantize(grid.high, grid.scale, grid.zero_point));
 }
 
 /// Integers that ascend with the value: -0 is -1, just below +0. Comparing them needs no floating-point.

@@ -40,6 +40,53 @@ TEST(Quantize, DividesInsteadOfMultiplyingByAReciprocal) {
   }
 }
 
+TEST(Quantize, TheProductGivesTheBitsOfTheDivision) {
+  std::mt19937 random(11);
+  int without = 0;
+  int scales = 0;
+  for (int i = 0; i < 400; ++i)
+    for (const int bits : {2, 4, 8, 16}) {
+      const float high = static_cast<float>((1 << bits) - 1);
+      const float zero_point = static_cast<float>(static_cast<int>(random() % (1u << bits)));
+      // Every third mantissa is near a multiple of a power of two, where a quotient is hardest to round.
+      std::uint32_t mantissa = random() & 0x7fffffu;
+      if (i % 3 == 0) mantissa = ((mantissa >> 12 << 12) + random() % 41 - 20) & 0x7fffffu;
+      const float scale = float_of((28 + random() % 199) << 23 | mantissa);
+      const float reciprocal = exact_reciprocal(scale, zero_point, 0, high);
+      ++scales;
+      without += reciprocal == 0;
+      if (reciprocal == 0) continue;
+      const float lowest = dequantize(0, scale, zero_point);
+      const float highest = dequantize(high, scale, zero_point);
+      const auto check = [&](float x) {
+        ASSERT_EQ(bits_of(quantize_dequantize_by_product(x, scale, reciprocal, lowest, highest)),
+                  bits_of(quantize_dequantize(x, scale, zero_point, 0, high)))
+            << std::hexfloat << x << " with scale " << scale << ", zero point " << zero_point;
+      };
+      for (float code = -2; code <= high + 2; code += bits == 16 ? 131 : 1) {
+        const std::int32_t key = ascending_key(bits_of((code - zero_point + 0.5f) * scale));
+        for (std::int32_t d = -4; d <= 4; ++d) check(value_of_key(key + d));
+      }
+      for (const float x : {0.0f, -0.0f, 1e-45f, -1e-45f, 3e38f, -3e38f, infinity, -infinity, not_a_number}) check(x);
+      for (int k = 0; k < 20; ++k) check(float_of(static_cast<std::uint32_t>(random())));
+    }
+  EXPECT_LT(without, scales / 5);
+  EXPECT_GT(without, 0);
+}
+
+TEST(Quantize, WithoutAReciprocalWhereTheQuotientMayRoundOtherwise) {
+  EXPECT_EQ(exact_reciprocal(0.5f, 128, 0, 255), 2);
+  EXPECT_NE(exact_reciprocal(0.0123f, 128, 0, 255), 0);
+  EXPECT_EQ(exact_reciprocal(float_of(0x3f800001), 128, 0, 255), 0);  // next to a power of two
+  EXPECT_EQ(exact_reciprocal(1e-38f, 128, 0, 255), 0);                // 1 / scale, or what is left, is too small
+  EXPECT_EQ(exact_reciprocal(1e35f, 128, 0, 255), 0);
+  EXPECT_EQ(exact_reciprocal(0.0123f, 1e6f, 0, 255), 0);  // codes far from zero
+  EXPECT_EQ(exact_reciprocal(0.0123f, 0.5f, 0, 255), 0);  // no integer
+  EXPECT_EQ(exact_reciprocal(not_a_number, 0, 0, 255), 0);
+  EXPECT_EQ(exact_reciprocal(0.0f, 0, 0, 255), 0);
+  EXPECT_EQ(exact_reciprocal(0.1f, not_a_number, 0, 255), 0);
+}
+
 TEST(Quantize, HalfUpIsAimets) {
   // 0.25 / 0.5 goes up, -0.25 / 0.5 goes up to zero, -0.75 to -0.5.
   const auto qdq = [](float x) { return quantize_dequantize_half_up(x, 0.5f, -128, -64, 63.5f); };

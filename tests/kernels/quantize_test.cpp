@@ -118,6 +118,44 @@ TEST(QuantizeDequantize, SpecialValuesAndTies) {
         check(input, encodings_of(spec, {grid}), rounding);
 }
 
+/// The floats around every threshold between two codes: where a quotient off by its last bit would show.
+std::vector<float> thresholds(double scale, double offset, double steps) {
+  std::vector<float> values;
+  for (double code = -2; code <= steps + 2; code += steps > 255 ? 97 : 1) {
+    const std::int32_t key = ascending_key(bits_of(static_cast<float>((code + offset + 0.5) * scale)));
+    for (std::int32_t d = -3; d <= 3; ++d) values.push_back(value_of_key(key + d));
+  }
+  return values;
+}
+
+TEST(QuantizeDequantize, ThresholdsOfScalesWithAndWithoutAReciprocal) {
+  std::vector<double> scales;
+  for (const std::uint32_t mantissa : {0x0u, 0x1u, 0x7fffffu, 0x400000u, 0x2aaaabu, 0x123456u, 0x5a5a5au, 0x2000ffu})
+    for (const std::uint32_t exponent : {20u, 60u, 119u, 124u, 127u, 170u, 240u})
+      scales.push_back(static_cast<double>(float_of(exponent << 23 | mantissa)));
+  for (const int bitwidth : {2, 8, 16})
+    for (const double scale : scales) {
+      const QuantizerSpec spec{.bitwidth = bitwidth};
+      const double steps = static_cast<double>(spec.steps());
+      const double offset = -std::floor(steps / 3);
+      const std::vector<float> values = thresholds(scale, offset, steps);
+      const auto n = static_cast<std::int64_t>(values.size());
+      check(test::tensor_of(values, {n}), encodings_of(spec, {{scale, offset}}), Rounding::half_even);
+    }
+}
+
+TEST(QuantizeDequantize, ChannelsOfWhichSomeHaveNoReciprocal) {
+  for (const Shape& shape : {Shape{3, 5, 49}, Shape{1, 5, 7, 7}, Shape{40, 5}})
+    for (const bool mixed : {false, true}) {
+      std::vector<std::pair<double, double>> grids;
+      for (int channel = 0; channel < 5; ++channel) grids.emplace_back(0.01 + 0.003 * channel, -20.0 * channel);
+      if (mixed) grids[3].first = static_cast<double>(float_of(0x3c000001));
+      EXPECT_EQ(exact_reciprocal(static_cast<float>(grids[3].first), 60, 0, 255) == 0, mixed);
+      check(test::tensor_of(test::normal_values(static_cast<std::size_t>(shape.elements()), 6), shape),
+            encodings_of({.bitwidth = 8, .channel_axis = 1}, grids), Rounding::half_even);
+    }
+}
+
 TEST(QuantizeDequantize, OddSizes) {
   for (const std::int64_t n : {0, 1, 2, 7, 15, 16, 17, 31, 63, 64, 65, 1023, 16385, 49157})
     for (const Rounding rounding : {Rounding::half_even, Rounding::half_up})

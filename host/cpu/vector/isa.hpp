@@ -16,6 +16,13 @@
 #include "tare/numerics.hpp"
 
 namespace tare::cpu::TARE_ISA {
+/// Whether multiply_add is one instruction here; else it is a long function.
+#if defined(__FMA__) || defined(__aarch64__)
+inline constexpr bool has_multiply_add = true;
+#else
+inline constexpr bool has_multiply_add = false;
+#endif
+
 #define TARE_VECTOR_KERNEL(result, name, ...) result name(__VA_ARGS__);
 #include "cpu/vector_kernels.def"
 #undef TARE_VECTOR_KERNEL

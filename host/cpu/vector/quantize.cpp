@@ -4,68 +4,107 @@
 
 namespace tare::cpu::TARE_ISA {
 
-void qdq_half_even(const float* in, float* out, std::size_t n, Grid grid) {
-#pragma GCC ivdep
-  for (std::size_t i = 0; i < n; ++i)
-    out[i] = quantize_dequantize(in[i], grid.scale, grid.zero_point, grid.low, grid.high);
-}
-
-void qdq_half_up(const float* in, float* out, std::size_t n, Grid grid) {
-#pragma GCC ivdep
-  for (std::size_t i = 0; i < n; ++i)
-    out[i] = quantize_dequantize_half_up(in[i], grid.scale, grid.offset, grid.minimum, grid.maximum);
-}
-
 namespace {
 
+/// What the loops below need of a grid, and what they do with it: one struct a formula. mixed() is that of a lane in a
+/// vector that two rows share.
+struct ByDivision {
+  float scale, zero_point, low, high;
+
+  TARE_HD explicit ByDivision(const Grid& grid)
+      : scale(grid.scale), zero_point(grid.zero_point), low(grid.low), high(grid.high) {}
+  TARE_HD float operator()(float x) const { return quantize_dequantize(x, scale, zero_point, low, high); }
+  TARE_HD ByDivision mixed(bool own, const ByDivision& next) const {
+    ByDivision result = *this;
+    result.scale = own ? scale : next.scale;
+    result.zero_point = own ? zero_point : next.zero_point;
+    return result;
+  }
+};
+
+struct ByProduct {
+  float scale, reciprocal, lowest, highest;
+
+  TARE_HD explicit ByProduct(const Grid& grid)
+      : scale(grid.scale),
+        reciprocal(grid.reciprocal),
+        lowest(dequantize(grid.low, grid.scale, grid.zero_point)),
+        highest(dequantize(grid.high, grid.scale, grid.zero_point)) {}
+  TARE_HD float operator()(float x) const {
+    return quantize_dequantize_by_product(x, scale, reciprocal, lowest, highest);
+  }
+  TARE_HD ByProduct mixed(bool own, const ByProduct& next) const {
+    ByProduct result = *this;
+    result.scale = own ? scale : next.scale;
+    result.reciprocal = own ? reciprocal : next.reciprocal;
+    result.lowest = own ? lowest : next.lowest;
+    result.highest = own ? highest : next.highest;
+    return result;
+  }
+};
+
+struct HalfUp {
+  float scale, offset, minimum, maximum;
+
+  TARE_HD explicit HalfUp(const Grid& grid)
+      : scale(grid.scale), offset(grid.offset), minimum(grid.minimum), maximum(grid.maximum) {}
+  TARE_HD float operator()(float x) const { return quantize_dequantize_half_up(x, scale, offset, minimum, maximum); }
+  TARE_HD HalfUp mixed(bool own, const HalfUp& next) const {
+    HalfUp result = *this;
+    result.scale = own ? scale : next.scale;
+    result.offset = own ? offset : next.offset;
+    result.minimum = own ? minimum : next.minimum;
+    result.maximum = own ? maximum : next.maximum;
+    return result;
+  }
+};
+
+template <class Formula>
+TARE_HD void for_elements(const float* in, float* out, std::size_t n, Formula quantize) {
+#pragma GCC ivdep
+  for (std::size_t i = 0; i < n; ++i) out[i] = quantize(in[i]);
+}
+
 /// Short rows, as one run of vectors: one in which a row ends takes the grid of each lane's own row.
-template <class Quantize, class Blend>
-TARE_HD void for_rows(const float* in, float* out, std::size_t rows, std::size_t n, const Grid* grids,
-                      Quantize quantize, Blend quantize_two) {
+template <class Formula>
+TARE_HD void for_rows(const float* in, float* out, std::size_t rows, std::size_t n, const Grid* grids) {
   constexpr std::size_t vector = 16;
   std::size_t place = 0;
   for (std::size_t row = 0; row < rows; ++row) {
-    const Grid grid = grids[row];
+    const Formula quantize(grids[row]);
     const std::size_t row_end = (row + 1) * n;
-    for (; place + vector <= row_end; place += vector)
-#pragma GCC ivdep
-      for (std::size_t i = 0; i < vector; ++i) out[place + i] = quantize(in[place + i], grid);
+    for (; place + vector <= row_end; place += vector) for_elements(in + place, out + place, vector, quantize);
     if (place == row_end) continue;
     if (row + 1 == rows || n < vector) {
-      for (; place < row_end; ++place) out[place] = quantize(in[place], grid);
+      for (; place < row_end; ++place) out[place] = quantize(in[place]);
       continue;
     }
     const std::uint32_t own = static_cast<std::uint32_t>(row_end - place);
-    const Grid next = grids[row + 1];
+    const Formula next(grids[row + 1]);
 #pragma GCC ivdep
-    for (std::uint32_t i = 0; i < vector; ++i) out[place + i] = quantize_two(in[place + i], i < own, grid, next);
+    for (std::uint32_t i = 0; i < vector; ++i) out[place + i] = quantize.mixed(i < own, next)(in[place + i]);
     place += vector;
   }
 }
 
 }  // namespace
 
+void qdq_half_even(const float* in, float* out, std::size_t n, Grid grid) {
+  if (has_multiply_add && grid.reciprocal != 0) return for_elements(in, out, n, ByProduct(grid));
+  for_elements(in, out, n, ByDivision(grid));
+}
+
+void qdq_half_up(const float* in, float* out, std::size_t n, Grid grid) { for_elements(in, out, n, HalfUp(grid)); }
+
 void qdq_half_even_rows(const float* in, float* out, std::size_t rows, std::size_t n, const Grid* grids) {
-  for_rows(
-      in, out, rows, n, grids,
-      [](float x, const Grid& grid) {
-        return quantize_dequantize(x, grid.scale, grid.zero_point, grid.low, grid.high);
-      },
-      [](float x, bool first, const Grid& a, const Grid& b) {
-        return quantize_dequantize(x, first ? a.scale : b.scale, first ? a.zero_point : b.zero_point, a.low, a.high);
-      });
+  bool by_product = has_multiply_add;
+  for (std::size_t row = 0; row < rows; ++row) by_product &= grids[row].reciprocal != 0;
+  if (by_product) return for_rows<ByProduct>(in, out, rows, n, grids);
+  for_rows<ByDivision>(in, out, rows, n, grids);
 }
 
 void qdq_half_up_rows(const float* in, float* out, std::size_t rows, std::size_t n, const Grid* grids) {
-  for_rows(
-      in, out, rows, n, grids,
-      [](float x, const Grid& grid) {
-        return quantize_dequantize_half_up(x, grid.scale, grid.offset, grid.minimum, grid.maximum);
-      },
-      [](float x, bool first, const Grid& a, const Grid& b) {
-        return quantize_dequantize_half_up(x, first ? a.scale : b.scale, first ? a.offset : b.offset,
-                                           first ? a.minimum : b.minimum, first ? a.maximum : b.maximum);
-      });
+  for_rows<HalfUp>(in, out, rows, n, grids);
 }
 
 void qdq_float16(const float* in, float* out, std::size_t n, Grid) {
@@ -84,6 +123,13 @@ void qdq_float8e5m2(const float* in, float* out, std::size_t n, Grid grid) {
 }
 
 void qdq_half_even_columns(const float* in, float* out, std::size_t n, GridColumns grid) {
+  if (has_multiply_add && grid.reciprocal != nullptr) {
+#pragma GCC ivdep
+    for (std::size_t i = 0; i < n; ++i)
+      out[i] =
+          quantize_dequantize_by_product(in[i], grid.scale[i], grid.reciprocal[i], grid.lowest[i], grid.highest[i]);
+    return;
+  }
 #pragma GCC ivdep
   for (std::size_t i = 0; i < n; ++i)
     out[i] = quantize_dequantize(in[i], grid.scale[i], grid.zero_point[i], grid.low, grid.high);
