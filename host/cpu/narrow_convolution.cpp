@@ -47,58 +47,67 @@ void NarrowConvolution::pack(const float* weights) {
 }
 
 void NarrowConvolution::run(const Device& device, const float* in, const float* bias, float* out) const {
-  const std::int64_t pieces = (horizontal_.output + piece - 1) / piece;
-  const std::int64_t taps = static_cast<std::int64_t>(weights_.size()) * std::min(piece, horizontal_.output);
-  const float* shift = bias != nullptr ? bias : no_bias_.data();
-  device.parallel(
-      images_ * vertical_.output * pieces, std::max<std::int64_t>(1, thread_taps / taps),
-      [&](std::int64_t begin, std::int64_t end) {
-        for (std::int64_t i = begin; i < end; ++i) {
-          const std::int64_t row = i / pieces;  // of all images
-          const std::int64_t first = i % pieces * piece;
-          const float* image = in + row / vertical_.output * vertical_.input * horizontal_.input * in_channels_;
-          run_row(device.vector(), image, shift, row % vertical_.output, first,
-                  std::min(first + piece, horizontal_.output), out + row * horizontal_.output * out_channels_);
-        }
-      });
+  const Axis& h = horizontal_;
+  const std::int64_t pieces = (h.output + piece - 1) / piece;
+  const std::int64_t taps = static_cast<std::int64_t>(weights_.size()) * std::min(piece, h.output);
+  // Outputs from `whole` to `whole_end` meet all taps of a row.
+  const std::int64_t whole = std::min((h.pad + h.stride - 1) / h.stride, h.output);
+  const std::int64_t reach = h.input - h.kernel + h.pad;
+  const std::int64_t whole_end = std::clamp(reach < 0 ? whole : reach / h.stride + 1, whole, h.output);
+  device.parallel(images_ * vertical_.output * pieces, std::max<std::int64_t>(1, thread_taps / taps),
+                  [&](std::int64_t begin, std::int64_t end) {
+                    Output to{device.vector(), bias != nullptr ? bias : no_bias_.data(), nullptr, 0, {}};
+                    for (std::int64_t i = begin; i < end; ++i) {
+                      const std::int64_t row = i / pieces;  // of all images
+                      const float* image = in + row / vertical_.output * vertical_.input * h.input * in_channels_;
+                      to.row = out + row * h.output * out_channels_;
+                      to.y = row % vertical_.output;
+                      const std::int64_t first = i % pieces * piece;
+                      const std::int64_t last = std::min(first + piece, h.output);
+                      run_piece(image, first, std::min(last, whole), to);
+                      run_piece(image, std::max(first, whole), std::min(last, whole_end), to);
+                      run_piece(image, std::max(first, whole_end), last, to);
+                    }
+                  });
 }
 
-/// Outputs `begin` to `end` of row `y`. Taps outside of the image are left out.
-void NarrowConvolution::run_row(const VectorKernels& vector, const float* image, const float* bias, std::int64_t y,
-                                std::int64_t begin, std::int64_t end, float* out) const {
+/// Outputs `begin` to `end` of a row. Rows of taps outside of the image are left out; outputs that meet taps beyond its
+/// sides are computed on a copy with zeros there, so that they can be computed together.
+void NarrowConvolution::run_piece(const float* image, std::int64_t begin, std::int64_t end, Output& to) const {
+  if (begin >= end) return;
   const Axis& v = vertical_;
   const Axis& h = horizontal_;
-  const std::int64_t top = y * v.stride - v.pad;
-  const std::int64_t skipped = top >= 0 ? 0 : (-top + v.dilation - 1) / v.dilation;
-  const std::int64_t rows = std::min(v.kernel, (v.input - top + v.dilation - 1) / v.dilation) - skipped;
-  const std::int64_t row_size = h.input * in_channels_;
-  const float* from = rows > 0 ? image + (top + skipped * v.dilation) * row_size : image;
-  const auto at = [](std::int64_t n) { return static_cast<std::size_t>(std::max<std::int64_t>(n, 0)); };
-  // `count` outputs from x on, of which each meets the taps from `first` to `last` of a row.
-  const auto some = [&](std::int64_t x, std::int64_t count, std::int64_t first, std::int64_t last) {
-    const NarrowTaps taps{at(rows),
-                          at((last - first) * in_channels_),
-                          at(row_size * v.dilation),
-                          at(h.kernel * in_channels_),
-                          at(v.kernel * h.kernel * in_channels_),
-                          at(h.stride * in_channels_),
-                          at(out_channels_)};
-    const float* weights = weights_.data() + (skipped * h.kernel + first) * in_channels_;
-    const std::int64_t left = x * h.stride - h.pad + first;
-    vector.narrow_convolution(taps, from + left * in_channels_, weights, bias, out + x * out_channels_, at(count));
-  };
-  // Outputs from `whole` to `whole_end` meet all taps of a row.
-  const std::int64_t whole = std::clamp((h.pad + h.stride - 1) / h.stride, begin, end);
-  const std::int64_t reach = h.input - h.kernel + h.pad;
-  const std::int64_t whole_end = std::clamp(reach < 0 ? whole : reach / h.stride + 1, whole, end);
-  const auto edge = [&](std::int64_t x) {
-    const std::int64_t left = x * h.stride - h.pad;
-    const std::int64_t first = std::clamp<std::int64_t>(-left, 0, h.kernel);
-    some(x, 1, first, std::clamp(h.input - left, first, h.kernel));
-  };
-  for (std::int64_t x = begin; x < whole; ++x) edge(x);
-  if (whole_end > whole) some(whole, whole_end - whole, 0, h.kernel);
-  for (std::int64_t x = whole_end; x < end; ++x) edge(x);
+  const auto at = [](std::int64_t n) { return static_cast<std::size_t>(n); };
+  const std::int64_t top = to.y * v.stride - v.pad;
+  const std::int64_t skipped = top >= 0 ? 0 : std::min(v.kernel, (-top + v.dilation - 1) / v.dilation);
+  const std::int64_t below = (v.input - top + v.dilation - 1) / v.dilation;  // rows of taps above the image's end
+  const std::int64_t rows = std::clamp<std::int64_t>(below - skipped, 0, v.kernel - skipped);
+  const std::int64_t left = begin * h.stride - h.pad;
+  const std::int64_t width = (end - begin - 1) * h.stride + h.kernel;
+  const float* from = rows > 0 ? image + (top + skipped * v.dilation) * h.input * in_channels_ : image;
+  std::int64_t row_size = h.input * v.dilation * in_channels_;
+  if (left >= 0 && left + width <= h.input) {
+    from += left * in_channels_;
+  } else {
+    const std::int64_t first = std::clamp<std::int64_t>(-left, 0, width);
+    const std::int64_t last = std::clamp(h.input - left, first, width);
+    to.strip.assign(at(rows * width * in_channels_), 0.0f);
+    if (first < last)
+      for (std::int64_t row = 0; row < rows; ++row)
+        std::copy_n(from + row * row_size + (left + first) * in_channels_, (last - first) * in_channels_,
+                    to.strip.data() + (row * width + first) * in_channels_);
+    from = to.strip.data();
+    row_size = width * in_channels_;
+  }
+  const NarrowTaps taps{at(rows),
+                        at(h.kernel * in_channels_),
+                        at(row_size),
+                        at(h.kernel * in_channels_),
+                        at(v.kernel * h.kernel * in_channels_),
+                        at(h.stride * in_channels_),
+                        at(out_channels_)};
+  to.vector.narrow_convolution(taps, from, weights_.data() + skipped * h.kernel * in_channels_, to.bias,
+                               to.row + begin * out_channels_, at(end - begin));
 }
 
 }  // namespace tare::cpu

@@ -17,17 +17,24 @@ class NarrowConvolution {
 
   /// `weights`: [out, in, kernel…], in one piece.
   void pack(const float* weights);
-  /// `in` and `out` in channels_last; `bias` may be null. Every output is one sum in an order of its own: the bits
-  /// depend on neither threads nor instruction set.
+  /// `in` and `out` in channels_last; `bias` may be null. Every output is one sum in an order of its own: its bits
+  /// depend on neither threads, nor the other outputs, nor the instruction set, if it has fused products and sums.
   void run(const Device& device, const float* in, const float* bias, float* out) const;
 
  private:
   struct Axis {
     std::int64_t input, output, kernel, stride, dilation, pad;
   };
+  /// Where a thread computes, and what it needs for that.
+  struct Output {
+    const VectorKernels& vector;
+    const float* bias;
+    float* row;
+    std::int64_t y;
+    std::vector<float> strip;
+  };
   static Axis axis(const Problem& problem, std::size_t number);
-  void run_row(const VectorKernels& vector, const float* image, const float* bias, std::int64_t y, std::int64_t begin,
-               std::int64_t end, float* out) const;
+  void run_piece(const float* image, std::int64_t begin, std::int64_t end, Output& to) const;
 
   std::int64_t images_;
   std::int64_t in_channels_;
