@@ -23,16 +23,18 @@ std::vector<std::int64_t> source_indices(PadMode mode, std::int64_t before, std:
   std::vector<std::int64_t> indices(static_cast<std::size_t>(size));
   for (std::int64_t i = 0; i < size; ++i) {
     std::int64_t at = i - std::max<std::int64_t>(before, 0);
-    if (mode == PadMode::edge) {
-      at = std::clamp<std::int64_t>(at, 0, count - 1);
-    } else if (mode == PadMode::wrap) {
-      at = (at % count + count) % count;
-    } else if (count == 1) {
-      at = 0;
-    } else {
-      const std::int64_t period = 2 * (count - 1);
-      at = (at % period + period) % period;
-      at = std::min(at, period - at);
+    if (at < 0 || at >= count) {
+      if (mode == PadMode::edge) {
+        at = std::clamp<std::int64_t>(at, 0, count - 1);
+      } else if (mode == PadMode::wrap) {
+        at = (at % count + count) % count;
+      } else if (count == 1) {
+        at = 0;
+      } else {
+        const std::int64_t period = 2 * (count - 1);
+        at = (at % period + period) % period;
+        at = std::min(at, period - at);
+      }
     }
     indices[static_cast<std::size_t>(i)] = skip + at;
   }
