@@ -121,7 +121,7 @@ void quantize_dequantize_of(Call& call) {
   GridMap map;
   map.elements = x.elements();
   map.uniform = quantizer.grid;
-  map.operation = quantizer.rounding == Rounding::half_up ? Operation::half_up : Operation::half_even;
+  map.operation = operation_of(quantizer.rounding, std::span(&quantizer.grid, 1));
   const void* in = x.data();
   Tensor& y = call.output_reusing(0, 0, x.type(), x.shape(), x.layout());
   if (map.elements > 0) quantize_dequantize(in, y.mutable_data(), y.type(), map, device_of(call).stream());

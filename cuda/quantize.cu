@@ -5,6 +5,8 @@
 // loop.
 #include "quantize.hpp"
 
+#include "cpu/quantize_formula.hpp"
+
 namespace tare::cuda {
 namespace {
 
@@ -31,19 +33,45 @@ struct Format<DataType::float32> {
   __device__ static float narrow(float value) { return value; }
 };
 
+struct Float16 {
+  Float16() = default;
+  TARE_HD explicit Float16(const Grid&) {}
+  TARE_HD float operator()(float x) const { return half_to_float(float_to_half(x)); }
+};
 template <Operation operation>
-__device__ __forceinline__ float apply(float value, const Grid& grid) {
-  if constexpr (operation == Operation::half_even)
-    return tare::quantize_dequantize(value, grid);
-  else if constexpr (operation == Operation::half_up)
-    return quantize_dequantize_half_up(value, grid.scale, grid.offset, grid.minimum, grid.maximum);
-  else if constexpr (operation == Operation::float16)
-    return half_to_float(float_to_half(value));
-  else if constexpr (operation == Operation::float8e4m3fn)
-    return round_to_float8e4m3fn(value / grid.scale) * grid.scale;
-  else
-    return round_to_float8e5m2(value / grid.scale) * grid.scale;
-}
+struct Float8 {
+  float scale;
+
+  Float8() = default;
+  TARE_HD explicit Float8(const Grid& grid) : scale(grid.scale) {}
+  TARE_HD float operator()(float x) const {
+    const float steps = x / scale;
+    return scale * (operation == Operation::float8e4m3fn ? round_to_float8e4m3fn(steps) : round_to_float8e5m2(steps));
+  }
+};
+
+template <Operation operation>
+struct FormulaOf {
+  using Type = Float8<operation>;
+};
+template <>
+struct FormulaOf<Operation::half_even> {
+  using Type = cpu::ByDivision;
+};
+template <>
+struct FormulaOf<Operation::half_even_by_product> {
+  using Type = cpu::ByProduct;
+};
+template <>
+struct FormulaOf<Operation::half_up> {
+  using Type = cpu::HalfUp;
+};
+template <>
+struct FormulaOf<Operation::float16> {
+  using Type = Float16;
+};
+template <Operation operation>
+using Formula = typename FormulaOf<operation>::Type;
 
 template <DataType type>
 union Vector {
@@ -51,14 +79,14 @@ union Vector {
   typename Format<type>::Element elements[Format<type>::vector];
 };
 
-template <DataType type, Operation operation, class GridOf>
-__device__ __forceinline__ uint4 apply_vector(uint4 words, GridOf grid_of) {
+/// `formula_of(i)` is that of element i.
+template <DataType type, class FormulaOfElement>
+__device__ __forceinline__ uint4 apply_vector(uint4 words, FormulaOfElement formula_of) {
   using F = Format<type>;
   Vector<type> vector;
   vector.words = words;
 #pragma unroll
-  for (int i = 0; i < F::vector; ++i)
-    vector.elements[i] = F::narrow(apply<operation>(F::widen(vector.elements[i]), grid_of(i)));
+  for (int i = 0; i < F::vector; ++i) vector.elements[i] = F::narrow(formula_of(i)(F::widen(vector.elements[i])));
   return vector.words;
 }
 
@@ -90,8 +118,8 @@ __device__ __forceinline__ void walk(const void* input, void* output, const Grid
   auto* out = static_cast<typename F::Element*>(output);
   const std::int64_t step = std::int64_t{gridDim.x} * threads;
   for (std::int64_t i = begin + std::int64_t{blockIdx.x} * threads + threadIdx.x; i < end; i += step) {
-    const Grid grid = map.grids ? map.grids[grid_index(map, divide(i, map.run))] : map.uniform;
-    out[i] = F::narrow(apply<operation>(F::widen(in[i]), grid));
+    const Formula<operation> quantize(map.grids ? map.grids[grid_index(map, divide(i, map.run))] : map.uniform);
+    out[i] = F::narrow(quantize(F::widen(in[i])));
   }
 }
 
@@ -109,18 +137,17 @@ __global__ void __launch_bounds__(threads)
   using F = Format<type>;
   const uint4* in = reinterpret_cast<const uint4*>(static_cast<const typename F::Element*>(input) + head);
   uint4* out = reinterpret_cast<uint4*>(static_cast<typename F::Element*>(output) + head);
-  const Grid grid = map.uniform;
+  const Formula<operation> quantize(map.uniform);
+  const auto same = [&](int) -> const Formula<operation>& { return quantize; };
   const std::int64_t first = std::int64_t{blockIdx.x} * (threads * in_flight) + threadIdx.x;
   if (first + (in_flight - 1) * threads < body) {
     uint4 words[in_flight];
 #pragma unroll
     for (int i = 0; i < in_flight; ++i) words[i] = __ldcs(in + first + i * threads);
 #pragma unroll
-    for (int i = 0; i < in_flight; ++i)
-      __stcs(out + first + i * threads, apply_vector<type, operation>(words[i], [&](int) { return grid; }));
+    for (int i = 0; i < in_flight; ++i) __stcs(out + first + i * threads, apply_vector<type>(words[i], same));
   } else {
-    for (std::int64_t at = first; at < body; at += threads)
-      out[at] = apply_vector<type, operation>(in[at], [&](int) { return grid; });
+    for (std::int64_t at = first; at < body; at += threads) out[at] = apply_vector<type>(in[at], same);
   }
   if (blockIdx.x != 0) return;
   const std::int64_t tail = head + body * F::vector;
@@ -128,7 +155,7 @@ __global__ void __launch_bounds__(threads)
   if (threadIdx.x >= odd) return;
   const std::int64_t at = threadIdx.x < head ? threadIdx.x : tail + (threadIdx.x - head);
   const auto* element = static_cast<const typename F::Element*>(input) + at;
-  static_cast<typename F::Element*>(output)[at] = F::narrow(apply<operation>(F::widen(*element), grid));
+  static_cast<typename F::Element*>(output)[at] = F::narrow(quantize(F::widen(*element)));
 }
 
 /// Runs of at least a vector. Aligned data.
@@ -143,10 +170,13 @@ __global__ void __launch_bounds__(threads)
     const std::int64_t element = at * F::vector;
     const std::int64_t run = divide(element, map.run);
     const std::int64_t left = (run + 1) * map.run - element;  // elements of this vector's first run
-    const Grid grid = map.grids[grid_index(map, run)];
-    if (left >= F::vector) return apply_vector<type, operation>(words, [&](int) { return grid; });
-    const Grid next = map.grids[grid_index(map, run + 1)];
-    return apply_vector<type, operation>(words, [&](int i) { return i < left ? grid : next; });
+    // Both first: finding a grid may take a division, which is a call, and little should be kept over it.
+    const std::int64_t grid = grid_index(map, run);
+    const std::int64_t next_grid = left < F::vector ? grid_index(map, run + 1) : grid;
+    const Formula<operation> own(map.grids[grid]);
+    if (left >= F::vector) return apply_vector<type>(words, [&](int) { return own; });
+    const Formula<operation> next(map.grids[next_grid]);
+    return apply_vector<type>(words, [&](int i) { return own.mixed(i < left, next); });
   };
   if (first + (in_flight - 1) * threads < body) {
     uint4 words[in_flight];
@@ -170,22 +200,21 @@ __global__ void __launch_bounds__(threads)
   if (column >= row_vectors) return;
   const uint4* in = static_cast<const uint4*>(input) + column;
   uint4* out = static_cast<uint4*>(output) + column;
-  Grid grids[F::vector];
+  Formula<operation> formulas[F::vector];
 #pragma unroll
-  for (int i = 0; i < F::vector; ++i) grids[i] = map.grids[column * F::vector + i];
+  for (int i = 0; i < F::vector; ++i) formulas[i] = Formula<operation>(map.grids[column * F::vector + i]);
   const std::int64_t step = std::int64_t{gridDim.x} * blockDim.y;
   std::int64_t row = std::int64_t{blockIdx.x} * blockDim.y + threadIdx.y;
-  const auto grid_of = [&](int i) -> const Grid& { return grids[i]; };
+  const auto formula_of = [&](int i) -> const Formula<operation>& { return formulas[i]; };
   for (; row + (in_flight - 1) * step < rows; row += in_flight * step) {
     uint4 words[in_flight];
 #pragma unroll
     for (int i = 0; i < in_flight; ++i) words[i] = __ldcs(in + (row + i * step) * row_vectors);
 #pragma unroll
     for (int i = 0; i < in_flight; ++i)
-      __stcs(out + (row + i * step) * row_vectors, apply_vector<type, operation>(words[i], grid_of));
+      __stcs(out + (row + i * step) * row_vectors, apply_vector<type>(words[i], formula_of));
   }
-  for (; row < rows; row += step)
-    out[row * row_vectors] = apply_vector<type, operation>(in[row * row_vectors], grid_of);
+  for (; row < rows; row += step) out[row * row_vectors] = apply_vector<type>(in[row * row_vectors], formula_of);
 }
 
 struct Geometry {
@@ -210,7 +239,8 @@ unsigned blocks_for(std::int64_t items, std::int64_t items_per_block) {
 
 template <DataType type, Operation operation>
 void launch(const void* input, void* output, const GridMap& map, StreamView stream) {
-  constexpr bool integer = operation == Operation::half_even || operation == Operation::half_up;
+  constexpr bool integer = operation == Operation::half_even || operation == Operation::half_even_by_product ||
+                           operation == Operation::half_up;
   constexpr std::int64_t vector = Format<type>::vector;
   const Geometry geometry = geometry_of<type>(input, output, map.elements);
   const unsigned blocks = blocks_for(geometry.body, threads * in_flight);
@@ -253,6 +283,8 @@ template <DataType type>
 void launch_type(const void* input, void* output, const GridMap& map, StreamView stream) {
   switch (map.operation) {
     case Operation::half_even: return launch<type, Operation::half_even>(input, output, map, stream);
+    case Operation::half_even_by_product:
+      return launch<type, Operation::half_even_by_product>(input, output, map, stream);
     case Operation::half_up: return launch<type, Operation::half_up>(input, output, map, stream);
     case Operation::float16: return launch<type, Operation::float16>(input, output, map, stream);
     case Operation::float8e4m3fn: return launch<type, Operation::float8e4m3fn>(input, output, map, stream);

@@ -1,6 +1,7 @@
 // Quantize-dequantize on the device: how an element finds its grid, and the launcher. Plain data for host and device.
 #pragma once
 
+#include <span>
 #include <string>
 #include <vector>
 
@@ -11,7 +12,11 @@
 
 namespace tare::cuda {
 
-enum class Operation : std::uint8_t { half_even, half_up, float16, float8e4m3fn, float8e5m2 };
+/// half_even_by_product: every grid has a reciprocal.
+enum class Operation : std::uint8_t { half_even, half_even_by_product, half_up, float16, float8e4m3fn, float8e5m2 };
+
+/// The fastest one of integers on these grids.
+Operation operation_of(Rounding rounding, std::span<const Grid> grids);
 
 /// A dimension whose index picks the grid: index = run / runs_inside % size, grid += index / block * stride.
 struct GridDimension {

@@ -23,14 +23,14 @@ std::int64_t axis_of(int axis, const char* what, const Shape& shape, const Tenso
   return positive;
 }
 
-Operation operation_of(NumberFormat format, Rounding rounding) {
+Operation operation_of(NumberFormat format, Rounding rounding, std::span<const Grid> grids) {
   switch (format) {
     case NumberFormat::float16: return Operation::float16;
     case NumberFormat::float8e4m3fn: return Operation::float8e4m3fn;
     case NumberFormat::float8e5m2: return Operation::float8e5m2;
     case NumberFormat::integer: break;
   }
-  return rounding == Rounding::half_up ? Operation::half_up : Operation::half_even;
+  return cuda::operation_of(rounding, grids);
 }
 
 /// Geometry, without grids.
@@ -112,14 +112,21 @@ std::vector<Grid> make_grids(const Geometry& geometry, const TensorEncodings& en
 
 }  // namespace
 
+Operation operation_of(Rounding rounding, std::span<const Grid> grids) {
+  if (rounding == Rounding::half_up) return Operation::half_up;
+  const bool by_product =
+      std::all_of(grids.begin(), grids.end(), [](const Grid& grid) { return grid.reciprocal != 0; });
+  return by_product ? Operation::half_even_by_product : Operation::half_even;
+}
+
 QuantizerPlan plan_quantizer(const Shape& shape, Layout layout, const TensorEncodings& encodings, Rounding rounding) {
   const Geometry geometry = lay_out(shape, layout, encodings);
   QuantizerPlan plan;
   plan.map = geometry.map;
-  plan.map.operation = operation_of(encodings.spec.format, rounding);
   if (plan.map.elements == 0) return plan;
   plan.grids = make_grids(geometry, encodings);
   plan.map.uniform = plan.grids.front();
+  plan.map.operation = operation_of(encodings.spec.format, rounding, plan.grids);
   return plan;
 }
 

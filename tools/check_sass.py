@@ -58,7 +58,7 @@ def kernel_of(mangled):
 
 def variant_of(mangled):
     types = {"E1": "float32", "E10": "float16", "E16": "bfloat16"}
-    operations = ["half_even", "half_up", "float16", "float8e4m3fn", "float8e5m2"]
+    operations = ["half_even", "half_even_by_product", "half_up", "float16", "float8e4m3fn", "float8e5m2"]
     found = re.search(r"DataType(E\d+)ELNS\d_9OperationE(\d)", mangled)
     return f"<{types.get(found[1], found[1])}, {operations[int(found[2])]}>" if found else ""
 

@@ -66,7 +66,7 @@ class Reader {
   std::string text() {
     const std::uint64_t size = number();
     if (size > left()) fail("a name is longer than the file");
-    const std::string text(bytes_.substr(position_, static_cast<std::size_t>(size)));
+    std::string text(bytes_.substr(position_, static_cast<std::size_t>(size)));
     position_ += static_cast<std::size_t>(size);
     return text;
   }

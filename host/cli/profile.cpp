@@ -61,6 +61,7 @@ std::vector<NodeTime> profile(const Graph& original, Backend& backend, std::span
       if (site.enabled && site.role == SiteRole::activation && original.constant(site.value) == nullptr)
         sites[static_cast<std::size_t>(site.value)] = static_cast<std::int32_t>(site_count++);
   std::vector<bool> visible;
+  visible.reserve(sites.size());
   for (const std::int32_t site : sites) visible.push_back(site >= 0);
   Executor executor(make_runnable(original, visible, backend), backend, sites);
   const Graph& graph = executor.graph();

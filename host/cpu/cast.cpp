@@ -88,7 +88,7 @@ Tensor cast(const Call& call, const Tensor& source, DataType type, bool saturate
   if (type == DataType::string) return number_to_text(call, unpacked(call, source));
   if (size_of(source.type()) == 0 || size_of(type) == 0 || type == DataType::complex64 || type == DataType::complex128)
     call.fail("cannot cast " + std::string(name_of(source.type())) + " to " + std::string(name_of(type)));
-  const Tensor x = unpacked(call, source);
+  Tensor x = unpacked(call, source);
   if (const SmallFloat* format = small_float(type))
     return packed<std::uint8_t>(call, x, type, [=](float value) { return format->encode(value, saturate); });
   switch (type) {

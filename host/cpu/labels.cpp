@@ -34,7 +34,7 @@ Tensor default_value(const Call& call, DataType type) {
   const Node& node = call.node;
   if (const auto given = node.attributes.find("default_tensor"); given != node.attributes.end()) {
     const Tensor* number = std::get_if<Tensor>(&given->second);
-    const Tensor tensor = number != nullptr ? *number : list(node.texts("default_tensor"));
+    Tensor tensor = number != nullptr ? *number : list(node.texts("default_tensor"));
     if (tensor.type() != type || tensor.elements() != 1)
       call.fail(fmt::format("default_tensor must be one {}, not {} {}", name_of(type), name_of(tensor.type()),
                             tensor.shape().text()));

@@ -219,11 +219,9 @@ class MatmulKernel final : public Kernel {
     std::int64_t rows = p.rows;
     std::int64_t matrices = 1;
     std::int64_t launches = 1;
-    if (split)
-      launches = batch;
-    else if (p.batch_b.elements() == 1 && !p.transpose_a)
+    if (!split && p.batch_b.elements() == 1 && !p.transpose_a)
       rows *= batch;
-    else if (p.batch_a == p.batch_b)
+    else if (!split && p.batch_a == p.batch_b)
       matrices = batch;
     else
       launches = batch;

@@ -97,8 +97,7 @@ void batch_normalization(Call& call) {
   Tensor& out = call.output_reusing(0, 0, in.type(), in.shape(), in.layout());
   if (in.elements() == 0) return;
   dispatch_real(call, in.type(), [&]<class T>() {
-    const auto [centers, factors, addends] =
-        channel_affine<T>(scales, biases, statistics.mean, statistics.variance, epsilon);
+    const ChannelAffine<T> of = channel_affine<T>(scales, biases, statistics.mean, statistics.variance, epsilon);
     const T* x = in.data<T>();
     T* y = out.mutable_data<T>();
     const VectorKernels& v = call.device.vector();
@@ -107,13 +106,13 @@ void batch_normalization(Call& call) {
                            [&](std::int64_t begin, std::int64_t end) {
                              const std::int64_t n = c.channels;
                              if constexpr (std::is_same_v<T, float>) {
-                               v.column_affine(x + begin * n, centers.data(), factors.data(), addends.data(),
+                               v.column_affine(x + begin * n, of.centers.data(), of.factors.data(), of.addends.data(),
                                                y + begin * n, static_cast<std::size_t>(end - begin),
                                                static_cast<std::size_t>(n));
                              } else {
                                for (std::int64_t i = begin * n; i < end * n; ++i) {
                                  const auto channel = static_cast<std::size_t>(i % n);
-                                 y[i] = (x[i] - centers[channel]) * factors[channel] + addends[channel];
+                                 y[i] = (x[i] - of.centers[channel]) * of.factors[channel] + of.addends[channel];
                                }
                              }
                            });
@@ -123,7 +122,7 @@ void batch_normalization(Call& call) {
                          [&](std::int64_t begin, std::int64_t end) {
                            for (std::int64_t o = begin; o < end; ++o) {
                              const auto channel = static_cast<std::size_t>(o % c.channels);
-                             affine(v, x + o * c.spatial, centers[channel], factors[channel], addends[channel],
+                             affine(v, x + o * c.spatial, of.centers[channel], of.factors[channel], of.addends[channel],
                                     y + o * c.spatial, c.spatial);
                            }
                          });
@@ -194,7 +193,8 @@ void mean_variance_normalization(Call& call) {
       }
       return static_cast<std::size_t>(group);
     };
-    const double count = static_cast<double>(in.elements() / groups);
+    const std::int64_t group_size = in.elements() / groups;
+    const double count = static_cast<double>(group_size);
     std::vector<double> means(static_cast<std::size_t>(groups)), squares(means.size());
     for (std::int64_t i = 0; i < in.elements(); ++i) means[group_of(i)] += static_cast<double>(x[i]);
     for (double& mean : means) mean /= count;

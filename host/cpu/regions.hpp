@@ -121,11 +121,10 @@ struct DeformConv {
   }
   /// Where tap t of a point reads; zeros lie around the image.
   TARE_HD Corners corners(std::int64_t n, std::int64_t g, std::int64_t t, std::int64_t point) const {
-    const double v = static_cast<double>(point / columns * row_stride - row_pad + t / kernel_columns * row_dilation) +
-                     offset(n, g, t, 0, point);
-    const double u =
-        static_cast<double>(point % columns * column_stride - column_pad + t % kernel_columns * column_dilation) +
-        offset(n, g, t, 1, point);
+    const std::int64_t top = point / columns * row_stride - row_pad + t / kernel_columns * row_dilation;
+    const std::int64_t left = point % columns * column_stride - column_pad + t % kernel_columns * column_dilation;
+    const double v = static_cast<double>(top) + offset(n, g, t, 0, point);
+    const double u = static_cast<double>(left) + offset(n, g, t, 1, point);
     Corners c;
     if (!(v > -1.0 && v < static_cast<double>(height) && u > -1.0 && u < static_cast<double>(width))) return c;
     const double fv = ::floor(v), fu = ::floor(u);

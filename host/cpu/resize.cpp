@@ -187,6 +187,7 @@ void resize_tensor(Call& call, const std::vector<ResizeAxis>& resized, const Res
     call.fail(fmt::format("cannot enlarge the empty shape {} to {}", in.shape().text(), shape.text()));
   Tensor out = call.device.allocate(in.type(), shape, in.layout());
   std::vector<PhysicalTaps> axes;
+  axes.reserve(resized.size());
   for (const ResizeAxis& axis : resized)
     axes.push_back({physical_axis(in, axis.axis), resize_taps(call, axis, settings)});
   const Shape in_dims = physical_shape(in);

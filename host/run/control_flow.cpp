@@ -178,6 +178,7 @@ class Scan final : public ControlFlow {
       for (std::size_t i = 0; i < out.size(); ++i) results[i].push_back(out[i]);
     }
     std::vector<Tensor> stacked;
+    stacked.reserve(results.size());
     for (const auto& parts : results) stacked.push_back(stack(node_, parts, 0, false));
     return stacked;
   }
@@ -258,6 +259,7 @@ class SequenceMap final : public ControlFlow {
       for (std::size_t r = 0; r < results.size(); ++r) results[r].push_back(std::move(out[r]));
     }
     std::vector<Tensor> sequences;
+    sequences.reserve(results.size());
     for (std::vector<Tensor>& items : results) sequences.push_back(Tensor::sequence(std::move(items)));
     return sequences;
   }

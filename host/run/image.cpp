@@ -63,6 +63,7 @@ Taps triangle_taps(std::int64_t from, std::int64_t to) {
       sum += weights.back();
     }
     std::vector<float> scaled;
+    scaled.reserve(weights.size());
     for (const double weight : weights) scaled.push_back(static_cast<float>(weight / sum));
     taps.first.push_back(first);
     taps.weights.push_back(std::move(scaled));

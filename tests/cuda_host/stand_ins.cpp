@@ -103,6 +103,7 @@ void quantize_elements(const void* input, void* output, DataType type, const Gri
     const auto apply = [&](float x) {
       switch (map.operation) {
         case Operation::half_even:
+        case Operation::half_even_by_product:
           return tare::quantize_dequantize(x, grid.scale, grid.zero_point, grid.low, grid.high);
         case Operation::half_up:
           return quantize_dequantize_half_up(x, grid.scale, grid.offset, grid.minimum, grid.maximum);

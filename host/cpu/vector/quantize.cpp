@@ -1,63 +1,11 @@
 // Quantize-dequantize of runs of floats that share a grid, and of rows whose grid changes from column to column.
 // `in` may be `out`. ivdep: an element is read before its own place is written, and no other place matters.
+#include "cpu/quantize_formula.hpp"
 #include "cpu/vector/isa.hpp"
 
 namespace tare::cpu::TARE_ISA {
 
 namespace {
-
-/// What the loops below need of a grid, and what they do with it: one struct a formula. mixed() is that of a lane in a
-/// vector that two rows share.
-struct ByDivision {
-  float scale, zero_point, low, high;
-
-  TARE_HD explicit ByDivision(const Grid& grid)
-      : scale(grid.scale), zero_point(grid.zero_point), low(grid.low), high(grid.high) {}
-  TARE_HD float operator()(float x) const { return quantize_dequantize(x, scale, zero_point, low, high); }
-  TARE_HD ByDivision mixed(bool own, const ByDivision& next) const {
-    ByDivision result = *this;
-    result.scale = own ? scale : next.scale;
-    result.zero_point = own ? zero_point : next.zero_point;
-    return result;
-  }
-};
-
-struct ByProduct {
-  float scale, reciprocal, lowest, highest;
-
-  TARE_HD explicit ByProduct(const Grid& grid)
-      : scale(grid.scale),
-        reciprocal(grid.reciprocal),
-        lowest(dequantize(grid.low, grid.scale, grid.zero_point)),
-        highest(dequantize(grid.high, grid.scale, grid.zero_point)) {}
-  TARE_HD float operator()(float x) const {
-    return quantize_dequantize_by_product(x, scale, reciprocal, lowest, highest);
-  }
-  TARE_HD ByProduct mixed(bool own, const ByProduct& next) const {
-    ByProduct result = *this;
-    result.scale = own ? scale : next.scale;
-    result.reciprocal = own ? reciprocal : next.reciprocal;
-    result.lowest = own ? lowest : next.lowest;
-    result.highest = own ? highest : next.highest;
-    return result;
-  }
-};
-
-struct HalfUp {
-  float scale, offset, minimum, maximum;
-
-  TARE_HD explicit HalfUp(const Grid& grid)
-      : scale(grid.scale), offset(grid.offset), minimum(grid.minimum), maximum(grid.maximum) {}
-  TARE_HD float operator()(float x) const { return quantize_dequantize_half_up(x, scale, offset, minimum, maximum); }
-  TARE_HD HalfUp mixed(bool own, const HalfUp& next) const {
-    HalfUp result = *this;
-    result.scale = own ? scale : next.scale;
-    result.offset = own ? offset : next.offset;
-    result.minimum = own ? minimum : next.minimum;
-    result.maximum = own ? maximum : next.maximum;
-    return result;
-  }
-};
 
 template <class Formula>
 TARE_HD void for_elements(const float* in, float* out, std::size_t n, Formula quantize) {
