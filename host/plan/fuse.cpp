@@ -34,7 +34,8 @@ class Fuser {
       if (!removed_[n]) join_hard_swish(n);
     for (std::size_t n = 0; n < graph_.nodes.size(); ++n) {
       if (removed_[n]) continue;
-      fold_batch_normalization(n);
+      while (fold_affine(n)) {
+      }
       while (absorb_activation(n)) {
       }
     }
@@ -68,43 +69,79 @@ class Fuser {
     return id;
   }
 
-  /// y = (conv(x, w) + b - mean) * scale / sqrt(variance + epsilon) + shift is again a convolution.
-  void fold_batch_normalization(std::size_t n) {
-    if (!is(graph_.nodes[n], "Conv")) return;
+  /// (x - center) * factor + shift, a channel each.
+  struct Affine {
+    std::vector<double> center, factor, shift;
+  };
+
+  /// What a node does to the output of a convolution of so many channels and dimensions, when it is known.
+  std::optional<Affine> affine_of(const Node& node, ValueId x, std::int64_t channels, std::size_t rank) const {
+    const auto n = static_cast<std::size_t>(channels);
+    Affine result{std::vector<double>(n, 0.0), std::vector<double>(n, 1.0), std::vector<double>(n, 0.0)};
+    if (is(node, "BatchNormalization")) {
+      if (node.inputs[0] != x || node.integer("training_mode", 0) != 0) return std::nullopt;
+      const Tensor* scale = float_constant(node, 1, channels);
+      const Tensor* shift = float_constant(node, 2, channels);
+      const Tensor* mean = float_constant(node, 3, channels);
+      const Tensor* variance = float_constant(node, 4, channels);
+      if (scale == nullptr || shift == nullptr || mean == nullptr || variance == nullptr) return std::nullopt;
+      const double epsilon = static_cast<double>(node.real("epsilon", 1e-5f));
+      for (std::size_t c = 0; c < n; ++c) {
+        const auto at = [c](const Tensor* t) { return static_cast<double>(t->data<float>()[c]); };
+        result.center[c] = at(mean);
+        result.factor[c] = at(scale) / std::sqrt(at(variance) + epsilon);
+        result.shift[c] = at(shift);
+      }
+      return result;
+    }
+    const bool is_sum = is(node, "Add");
+    if ((!is_sum && !is(node, "Mul")) || node.inputs.size() != 2 || node.inputs[0] == node.inputs[1])
+      return std::nullopt;
+    const std::size_t i = node.inputs[0] == x ? 1 : 0;
+    const Tensor* operand = float_constant(node, i, channels);
+    if (operand == nullptr) operand = float_constant(node, i, 1);
+    if (operand == nullptr || operand->rank() > rank) return std::nullopt;
+    // Aligned at the last dimension, the elements must lie along the channels.
+    const std::size_t before = rank - operand->rank();
+    if (operand->elements() > 1 && (before > 1 || operand->shape()[1 - before] != channels)) return std::nullopt;
+    for (std::size_t c = 0; c < n; ++c)
+      (is_sum ? result.shift : result.factor)[c] =
+          static_cast<double>(operand->data<float>()[operand->elements() > 1 ? c : 0]);
+    return result;
+  }
+
+  /// (conv(x, w) + b - center) * factor + shift is again a convolution.
+  bool fold_affine(std::size_t n) {
+    if (!is(graph_.nodes[n], "Conv")) return false;
     const auto reader = only_reader(graph_.nodes[n]);
-    if (!reader || !is(graph_.nodes[*reader], "BatchNormalization")) return;
+    if (!reader) return false;
     Node& conv = graph_.nodes[n];
-    const Node& norm = graph_.nodes[*reader];
-    if (norm.inputs[0] != conv.outputs[0] || norm.integer("training_mode", 0) != 0 || conv.inputs.size() < 2) return;
-    for (std::size_t i = 1; i < norm.outputs.size(); ++i)
-      if (norm.outputs[i] != absent) return;
-    const Tensor* weight = graph_.constant(conv.inputs[1]);
-    if (weight == nullptr || weight->type() != DataType::float32 || weight->rank() < 3) return;
+    const Node& next = graph_.nodes[*reader];
+    for (std::size_t i = 1; i < next.outputs.size(); ++i)
+      if (next.outputs[i] != absent) return false;
+    const Tensor* weight = conv.inputs.size() < 2 ? nullptr : graph_.constant(conv.inputs[1]);
+    if (weight == nullptr || weight->type() != DataType::float32 || weight->rank() < 3) return false;
     const std::int64_t channels = weight->shape()[0];
     const bool has_bias = conv.inputs.size() > 2 && conv.inputs[2] != absent;
     const Tensor* bias = has_bias ? float_constant(conv, 2, channels) : nullptr;
-    const Tensor* scale = float_constant(norm, 1, channels);
-    const Tensor* shift = float_constant(norm, 2, channels);
-    const Tensor* mean = float_constant(norm, 3, channels);
-    const Tensor* variance = float_constant(norm, 4, channels);
-    if ((has_bias && bias == nullptr) || scale == nullptr || shift == nullptr || mean == nullptr || variance == nullptr)
-      return;
+    if (has_bias && bias == nullptr) return false;
+    const std::optional<Affine> affine = affine_of(next, conv.outputs[0], channels, weight->rank());
+    if (!affine) return false;
 
     Tensor new_weight = Tensor::host(DataType::float32, weight->shape());
     Tensor new_bias = Tensor::host(DataType::float32, {channels});
-    const double epsilon = static_cast<double>(norm.real("epsilon", 1e-5f));
     const std::int64_t row = channels == 0 ? 0 : weight->elements() / channels;
     for (std::int64_t c = 0; c < channels; ++c) {
-      const auto at = [c](const Tensor* t) { return static_cast<double>(t->data<float>()[c]); };
-      const double factor = at(scale) / std::sqrt(at(variance) + epsilon);
+      const auto at = static_cast<std::size_t>(c);
       for (std::int64_t i = c * row; i < (c + 1) * row; ++i)
         new_weight.mutable_data<float>()[i] =
-            static_cast<float>(static_cast<double>(weight->data<float>()[i]) * factor);
-      const double before = bias != nullptr ? at(bias) : 0.0;
-      new_bias.mutable_data<float>()[c] = static_cast<float>((before - at(mean)) * factor + at(shift));
+            static_cast<float>(static_cast<double>(weight->data<float>()[i]) * affine->factor[at]);
+      const double before = bias != nullptr ? static_cast<double>(bias->data<float>()[c]) : 0.0;
+      new_bias.mutable_data<float>()[c] =
+          static_cast<float>((before - affine->center[at]) * affine->factor[at] + affine->shift[at]);
     }
     const std::string stem = conv.name;
-    const ValueId output = norm.outputs[0];
+    const ValueId output = next.outputs[0];
     removed_[*reader] = true;
     const ValueId weight_id = add_constant(stem + "/folded_weight", std::move(new_weight));
     const ValueId bias_id = add_constant(stem + "/folded_bias", std::move(new_bias));
@@ -112,6 +149,7 @@ class Fuser {
     conv.inputs[1] = weight_id;
     conv.inputs[2] = bias_id;
     conv.outputs[0] = output;
+    return true;
   }
 
   std::optional<float> scalar(const Node& node, std::size_t i) const {

@@ -82,6 +82,63 @@ TEST(Fuse, HardSwishInFourOperatorsBecomesPartOfItsConvolution) {
     }
 }
 
+/// Conv of five channels and columns, with a bias or none, then `type` with a constant of this shape.
+Graph conv_and(const char* type, const Shape& shape, bool constant_first, bool has_bias) {
+  Graph g;
+  const auto value = [&](const char* name) { return g.add_value({name, DataType::float32, std::nullopt}); };
+  std::mt19937 random(7);
+  std::normal_distribution<float> normal(0.0f, 1.0f);
+  const auto constant = [&](const char* name, const Shape& of) {
+    std::vector<float> numbers(static_cast<std::size_t>(of.elements()));
+    for (float& number : numbers) number = normal(random);
+    const ValueId id = value(name);
+    g.constants.emplace(id, Tensor::of<float>(of, std::span<const float>(numbers)));
+    return id;
+  };
+  const auto node = [&](const char* op_type, std::vector<ValueId> inputs, const char* output) {
+    Node made;
+    made.name = output;
+    made.op_type = op_type;
+    made.opset = 13;
+    made.inputs = std::move(inputs);
+    made.outputs = {value(output)};
+    g.nodes.push_back(made);
+    return made.outputs[0];
+  };
+  g.inputs = {value("x")};
+  std::vector<ValueId> inputs = {g.inputs[0], constant("w", {5, 3, 3, 3})};
+  if (has_bias) inputs.push_back(constant("b", {5}));
+  const ValueId convolved = node("Conv", inputs, "convolved");
+  const ValueId operand = constant("operand", shape);
+  g.outputs = {node(type, constant_first ? std::vector{operand, convolved} : std::vector{convolved, operand}, "y")};
+  return g;
+}
+
+TEST(Fuse, SumsAndProductsOfChannelsBecomePartOfTheirConvolution) {
+  const auto backend = make_cpu_backend({.threads = 2});
+  const auto check = [&](const Graph& graph, std::size_t nodes) {
+    const Graph fused = fuse(graph, std::vector<bool>(graph.values.size(), false), *backend);
+    EXPECT_EQ(fused.nodes.size(), nodes);
+    const Tensor expected = run(graph, *backend);
+    const Tensor actual = run(fused, *backend);
+    ASSERT_EQ(actual.shape(), expected.shape());
+    for (std::int64_t i = 0; i < expected.elements(); ++i)
+      ASSERT_NEAR(actual.data<float>()[i], expected.data<float>()[i],
+                  1e-5f * (1 + std::abs(expected.data<float>()[i])));
+  };
+  for (const char* type : {"Add", "Mul"})
+    for (const bool constant_first : {false, true})
+      for (const bool has_bias : {false, true}) {
+        for (const Shape& shape : {Shape{5, 1, 1}, Shape{1, 5, 1, 1}, Shape{}, Shape{1}, Shape{1, 1, 1, 1}})
+          check(conv_and(type, shape, constant_first, has_bias), 1);
+        // Along the columns, along another axis, and of more dimensions than the convolution has.
+        for (const Shape& shape :
+             {Shape{5}, Shape{1, 1, 1, 5}, Shape{7, 1}, Shape{1, 1, 5, 1, 1}, Shape{1, 1, 1, 1, 1}})
+          check(conv_and(type, shape, constant_first, has_bias), 2);
+      }
+  for (const char* type : {"Sub", "Div"}) check(conv_and(type, {5, 1, 1}, true, true), 2);
+}
+
 TEST(Fuse, WhatIsVisibleStays) {
   const auto backend = make_cpu_backend({.threads = 2});
   const HardSwishModel model = spelled_out(false);
