@@ -4,7 +4,7 @@
     bench/peers.py --python PEERS/bin/python --models resnet50,layout --seconds 2 --output /tmp/peers
 
 Every tool is a process that waits for its turn (bench/worker.cpp, bench/peer_worker.py). A row of the comparison lets its
-tools run for half a second or once each, again and again, until --seconds have passed; the figure is the median.
+tools run for a second or once each, again and again, until --seconds have passed; the figure is the median.
 Calibrations take fewer batches when all of them would take a tool longer than --limit. A tool that fails, or takes far longer than --limit all the same, is left out of
 that row, and a remark says why. An interrupted run goes on where it was when started again in the same way.
 """
@@ -66,7 +66,7 @@ class Tool:
 
 
 LEAST = 8  # batches: what a calibration does once must not be all of the figure
-TURN = 0.5  # seconds
+TURN = 1.0  # seconds
 
 
 def turn(tool, line, limit):
