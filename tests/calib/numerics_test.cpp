@@ -41,7 +41,8 @@ TEST(Quantize, DividesInsteadOfMultiplyingByAReciprocal) {
 }
 
 TEST(Quantize, TheProductGivesTheBitsOfTheDivision) {
-  std::mt19937 random(11);
+  std::mt19937 numbers(11);
+  const auto random = [&] { return static_cast<std::uint32_t>(numbers()); };
   int without = 0;
   int scales = 0;
   for (int i = 0; i < 400; ++i)
@@ -68,7 +69,7 @@ TEST(Quantize, TheProductGivesTheBitsOfTheDivision) {
         for (std::int32_t d = -4; d <= 4; ++d) check(value_of_key(key + d));
       }
       for (const float x : {0.0f, -0.0f, 1e-45f, -1e-45f, 3e38f, -3e38f, infinity, -infinity, not_a_number}) check(x);
-      for (int k = 0; k < 20; ++k) check(float_of(static_cast<std::uint32_t>(random())));
+      for (int k = 0; k < 20; ++k) check(float_of(random()));
     }
   EXPECT_LT(without, scales / 5);
   EXPECT_GT(without, 0);
