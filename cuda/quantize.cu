@@ -33,26 +33,9 @@ struct Format<DataType::float32> {
   __device__ static float narrow(float value) { return value; }
 };
 
-struct Float16 {
-  Float16() = default;
-  TARE_HD explicit Float16(const Grid&) {}
-  TARE_HD float operator()(float x) const { return half_to_float(float_to_half(x)); }
-};
-template <Operation operation>
-struct Float8 {
-  float scale;
-
-  Float8() = default;
-  TARE_HD explicit Float8(const Grid& grid) : scale(grid.scale) {}
-  TARE_HD float operator()(float x) const {
-    const float steps = x / scale;
-    return scale * (operation == Operation::float8e4m3fn ? round_to_float8e4m3fn(steps) : round_to_float8e5m2(steps));
-  }
-};
-
 template <Operation operation>
 struct FormulaOf {
-  using Type = Float8<operation>;
+  using Type = cpu::Float8<operation == Operation::float8e4m3fn ? 3 : 2>;
 };
 template <>
 struct FormulaOf<Operation::half_even> {
@@ -68,7 +51,7 @@ struct FormulaOf<Operation::half_up> {
 };
 template <>
 struct FormulaOf<Operation::float16> {
-  using Type = Float16;
+  using Type = cpu::Float16;
 };
 template <Operation operation>
 using Formula = typename FormulaOf<operation>::Type;

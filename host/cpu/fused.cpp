@@ -69,60 +69,34 @@ PostOp parse(const Node& node, std::string_view text) {
   throw refuse("is not known here");
 }
 
-template <PostOp::Kind kind, class T>
-T apply(const PostOp& op, T x, T other) {
+/// Applies it to `n` values; `other` may be null where it takes no tensor. A loop a kind, so that loops become vectors.
+template <class T>
+void apply(const PostOp& op, T* values, const T* other, std::int64_t n) {
   using Kind = PostOp::Kind;
   const T alpha = static_cast<T>(op.alpha);
   const T beta = static_cast<T>(op.beta);
   const auto clip = [](T value, T low, T high) { return std::min(std::max(value, low), high); };
-  switch (kind) {
-    case Kind::relu: return std::max(x, T(0));
-    case Kind::leaky_relu: return x >= 0 ? x : alpha * x;
-    case Kind::clip: return clip(x, alpha, beta);
-    case Kind::hard_sigmoid: return clip(alpha * x + beta, 0, 1);
-    case Kind::hard_swish: return x * clip(alpha * x + beta, 0, 1);
-    case Kind::sigmoid: return 1 / (1 + std::exp(-x));
-    case Kind::tanh: return std::tanh(x);
-    case Kind::silu: return x / (1 + std::exp(-x));
-    case Kind::elu: return x >= 0 ? x : alpha * std::expm1(x);
-    case Kind::linear: return alpha * x + beta;
-    case Kind::add: return x + other;
-    case Kind::mul: return x * other;
+  const auto each = [&](auto&& f) {
+    for (std::int64_t i = 0; i < n; ++i) values[i] = f(values[i]);
+  };
+  switch (op.kind) {
+    case Kind::relu: return each([](T x) { return std::max(x, T(0)); });
+    case Kind::leaky_relu: return each([=](T x) { return x >= 0 ? x : alpha * x; });
+    case Kind::clip: return each([=](T x) { return clip(x, alpha, beta); });
+    case Kind::hard_sigmoid: return each([=](T x) { return clip(alpha * x + beta, 0, 1); });
+    case Kind::hard_swish: return each([=](T x) { return x * clip(alpha * x + beta, 0, 1); });
+    case Kind::sigmoid: return each([](T x) { return 1 / (1 + std::exp(-x)); });
+    case Kind::tanh: return each([](T x) { return std::tanh(x); });
+    case Kind::silu: return each([](T x) { return x / (1 + std::exp(-x)); });
+    case Kind::elu: return each([=](T x) { return x >= 0 ? x : alpha * std::expm1(x); });
+    case Kind::linear: return each([=](T x) { return alpha * x + beta; });
+    case Kind::add:
+      for (std::int64_t i = 0; i < n; ++i) values[i] += other[i];
+      return;
+    case Kind::mul:
+      for (std::int64_t i = 0; i < n; ++i) values[i] *= other[i];
+      return;
   }
-  return x;
-}
-
-/// Applies it to `n` values; `other` may be null where it takes no tensor.
-template <class T>
-using Loop = void (*)(const PostOp& op, T* values, const T* other, std::int64_t n);
-
-template <PostOp::Kind kind, class T>
-void apply_to_all(const PostOp& op, T* values, const T* other, std::int64_t n) {
-  for (std::int64_t i = 0; i < n; ++i)
-    if constexpr (kind == PostOp::Kind::add || kind == PostOp::Kind::mul)
-      values[i] = apply<kind, T>(op, values[i], other[i]);
-    else
-      values[i] = apply<kind, T>(op, values[i], 0);
-}
-
-template <class T>
-Loop<T> loop_of(PostOp::Kind kind) {
-  using Kind = PostOp::Kind;
-  switch (kind) {
-    case Kind::relu: return apply_to_all<Kind::relu, T>;
-    case Kind::leaky_relu: return apply_to_all<Kind::leaky_relu, T>;
-    case Kind::clip: return apply_to_all<Kind::clip, T>;
-    case Kind::hard_sigmoid: return apply_to_all<Kind::hard_sigmoid, T>;
-    case Kind::hard_swish: return apply_to_all<Kind::hard_swish, T>;
-    case Kind::sigmoid: return apply_to_all<Kind::sigmoid, T>;
-    case Kind::tanh: return apply_to_all<Kind::tanh, T>;
-    case Kind::silu: return apply_to_all<Kind::silu, T>;
-    case Kind::elu: return apply_to_all<Kind::elu, T>;
-    case Kind::linear: return apply_to_all<Kind::linear, T>;
-    case Kind::add: return apply_to_all<Kind::add, T>;
-    case Kind::mul: return apply_to_all<Kind::mul, T>;
-  }
-  return nullptr;
 }
 
 }  // namespace
@@ -145,9 +119,8 @@ void apply_post_ops(const Call& call, std::span<const PostOp> post_ops, Tensor& 
     std::size_t next = 0;
     for (const PostOp& op : post_ops) {
       const T* other = op.takes_tensor() ? extra[next++].data<T>() : nullptr;
-      const Loop<T> loop = loop_of<T>(op.kind);
       call.device.parallel(tensor.elements(), 4096, [&](std::int64_t begin, std::int64_t end) {
-        loop(op, values + begin, other != nullptr ? other + begin : nullptr, end - begin);
+        apply(op, values + begin, other != nullptr ? other + begin : nullptr, end - begin);
       });
     }
   };

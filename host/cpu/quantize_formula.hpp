@@ -61,4 +61,24 @@ struct HalfUp {
   }
 };
 
+/// Needs no grid.
+struct Float16 {
+  Float16() = default;
+  TARE_HD explicit Float16(const Grid&) {}
+  TARE_HD float operator()(float x) const { return half_to_float(float_to_half(x)); }
+};
+
+/// 3 bits of mantissa: e4m3fn, 2: e5m2.
+template <int mantissa_bits>
+struct Float8 {
+  float scale;
+
+  Float8() = default;
+  TARE_HD explicit Float8(const Grid& grid) : scale(grid.scale) {}
+  TARE_HD float operator()(float x) const {
+    const float steps = x / scale;
+    return (mantissa_bits == 3 ? round_to_float8e4m3fn(steps) : round_to_float8e5m2(steps)) * scale;
+  }
+};
+
 }  // namespace tare::cpu

@@ -55,19 +55,14 @@ void qdq_half_up_rows(const float* in, float* out, std::size_t rows, std::size_t
   for_rows<HalfUp>(in, out, rows, n, grids);
 }
 
-void qdq_float16(const float* in, float* out, std::size_t n, Grid) {
-#pragma GCC ivdep
-  for (std::size_t i = 0; i < n; ++i) out[i] = half_to_float(float_to_half(in[i]));
-}
+void qdq_float16(const float* in, float* out, std::size_t n, Grid grid) { for_elements(in, out, n, Float16(grid)); }
 
 void qdq_float8e4m3fn(const float* in, float* out, std::size_t n, Grid grid) {
-#pragma GCC ivdep
-  for (std::size_t i = 0; i < n; ++i) out[i] = round_to_float8e4m3fn(in[i] / grid.scale) * grid.scale;
+  for_elements(in, out, n, Float8<3>(grid));
 }
 
 void qdq_float8e5m2(const float* in, float* out, std::size_t n, Grid grid) {
-#pragma GCC ivdep
-  for (std::size_t i = 0; i < n; ++i) out[i] = round_to_float8e5m2(in[i] / grid.scale) * grid.scale;
+  for_elements(in, out, n, Float8<2>(grid));
 }
 
 void qdq_half_even_columns(const float* in, float* out, std::size_t n, GridColumns grid) {
