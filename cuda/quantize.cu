@@ -159,7 +159,7 @@ __global__ void __launch_bounds__(threads)
     const Formula<operation> own(map.grids[grid]);
     if (left >= F::vector) return apply_vector<type>(words, [&](int) { return own; });
     const Formula<operation> next(map.grids[next_grid]);
-    return apply_vector<type>(words, [&](int i) { return own.mixed(i < left, next); });
+    return apply_vector<type>(words, [&](int i) -> const Formula<operation>& { return i < left ? own : next; });
   };
   if (first + (in_flight - 1) * threads < body) {
     uint4 words[in_flight];

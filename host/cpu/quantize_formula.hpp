@@ -1,5 +1,5 @@
 // What quantize-dequantize needs of a grid, and does with it: one struct a formula, for the loops of the CPU and the
-// kernels of CUDA. mixed() is the formula of an element that may belong to this grid or to the next one.
+// kernels of CUDA.
 #pragma once
 
 #include "tare/numerics.hpp"
@@ -13,12 +13,6 @@ struct ByDivision {
   TARE_HD explicit ByDivision(const Grid& grid)
       : scale(grid.scale), zero_point(grid.zero_point), low(grid.low), high(grid.high) {}
   TARE_HD float operator()(float x) const { return quantize_dequantize(x, scale, zero_point, low, high); }
-  TARE_HD ByDivision mixed(bool own, const ByDivision& next) const {
-    ByDivision result = *this;
-    result.scale = own ? scale : next.scale;
-    result.zero_point = own ? zero_point : next.zero_point;
-    return result;
-  }
 };
 
 /// Of grids that have a reciprocal.
@@ -34,14 +28,6 @@ struct ByProduct {
   TARE_HD float operator()(float x) const {
     return quantize_dequantize_by_product(x, scale, reciprocal, lowest, highest);
   }
-  TARE_HD ByProduct mixed(bool own, const ByProduct& next) const {
-    ByProduct result = *this;
-    result.scale = own ? scale : next.scale;
-    result.reciprocal = own ? reciprocal : next.reciprocal;
-    result.lowest = own ? lowest : next.lowest;
-    result.highest = own ? highest : next.highest;
-    return result;
-  }
 };
 
 struct HalfUp {
@@ -51,14 +37,6 @@ struct HalfUp {
   TARE_HD explicit HalfUp(const Grid& grid)
       : scale(grid.scale), offset(grid.offset), minimum(grid.minimum), maximum(grid.maximum) {}
   TARE_HD float operator()(float x) const { return quantize_dequantize_half_up(x, scale, offset, minimum, maximum); }
-  TARE_HD HalfUp mixed(bool own, const HalfUp& next) const {
-    HalfUp result = *this;
-    result.scale = own ? scale : next.scale;
-    result.offset = own ? offset : next.offset;
-    result.minimum = own ? minimum : next.minimum;
-    result.maximum = own ? maximum : next.maximum;
-    return result;
-  }
 };
 
 /// Needs no grid.

@@ -30,7 +30,7 @@ TARE_HD void for_rows(const float* in, float* out, std::size_t rows, std::size_t
     const std::uint32_t own = static_cast<std::uint32_t>(row_end - place);
     const Formula next(grids[row + 1]);
 #pragma GCC ivdep
-    for (std::uint32_t i = 0; i < vector; ++i) out[place + i] = quantize.mixed(i < own, next)(in[place + i]);
+    for (std::uint32_t i = 0; i < vector; ++i) out[place + i] = (i < own ? quantize : next)(in[place + i]);
     place += vector;
   }
 }
