@@ -121,7 +121,7 @@ __global__ void __launch_bounds__(threads)
   const uint4* in = reinterpret_cast<const uint4*>(static_cast<const typename F::Element*>(input) + head);
   uint4* out = reinterpret_cast<uint4*>(static_cast<typename F::Element*>(output) + head);
   const Formula<operation> quantize(map.uniform);
-  const auto same = [&](int) -> const Formula<operation>& { return quantize; };
+  const auto same = [&](int) { return quantize; };
   const std::int64_t first = std::int64_t{blockIdx.x} * (threads * in_flight) + threadIdx.x;
   if (first + (in_flight - 1) * threads < body) {
     uint4 words[in_flight];
