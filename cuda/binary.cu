@@ -202,7 +202,7 @@ void choose(const Nest<3>& nest, std::int64_t steps, const std::uint8_t* conditi
   const T* a = static_cast<const T*>(first);
   const T* b = static_cast<const T*>(second);
   T* out = static_cast<T*>(to);
-  for_each(steps, stream, [=] TARE_DEVICE(std::int64_t i) {
+  for_each(steps, stream, [=] __device__(std::int64_t i) {
     const auto at = nest.at(i);
     out[i] = condition[at.of[0]] != 0 ? a[at.of[1]] : b[at.of[2]];
   });

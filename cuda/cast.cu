@@ -87,7 +87,7 @@ template <class From, class Into>
 void convert(const Tensor& in, Tensor& out, StreamView stream) {
   const From* from = in.data<From>();
   Into* to = out.mutable_data<Into>();
-  for_each(out.elements(), stream, [=] TARE_DEVICE(std::int64_t i) { to[i] = To<Into>::from(plain(from[i])); });
+  for_each(out.elements(), stream, [=] __device__(std::int64_t i) { to[i] = To<Into>::from(plain(from[i])); });
 }
 
 template <class Function>

@@ -26,7 +26,7 @@ struct ChainElements {
   bool channel_of_four;  ///< four neighbours lie in one channel
   Divider spatial, channels;
 
-  TARE_DEVICE void operator()(std::int64_t i) const {
+  __device__ void operator()(std::int64_t i) const {
     if (i < fours)
       run<4>(4 * i);
     else
@@ -163,7 +163,7 @@ struct ChainElements {
   }
 
   template <int n>
-  TARE_DEVICE void run(std::int64_t first) const {
+  __device__ void run(std::int64_t first) const {
     State<n> state{};
     state.first = first;
     if (program.by_channel) state.plane = plane_of(first);

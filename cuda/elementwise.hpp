@@ -13,7 +13,7 @@ namespace tare::cuda {
 template <class Formula>
 void map_floats(const FloatInput& in, const FloatOutput& out, std::int64_t count, StreamView stream, Formula formula) {
   const std::int64_t fours = is_aligned(in.data) && is_aligned(out.data) ? count / 4 : 0;
-  for_each(fours + (count - 4 * fours), stream, [=] TARE_DEVICE(std::int64_t i) {
+  for_each(fours + (count - 4 * fours), stream, [=] __device__(std::int64_t i) {
     if (i < fours) {
       Four values = in.four(4 * i);
       for (int k = 0; k < 4; ++k) values.of[k] = formula(values.of[k]);
@@ -28,7 +28,7 @@ void map_floats(const FloatInput& in, const FloatOutput& out, std::int64_t count
 /// out[i] = static_cast<Out>(formula(in[i])).
 template <class Out, class Formula>
 void map(const FloatInput& in, Out* out, std::int64_t count, StreamView stream, Formula formula) {
-  for_each(count, stream, [=] TARE_DEVICE(std::int64_t i) { out[i] = static_cast<Out>(formula(in[i])); });
+  for_each(count, stream, [=] __device__(std::int64_t i) { out[i] = static_cast<Out>(formula(in[i])); });
 }
 
 /// The offsets of two broadcast operands; steps of the nest are elements of the result, in order.
@@ -40,7 +40,7 @@ void combine(const cpu::Broadcast& plan, const FloatInput& a, const FloatInput& 
              Formula formula) {
   Nest<2> nest = nest_of(plan);
   const std::int64_t steps = nest.finish();
-  for_each(steps, stream, [=] TARE_DEVICE(std::int64_t i) {
+  for_each(steps, stream, [=] __device__(std::int64_t i) {
     const auto at = nest.at(i);
     out[i] = static_cast<Out>(formula(a[at.of[0]], b[at.of[1]]));
   });
@@ -61,7 +61,7 @@ void combine_floats(const cpu::Broadcast& plan, const FloatInput& a, const Float
   }
   if (!fours) {
     const std::int64_t steps = nest.finish();
-    for_each(steps, stream, [=] TARE_DEVICE(std::int64_t i) {
+    for_each(steps, stream, [=] __device__(std::int64_t i) {
       const auto at = nest.at(i);
       out.set(i, formula(a[at.of[0]], b[at.of[1]]));
     });
@@ -73,7 +73,7 @@ void combine_floats(const cpu::Broadcast& plan, const FloatInput& a, const Float
   nest.strides[0][last] *= 4;
   nest.strides[1][last] *= 4;
   const std::int64_t steps = nest.finish();
-  for_each(steps, stream, [=] TARE_DEVICE(std::int64_t i) {
+  for_each(steps, stream, [=] __device__(std::int64_t i) {
     const auto at = nest.at(i);
     const auto fetch = [=](const FloatInput& from, std::int64_t offset, bool moves) {
       if (moves) return from.four(offset);

@@ -55,7 +55,7 @@ struct Epilogue {
 struct Fours {
   Epilogue epilogue;
   bool one_channel;
-  TARE_DEVICE void operator()(std::int64_t i) const {
+  __device__ void operator()(std::int64_t i) const {
     Four x = load_four(epilogue.values, 4 * i, epilogue.type);
     if (epilogue.bias != nullptr) {
       const float first = epilogue.channel_bias(4 * i);
@@ -67,7 +67,7 @@ struct Fours {
 };
 struct Ones {
   Epilogue epilogue;
-  TARE_DEVICE void operator()(std::int64_t i) const {
+  __device__ void operator()(std::int64_t i) const {
     float x = load_float(epilogue.values, i, epilogue.type);
     if (epilogue.bias != nullptr) x += epilogue.channel_bias(i);
     store_float(epilogue.values, i, epilogue.at(x, i), epilogue.type);

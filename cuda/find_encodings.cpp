@@ -24,9 +24,8 @@ struct Batch {
   std::vector<std::uint64_t> counts;
 
   void add(const TensorStatistics& statistics, const QuantizerSpec& spec, double gamma) {
-    const calib::Range range = calib::observed_range(statistics, false);
-    const calib::GridShape shape = calib::grid_shape(spec, range.low);
-    const Encoding& encoding = whole.emplace_back(min_max_encoding(range.low, range.high, spec));
+    const calib::SearchSpace space = calib::search_space(calib::observed_range(statistics, false), spec);
+    const Encoding& encoding = whole.emplace_back(min_max_encoding(space.range.low, space.range.high, spec));
     SearchTask& task = tasks.emplace_back();
     task.first_bin = bins.size();
     task.bin_count = static_cast<std::uint32_t>(statistics.bins.size());
@@ -34,24 +33,18 @@ struct Batch {
       bins.push_back(bin);
       counts.push_back(count);
     }
-    task.fixed_zero = shape.fixed_zero;
+    task.fixed_zero = space.shape.fixed_zero;
     task.minimum = statistics.min;
     task.maximum = statistics.max;
     task.minimum_count = statistics.min_count;
     task.maximum_count = statistics.max_count;
-    task.low = range.low;
-    task.high = range.high;
-    task.steps = shape.steps;
-    task.negative_steps = shape.negative_steps;
-    task.positive_steps = shape.positive_steps;
-    task.smallest_scale = calib::minimum_scale(spec);
-    if (!shape.fixed_zero) {
-      task.largest_scale = (range.high - range.low) / shape.steps;
-    } else {
-      task.largest_scale = range.high / shape.positive_steps;
-      if (shape.negative_steps > 0)
-        task.largest_scale = std::max(task.largest_scale, -range.low / shape.negative_steps);
-    }
+    task.low = space.range.low;
+    task.high = space.range.high;
+    task.steps = space.shape.steps;
+    task.negative_steps = space.shape.negative_steps;
+    task.positive_steps = space.shape.positive_steps;
+    task.smallest_scale = space.smallest_scale;
+    task.largest_scale = space.largest_scale;
     task.whole_scale = encoding.scale;
     task.whole_negative_steps = -encoding.offset;
     task.gamma = gamma;
@@ -106,8 +99,8 @@ std::vector<Encoding> find_encodings(std::span<const SearchRequest> requests, co
     }
     static_cast<void>(find_encoding(TensorStatistics{}, spec, options));  // refuses options and specs out of range
     const auto sentinels = options.keep_sentinels ? std::nullopt : find_sentinels(statistics);
-    const double gamma = spec.scheme.value_or(options.scheme) == Scheme::mse ? 1.0 : options.gamma;
-    batch.add(sentinels ? calib::clamp_sentinels(statistics, *sentinels) : statistics, spec, gamma);
+    batch.add(sentinels ? calib::clamp_sentinels(statistics, *sentinels) : statistics, spec,
+              calib::gamma_of(spec, options));
     searched.push_back(i);
   }
   const std::vector<Encoding> by_host = tare::find_encodings(formulas, options, threads);

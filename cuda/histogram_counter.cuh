@@ -5,6 +5,7 @@
 #pragma once
 
 #include "histogram_slot.hpp"
+#include "launch.hpp"
 #include "observe.hpp"
 
 namespace tare::cuda {
@@ -13,7 +14,7 @@ inline constexpr std::int32_t wide_key = static_cast<std::int32_t>(fine_magnitud
 
 /// Of all lanes: one instruction since compute capability 8.0.
 __device__ __forceinline__ std::int32_t warp_minimum(std::int32_t key) {
-#if __CUDA_ARCH__ >= 800
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
   return __reduce_min_sync(~0u, key);
 #else
   for (int distance = 16; distance > 0; distance /= 2) key = min(key, __shfl_xor_sync(~0u, key, distance));
@@ -21,7 +22,7 @@ __device__ __forceinline__ std::int32_t warp_minimum(std::int32_t key) {
 #endif
 }
 __device__ __forceinline__ std::int32_t warp_maximum(std::int32_t key) {
-#if __CUDA_ARCH__ >= 800
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
   return __reduce_max_sync(~0u, key);
 #else
   for (int distance = 16; distance > 0; distance /= 2) key = max(key, __shfl_xor_sync(~0u, key, distance));

@@ -22,7 +22,7 @@ struct MoveRuns {
   const std::int64_t* in;
   const std::int64_t* out;
   std::int64_t run;
-  TARE_DEVICE void operator()(std::int64_t i) const {
+  __device__ void operator()(std::int64_t i) const {
     const std::int64_t which = i / run;
     const std::int64_t within = i % run;
     to[(out != nullptr ? out[which] : which * run) + within] = from[(in != nullptr ? in[which] : which * run) + within];
@@ -45,7 +45,7 @@ struct GatherRows {
   T* to;
   const std::int64_t* positions;
   std::int64_t count, dim, inner;
-  TARE_DEVICE void operator()(std::int64_t i) const {
+  __device__ void operator()(std::int64_t i) const {
     const std::int64_t row = i / inner;
     to[i] = from[(row / count * dim + positions[row % count]) * inner + i % inner];
   }
@@ -127,7 +127,7 @@ struct ApplyUpdates {
   const std::int64_t* order;
   std::int64_t run;
   cpu::ScatterReduction reduction;
-  TARE_DEVICE void operator()(std::int64_t i) const {
+  __device__ void operator()(std::int64_t i) const {
     const std::int64_t target = i / run;
     const std::int64_t within = i % run;
     float value = data[targets[target] + within];

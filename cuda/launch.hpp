@@ -1,21 +1,17 @@
-// The two shapes of launch that the operators are written in: one call an element, and one team of threads a row. A
-// functor holds plain values and device pointers, and indexes with 64 bits. Compiled by a C++ compiler the same
-// functors run as loops on the host, a team being one thread: tests/cuda_host runs every operator so, where no device
-// is. Odd: kernels that need more (shared counters, vectors in flight) do not come through here: observe, quantize,
-// search.
+// How kernels are launched, and the two shapes that operators are written in: one call an element, and one team of
+// threads a row. A functor holds plain values and device pointers, and indexes with 64 bits. Compiled by a C++ compiler
+// functors of an element run as a loop on the host, and kernels in turns of their threads (host_form.hpp):
+// tests/cuda_host runs every operator so, where no device is.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
-#include <functional>
 
 #include "runtime.hpp"
 #include "tare/numerics.hpp"
 
-#ifdef __CUDACC__
-#define TARE_DEVICE __device__
-#else
-#define TARE_DEVICE
+#ifndef __CUDACC__
+#include "host_form.hpp"
 #endif
 #ifdef __CUDA_ARCH__  // compilers of the host do not know the word
 #define TARE_UNROLL _Pragma("unroll")
@@ -36,32 +32,29 @@ struct Team {
   int size;
 
   /// Of the values of all threads, in a fixed order, in all threads. All threads of the team must call it.
-  TARE_DEVICE double sum(double value) const {
+  __device__ double sum(double value) const {
     return fold(value, [](double a, double b) { return a + b; });
   }
-  TARE_DEVICE double product(double value) const {
+  __device__ double product(double value) const {
     return fold(value, [](double a, double b) { return a * b; });
   }
   /// NaN when any is NaN.
-  TARE_DEVICE float maximum(float value) const {
+  __device__ float maximum(float value) const {
     return fold(value, [](float a, float b) { return a > b || a != a ? a : b; });
   }
-  TARE_DEVICE float minimum(float value) const {
+  __device__ float minimum(float value) const {
     return fold(value, [](float a, float b) { return a < b || a != a ? a : b; });
   }
   /// What the threads wrote before is seen by all after it.
-  TARE_DEVICE void barrier() const {
-#ifdef __CUDACC__
+  __device__ void barrier() const {
     if (size == 32)
       __syncwarp();
     else if (size > 32)
       __syncthreads();
-#endif
   }
 
   template <class T, class Combine>
-  TARE_DEVICE T fold(T value, Combine combine) const {
-#ifdef __CUDACC__
+  __device__ T fold(T value, Combine combine) const {
     if (size == 1) return value;
     for (int distance = 16; distance > 0; distance /= 2) value = combine(value, __shfl_xor_sync(~0u, value, distance));
     if (size == 32) return value;
@@ -71,14 +64,31 @@ struct Team {
     __syncthreads();
     value = partial[0];
     for (int warp = 1; warp < size / 32; ++warp) value = combine(value, partial[warp]);
-#else
-    (void)combine;
-#endif
     return value;
   }
 };
 
+/// The dynamic shared memory of the block.
+template <class T>
+__device__ T& dynamic_shared() {
 #ifdef __CUDACC__
+  extern __shared__ double dynamic_memory[];
+  return *reinterpret_cast<T*>(dynamic_memory);
+#else
+  return *static_cast<T*>(shared_memory());
+#endif
+}
+
+/// Queues a kernel; TARE_CUDA_CHECK_LAUNCH says what became of it.
+template <class... Parameters, class... Arguments>
+void launch(void (*kernel)(Parameters...), dim3 blocks, dim3 threads, std::size_t shared_bytes, StreamView stream,
+            const Arguments&... arguments) {
+#ifdef __CUDACC__
+  kernel<<<blocks, threads, shared_bytes, stream.get()>>>(arguments...);
+#else
+  launch_on_host(stream, [=] { run_blocks(blocks, threads, shared_bytes, [&] { kernel(arguments...); }); });
+#endif
+}
 
 template <class Functor>
 __global__ void __launch_bounds__(launch_threads)
@@ -98,10 +108,16 @@ __global__ void __launch_bounds__(launch_threads)
 template <class Functor>
 void for_each(std::int64_t count, StreamView stream, const Functor& functor) {
   if (count <= 0) return;
+#ifdef __CUDACC__
   constexpr std::int64_t most = std::int64_t{1} << 30;
   const auto blocks = static_cast<unsigned>(std::min(most, (count + launch_threads - 1) / launch_threads));
-  each_kernel<<<blocks, launch_threads, 0, stream.get()>>>(count, functor);
+  launch(each_kernel<Functor>, blocks, launch_threads, 0, stream, count, functor);
   TARE_CUDA_CHECK_LAUNCH("each_kernel");
+#else
+  launch_on_host(stream, [=] {
+    for (std::int64_t i = 0; i < count; ++i) functor(i);
+  });
+#endif
 }
 
 /// functor(row, team) for rows in [0, rows) of `length` elements. A row is whole: what threads write of it nobody else
@@ -109,33 +125,15 @@ void for_each(std::int64_t count, StreamView stream, const Functor& functor) {
 template <class Functor>
 void for_each_row(std::int64_t rows, std::int64_t length, StreamView stream, const Functor& functor) {
   if (rows <= 0) return;
+#ifdef __CUDACC__
   constexpr std::int64_t most = std::int64_t{1} << 30;
+#else
+  constexpr std::int64_t most = 3;  // starting a block takes longer than a row there
+#endif
   const int threads = length <= short_row ? 32 : launch_threads;
-  row_kernel<<<static_cast<unsigned>(std::min(most, rows)), threads, 0, stream.get()>>>(rows, functor);
+  launch(row_kernel<Functor>, static_cast<unsigned>(std::min(most, rows)), threads, 0, stream, rows, functor);
   TARE_CUDA_CHECK_LAUNCH("row_kernel");
 }
-
-#else
-
-/// Does `work` as the stream would (tests/cuda_host): now, or with every launch of the graph that the stream is
-/// captured into. Meanwhile the host may touch what stands for device memory.
-void launch_on_host(StreamView stream, std::function<void()> work);
-
-template <class Functor>
-void for_each(std::int64_t count, StreamView stream, const Functor& functor) {
-  launch_on_host(stream, [=] {
-    for (std::int64_t i = 0; i < count; ++i) functor(i);
-  });
-}
-
-template <class Functor>
-void for_each_row(std::int64_t rows, std::int64_t, StreamView stream, const Functor& functor) {
-  launch_on_host(stream, [=] {
-    for (std::int64_t row = 0; row < rows; ++row) functor(row, Team{0, 1});
-  });
-}
-
-#endif
 
 /// Division of numbers below 2^31 by multiplication.
 struct Divider {

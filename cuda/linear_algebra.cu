@@ -16,7 +16,7 @@ struct Pack {
   std::int64_t terms;
   FloatInput in;
   FloatOutput out;
-  TARE_DEVICE void operator()(std::int64_t i) const {
+  __device__ void operator()(std::int64_t i) const {
     const std::int64_t base = kept.at(i).of[0];
     float sum = 0;
     for (std::int64_t t = 0; t < terms; ++t) sum = sum + in[base + summed.at(t).of[0]];
@@ -95,7 +95,7 @@ struct Eliminate {
   double* scratch;
   float* out;
   std::int64_t n;
-  TARE_DEVICE void operator()(std::int64_t which, const Team& team) const {
+  __device__ void operator()(std::int64_t which, const Team& team) const {
     double* m = scratch + which * n * n;
     for (std::int64_t i = team.thread; i < n * n; i += team.size) m[i] = static_cast<double>(in[which * n * n + i]);
     team.barrier();

@@ -57,11 +57,11 @@ struct Loss {
   const std::int64_t* labels;
   const float* weights;  ///< may be null
   Extents n;
-  TARE_DEVICE float weight(std::int64_t i) const {
+  __device__ float weight(std::int64_t i) const {
     if (labels[i] == ignored_class) return 0.0f;
     return weights != nullptr ? weights[labels[i]] : 1.0f;
   }
-  TARE_DEVICE float operator()(std::int64_t i) const {
+  __device__ float operator()(std::int64_t i) const {
     if (labels[i] == ignored_class) return 0.0f;
     return -log_probabilities[(i / n.spatial * n.classes + labels[i]) * n.spatial + i % n.spatial] * weight(i);
   }
@@ -70,7 +70,7 @@ struct Loss {
 struct EachLoss {
   Loss loss;
   float* out;
-  TARE_DEVICE void operator()(std::int64_t i) const { out[i] = loss(i); }
+  __device__ void operator()(std::int64_t i) const { out[i] = loss(i); }
 };
 
 struct TotalLoss {
@@ -78,7 +78,7 @@ struct TotalLoss {
   float* out;
   std::int64_t count;
   bool mean;
-  TARE_DEVICE void operator()(std::int64_t, const Team& team) const {
+  __device__ void operator()(std::int64_t, const Team& team) const {
     double sum = 0;
     double weights = 0;
     for (std::int64_t i = team.thread; i < count; i += team.size) {
@@ -110,7 +110,7 @@ struct LogSoftmax {
   const float* in;
   float* out;
   Extents n;
-  TARE_DEVICE void operator()(std::int64_t i, const Team& team) const {
+  __device__ void operator()(std::int64_t i, const Team& team) const {
     const std::int64_t first = i / n.spatial * n.classes * n.spatial + i % n.spatial;
     float largest = -elementary::infinity;
     for (std::int64_t c = team.thread; c < n.classes; c += team.size) {

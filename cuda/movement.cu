@@ -22,7 +22,7 @@ template <class T>
 void copy_nest(const Nest<2>& nest, std::int64_t steps, const void* from, void* to, StreamView stream) {
   const T* in = static_cast<const T*>(from);
   T* out = static_cast<T*>(to);
-  for_each(steps, stream, [=] TARE_DEVICE(std::int64_t i) {
+  for_each(steps, stream, [=] __device__(std::int64_t i) {
     const auto at = nest.at(i);
     out[at.of[1]] = in[at.of[0]];
   });
@@ -33,7 +33,7 @@ void fill_nest(const Nest<2>& nest, std::int64_t steps, const void* value, void*
   T element;
   std::memcpy(&element, value, sizeof element);
   T* out = static_cast<T*>(to);
-  for_each(steps, stream, [=] TARE_DEVICE(std::int64_t i) { out[nest.at(i).of[1]] = element; });
+  for_each(steps, stream, [=] __device__(std::int64_t i) { out[nest.at(i).of[1]] = element; });
 }
 
 /// Pairs of neighbours as one element of twice the size, as long as every row is made of such pairs.
@@ -70,7 +70,7 @@ void look_up(const Nest<1>& nest, std::int64_t steps, const std::int64_t* positi
   const T* in = static_cast<const T*>(from);
   T* out = static_cast<T*>(to);
   // Per dimension, `strides` says where its list of source offsets starts.
-  for_each(steps, stream, [=] TARE_DEVICE(std::int64_t i) {
+  for_each(steps, stream, [=] __device__(std::int64_t i) {
     std::int64_t rest = i;
     std::int64_t offset = 0;
     for (int d = nest.rank - 1; d >= 0; --d) {
@@ -142,7 +142,7 @@ bool Device::blends(std::int64_t outer, std::int64_t in_size, std::int64_t out_s
   const std::int32_t* indices = index_list.data<std::int32_t>();
   const float* weights = weight_list.data<float>();
   const auto count = static_cast<std::int64_t>(taps.taps);
-  for_each(outer * out_size * inner, stream(), [=] TARE_DEVICE(std::int64_t i) {
+  for_each(outer * out_size * inner, stream(), [=] __device__(std::int64_t i) {
     const std::int64_t column = i % inner;
     const std::int64_t position = i / inner % out_size;
     const std::int64_t plane = i / inner / out_size;

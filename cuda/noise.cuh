@@ -3,6 +3,7 @@
 // block, so the costs have its bits. Odd: blocks are kept by number, not packed: an untouched one is passed over.
 #pragma once
 
+#include "launch.hpp"
 #include "search.hpp"
 
 namespace tare::cuda {
@@ -38,7 +39,7 @@ struct Prepared {
 
 __device__ __forceinline__ std::uint32_t block_of(double magnitude) {
   if (magnitude >= 0x1p128) return side_blocks;
-  const std::uint32_t bits = bits_of(static_cast<float>(magnitude));
+  const std::uint32_t bits = bits_of(static_cast<float>(magnitude)) & 0x7fffffffu;  // 0 steps may be -0
   return bits >= 0x7f800000u ? side_blocks : histogram_side_bin(bits) / noise_block;
 }
 

@@ -32,7 +32,7 @@ struct ChannelMoments {
   float* means;
   float* variances;
   cpu::Channels c;
-  TARE_DEVICE void operator()(std::int64_t channel, const Team& team) const {
+  __device__ void operator()(std::int64_t channel, const Team& team) const {
     const std::int64_t count = c.batch * c.spatial;
     const auto at = [&](std::int64_t i) {
       return static_cast<double>(in[(i / c.spatial * c.channels + channel) * c.spatial + i % c.spatial]);
@@ -56,7 +56,7 @@ void update_running(Call& call, std::size_t o, std::size_t input, const float* c
   const FloatInput running = call.input(input);
   Tensor& out = call.output(o, call.input(0).type(), call.input(input).shape());
   const FloatOutput to = out;
-  for_each(out.elements(), stream_of(call), [=] TARE_DEVICE(std::int64_t i) {
+  for_each(out.elements(), stream_of(call), [=] __device__(std::int64_t i) {
     to.set(i, static_cast<float>(static_cast<double>(running[i]) * momentum +
                                  static_cast<double>(current[i]) * (1.0 - momentum)));
   });
@@ -87,14 +87,14 @@ void batch_normalization(Call& call) {
     update_running(call, 1, 3, moments, momentum);
     update_running(call, 2, 4, moments + c.channels, momentum);
   }
-  for_each(c.channels, stream_of(call), [=] TARE_DEVICE(std::int64_t i) {
+  for_each(c.channels, stream_of(call), [=] __device__(std::int64_t i) {
     factors[i] =
         static_cast<float>(static_cast<double>(scales[i]) / ::sqrt(static_cast<double>(variances[i]) + epsilon));
   });
   Tensor& out = call.output_reusing(0, 0, call.input(0).type(), call.input(0).shape());
   const FloatInput x = call.input(0);
   const FloatOutput y = out;
-  for_each(out.elements(), stream_of(call), [=] TARE_DEVICE(std::int64_t i) {
+  for_each(out.elements(), stream_of(call), [=] __device__(std::int64_t i) {
     const std::int64_t channel = i / c.spatial % c.channels;
     y.set(i, (x[i] - means[channel]) * factors[channel] + biases[channel]);
   });
@@ -126,7 +126,7 @@ struct NormalizeRow {
   bool factor_has_scale;  ///< scale goes into the factor, in float64
   bool root_then_add;     ///< epsilon is added to the root
 
-  TARE_DEVICE void operator()(std::int64_t o, const Team& team) const {
+  __device__ void operator()(std::int64_t o, const Team& team) const {
     const std::int64_t first = o * count;
     double mean = 0;
     if (centered) {
@@ -265,7 +265,7 @@ void local_response_normalization(Call& call) {
   Tensor& out = call.output(0, in.type(), in.shape());
   const FloatInput x = in;
   const FloatOutput y = out;
-  for_each(out.elements(), stream_of(call), [=] TARE_DEVICE(std::int64_t i) {
+  for_each(out.elements(), stream_of(call), [=] __device__(std::int64_t i) {
     const std::int64_t channel = i / c.spatial % c.channels;
     const std::int64_t first = channel < before ? -channel : -before;
     const std::int64_t room = c.channels - 1 - channel;
@@ -317,7 +317,7 @@ struct LpRow {
   FloatOutput out;
   std::int64_t length, inner;
   bool absolute;
-  TARE_DEVICE void operator()(std::int64_t row, const Team& team) const {
+  __device__ void operator()(std::int64_t row, const Team& team) const {
     const std::int64_t base = row / inner * length * inner + row % inner;
     double sum = 0;
     for (std::int64_t k = team.thread; k < length; k += team.size) {

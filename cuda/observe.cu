@@ -28,13 +28,11 @@ __device__ __forceinline__ std::uint32_t load(const char* data, std::uint32_t in
 /// This thread's share of a whole tile; `from` is aligned.
 __device__ __forceinline__ void load_tile(const uint4* from, DataType type,
                                           std::uint32_t (&values)[values_per_thread]) {
-  constexpr int vectors = 4;
-  uint4 loaded[vectors];
-  const int used = type == DataType::float32 ? vectors : vectors / 2;
-#pragma unroll
-  for (int i = 0; i < vectors; ++i)
-    if (i < used) loaded[i] = __ldg(from + i * threads);
+  constexpr int vectors = values_per_thread / 4;
   if (type == DataType::float32) {
+    uint4 loaded[vectors];
+#pragma unroll
+    for (int i = 0; i < vectors; ++i) loaded[i] = __ldg(from + i * threads);
 #pragma unroll
     for (int i = 0; i < vectors; ++i) {
       values[i * 4] = loaded[i].x;
@@ -44,6 +42,9 @@ __device__ __forceinline__ void load_tile(const uint4* from, DataType type,
     }
     return;
   }
+  uint4 loaded[vectors / 2];
+#pragma unroll
+  for (int i = 0; i < vectors / 2; ++i) loaded[i] = __ldg(from + i * threads);
 #pragma unroll
   for (int i = 0; i < vectors / 2; ++i) {
     const std::uint32_t words[4] = {loaded[i].x, loaded[i].y, loaded[i].z, loaded[i].w};
@@ -193,7 +194,7 @@ void observe(const TensorList& list, Site* sites, Exact* partials, unsigned* fin
   const std::uint32_t wanted = (list.tiles + tiles_per_block - 1) / tiles_per_block;
   const std::uint32_t most = most_observer_blocks();
   const std::uint32_t blocks = wanted < most ? wanted : most;
-  observe_kernel<<<blocks, threads, 0, stream.get()>>>(list, sites, partials, finished);
+  launch(observe_kernel, blocks, threads, 0, stream, list, sites, partials, finished);
   TARE_CUDA_CHECK_LAUNCH("observe_kernel");
 }
 

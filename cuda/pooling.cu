@@ -31,7 +31,7 @@ struct Pool {
   void* out;
   std::int64_t* indices;  ///< may be null
 
-  TARE_DEVICE void operator()(std::int64_t i) const {
+  __device__ void operator()(std::int64_t i) const {
     const PoolWindow& w = window;
     const std::int64_t plane = i / w.out_size;
     std::int64_t position = i % w.out_size;
@@ -80,7 +80,7 @@ struct Pool {
     }
   }
 
-  TARE_DEVICE std::int64_t column_major(std::int64_t element) const {
+  __device__ std::int64_t column_major(std::int64_t element) const {
     std::int64_t result = 0;
     std::int64_t stride = window.in_size;
     // The last dimension, which changes fastest in `element`, becomes the slowest.
@@ -133,7 +133,7 @@ struct GlobalPool {
   const void* in;
   void* out;
   std::int64_t size;
-  TARE_DEVICE void operator()(std::int64_t plane, const Team& team) const {
+  __device__ void operator()(std::int64_t plane, const Team& team) const {
     float result = 0;
     if (kind == Pooling::max) {
       float best = -elementary::infinity;

@@ -6,6 +6,7 @@
 #include "quantize.hpp"
 
 #include "cpu/quantize_formula.hpp"
+#include "launch.hpp"
 
 namespace tare::cuda {
 namespace {
@@ -221,7 +222,7 @@ unsigned blocks_for(std::int64_t items, std::int64_t items_per_block) {
 }
 
 template <DataType type, Operation operation>
-void launch(const void* input, void* output, const GridMap& map, StreamView stream) {
+void launch_operation(const void* input, void* output, const GridMap& map, StreamView stream) {
   constexpr bool integer = operation == Operation::half_even || operation == Operation::half_even_by_product ||
                            operation == Operation::half_up;
   constexpr std::int64_t vector = Format<type>::vector;
@@ -229,14 +230,13 @@ void launch(const void* input, void* output, const GridMap& map, StreamView stre
   const unsigned blocks = blocks_for(geometry.body, threads * in_flight);
   const bool vectors = geometry.body <= most_blocks * threads * in_flight;
   if (!map.grids && geometry.head >= 0 && vectors) {
-    qdq_uniform<type, operation>
-        <<<blocks, threads, 0, stream.get()>>>(input, output, map, geometry.head, geometry.body);
+    launch(qdq_uniform<type, operation>, blocks, threads, 0, stream, input, output, map, geometry.head, geometry.body);
     TARE_CUDA_CHECK_LAUNCH("qdq_uniform");
     return;
   }
   if constexpr (integer) {
     if (map.grids && geometry.head == 0 && vectors && map.run >= vector) {
-      qdq_runs<type, operation><<<blocks, threads, 0, stream.get()>>>(input, output, map, geometry.body);
+      launch(qdq_runs<type, operation>, blocks, threads, 0, stream, input, output, map, geometry.body);
       TARE_CUDA_CHECK_LAUNCH("qdq_runs");
       return;
     }
@@ -252,26 +252,26 @@ void launch(const void* input, void* output, const GridMap& map, StreamView stre
       if (column_blocks <= 65535) {
         const dim3 grid(static_cast<unsigned>(wanted < row_blocks ? wanted : row_blocks),
                         static_cast<unsigned>(column_blocks));
-        qdq_columns<type, operation><<<grid, block, 0, stream.get()>>>(input, output, map, rows, row_vectors);
+        launch(qdq_columns<type, operation>, grid, block, 0, stream, input, output, map, rows, row_vectors);
         TARE_CUDA_CHECK_LAUNCH("qdq_columns");
         return;
       }
     }
   }
-  qdq_any<type, operation><<<blocks_for(map.elements, threads), threads, 0, stream.get()>>>(input, output, map);
+  launch(qdq_any<type, operation>, blocks_for(map.elements, threads), threads, 0, stream, input, output, map);
   TARE_CUDA_CHECK_LAUNCH("qdq_any");
 }
 
 template <DataType type>
 void launch_type(const void* input, void* output, const GridMap& map, StreamView stream) {
   switch (map.operation) {
-    case Operation::half_even: return launch<type, Operation::half_even>(input, output, map, stream);
+    case Operation::half_even: return launch_operation<type, Operation::half_even>(input, output, map, stream);
     case Operation::half_even_by_product:
-      return launch<type, Operation::half_even_by_product>(input, output, map, stream);
-    case Operation::half_up: return launch<type, Operation::half_up>(input, output, map, stream);
-    case Operation::float16: return launch<type, Operation::float16>(input, output, map, stream);
-    case Operation::float8e4m3fn: return launch<type, Operation::float8e4m3fn>(input, output, map, stream);
-    case Operation::float8e5m2: return launch<type, Operation::float8e5m2>(input, output, map, stream);
+      return launch_operation<type, Operation::half_even_by_product>(input, output, map, stream);
+    case Operation::half_up: return launch_operation<type, Operation::half_up>(input, output, map, stream);
+    case Operation::float16: return launch_operation<type, Operation::float16>(input, output, map, stream);
+    case Operation::float8e4m3fn: return launch_operation<type, Operation::float8e4m3fn>(input, output, map, stream);
+    case Operation::float8e5m2: return launch_operation<type, Operation::float8e5m2>(input, output, map, stream);
   }
 }
 

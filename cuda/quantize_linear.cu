@@ -16,7 +16,7 @@ struct ToCodes {
   Code* out;
   cpu::Granularity g;
   float low, high;
-  TARE_DEVICE void operator()(std::int64_t i) const {
+  __device__ void operator()(std::int64_t i) const {
     const std::int64_t s = g.scale_of(i);
     const float zero_point = zero_points != nullptr ? static_cast<float>(zero_points[s]) : 0.0f;
     out[i] = static_cast<Code>(quantize(in[i], scales[s], zero_point, low, high));
@@ -30,7 +30,7 @@ struct FromCodes {
   const Code* zero_points;  ///< may be null
   FloatOutput out;
   cpu::Granularity g;
-  TARE_DEVICE void operator()(std::int64_t i) const {
+  __device__ void operator()(std::int64_t i) const {
     const std::int64_t s = g.scale_of(i);
     const auto zero_point = static_cast<std::int64_t>(zero_points != nullptr ? zero_points[s] : Code{0});
     out.set(i, static_cast<float>(static_cast<std::int64_t>(in[i]) - zero_point) * scales[s]);
@@ -100,7 +100,7 @@ struct FindGrid {
   float* scale;
   std::uint8_t* zero_point;
   std::int64_t count;
-  TARE_DEVICE void operator()(std::int64_t, const Team& team) const {
+  __device__ void operator()(std::int64_t, const Team& team) const {
     float low = 0;
     float high = 0;
     for (std::int64_t i = team.thread; i < count; i += team.size) {

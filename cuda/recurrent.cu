@@ -57,7 +57,7 @@ struct Step {
   TARE_HD float clipped(float x) const { return clip > 0 ? elementary::clip(x, -clip, clip) : x; }
   TARE_HD std::int64_t time_of(std::int64_t b) const { return reverse ? lengths[b] - 1 - step : step; }
 
-  TARE_DEVICE void operator()(std::int64_t i) const {
+  __device__ void operator()(std::int64_t i) const {
     const std::int64_t b = i / hidden;
     const std::int64_t j = i % hidden;
     if (step >= lengths[b]) return;
@@ -98,7 +98,7 @@ struct Step {
 struct Reset {
   Step step;
   float* out;
-  TARE_DEVICE void operator()(std::int64_t i) const {
+  __device__ void operator()(std::int64_t i) const {
     const std::int64_t b = i / step.hidden;
     const std::int64_t j = i % step.hidden;
     if (step.step >= step.lengths[b]) {
@@ -187,7 +187,7 @@ Tensor state_of(const Call& call, std::size_t i, const Sizes& s, bool batch_firs
 /// Both biases go into the gates, but the last of GRU's recurrent ones when the reset comes after the product.
 void add_bias(const Call& call, const float* bias, std::int64_t rows, std::int64_t gates, std::int64_t summed,
               float* values) {
-  for_each(rows * gates, stream_of(call), [=] TARE_DEVICE(std::int64_t i) {
+  for_each(rows * gates, stream_of(call), [=] __device__(std::int64_t i) {
     const std::int64_t j = i % gates;
     values[i] += j < summed ? bias[j] + bias[gates + j] : bias[j];
   });

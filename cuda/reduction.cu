@@ -43,7 +43,7 @@ struct Rows {
   std::int64_t count;
   std::int64_t inner;  ///< 1: rows lie together
 
-  TARE_DEVICE void operator()(std::int64_t o, const Team& team) const {
+  __device__ void operator()(std::int64_t o, const Team& team) const {
     const std::int64_t first = o / inner * count * inner + o % inner;
     const auto x = [&](std::int64_t i) { return in[first + i * inner]; };
     float result = 0;
@@ -76,7 +76,7 @@ struct Rows {
 /// The same by one thread a result, for rows whose elements lie apart.
 struct Columns {
   Rows rows;
-  TARE_DEVICE void operator()(std::int64_t o) const { rows(o, Team{0, 1}); }
+  __device__ void operator()(std::int64_t o) const { rows(o, Team{0, 1}); }
 };
 
 /// The dimensions seen as [outer, count, inner] when the reduced ones lie together; else a copy with them at the end.
@@ -171,7 +171,7 @@ struct ArgExtreme {
   std::int64_t* out;
   std::int64_t count, inner;
   bool largest, last;
-  TARE_DEVICE void operator()(std::int64_t o) const {
+  __device__ void operator()(std::int64_t o) const {
     const std::int64_t first = o / inner * count * inner + o % inner;
     std::int64_t best = 0;
     for (std::int64_t i = 1; i < count; ++i) {

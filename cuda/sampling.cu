@@ -23,7 +23,7 @@ struct SampleGrid {
   int rank;
   std::int64_t sizes[most_spatial];
 
-  TARE_DEVICE void operator()(std::int64_t i) const {
+  __device__ void operator()(std::int64_t i) const {
     const std::int64_t point = i % points;
     const std::int64_t group = i / points % channel_groups;
     const std::int64_t n = i / points / channel_groups;
@@ -83,7 +83,7 @@ struct MakeGrid {
   cpu::AffineGrid plan;
   const float* theta;
   float* out;
-  TARE_DEVICE void operator()(std::int64_t i) const { out[i] = static_cast<float>(plan.coordinate(theta, i)); }
+  __device__ void operator()(std::int64_t i) const { out[i] = static_cast<float>(plan.coordinate(theta, i)); }
 };
 
 void affine_grid(Call& call) {
@@ -106,7 +106,7 @@ struct AlignRegions {
   const cpu::RoiAlign::Region* regions;
   const float* image;
   float* out;
-  TARE_DEVICE void operator()(std::int64_t i) const {
+  __device__ void operator()(std::int64_t i) const {
     const std::int64_t column = i % plan.columns;
     const std::int64_t row = i / plan.columns % plan.rows;
     const std::int64_t channel = i / plan.columns / plan.rows % plan.channels;
@@ -137,7 +137,7 @@ struct PoolRegions {
   const cpu::MaxRoiPool::Region* regions;
   const float* image;
   float* out;
-  TARE_DEVICE void operator()(std::int64_t i) const { out[i] = plan.largest(regions, image, i); }
+  __device__ void operator()(std::int64_t i) const { out[i] = plan.largest(regions, image, i); }
 };
 
 void max_roi_pool(Call& call) {
@@ -158,7 +158,7 @@ struct SampleTaps {
   cpu::DeformConv plan;
   std::int64_t n;
   float* out;
-  TARE_DEVICE void operator()(std::int64_t i) const {
+  __device__ void operator()(std::int64_t i) const {
     const std::int64_t point = i % plan.points();
     const std::int64_t tap = i / plan.points() % plan.taps;
     const std::int64_t channel = i / plan.points() / plan.taps;
@@ -203,7 +203,7 @@ struct GatherBlocks {
   const float* in;
   float* out;
 
-  TARE_DEVICE void operator()(std::int64_t i) const {
+  __device__ void operator()(std::int64_t i) const {
     std::int64_t at[most_spatial];
     std::int64_t rest = i % pixels;
     for (int d = rank - 1; d >= 0; --d) {

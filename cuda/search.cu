@@ -2,6 +2,8 @@
 // host/calib/search.cpp. Warps evaluate a round of scales at once; one thread then goes through their results in order,
 // so that the first of equal candidates wins and every stop falls where the CPU stops. float64, no contraction: the
 // encodings of the CPU. Odd: a round beyond a stop is computed in vain and left out.
+#include <cmath>
+
 #include "noise.cuh"
 
 namespace tare::cuda {
@@ -63,8 +65,8 @@ struct Searcher {
       evaluate(task.negative_steps, position, 0, best);
       return;
     }
-    const double high = lesser(task.steps, ceil(-task.low / scale));
-    const double low = lesser(high, greater(0.0, task.steps - ceil(task.high / scale)));
+    const double high = lesser(task.steps, std::ceil(-task.low / scale));
+    const double low = lesser(high, greater(0.0, task.steps - std::ceil(task.high / scale)));
     double last = -1;
     for (int i = 0; i < count; ++i) {
       const double fraction = lesser(1.0, greater(0.0, first + step * i));
@@ -155,8 +157,7 @@ struct Searcher {
 __global__ void __launch_bounds__(search_warps * 32, 2)
     search_kernel(const SearchTask* tasks, const std::uint32_t* bins, const std::uint64_t* counts,
                   SearchResult* results) {
-  extern __shared__ double memory[];
-  Shared& shared = *reinterpret_cast<Shared*>(memory);
+  Shared& shared = dynamic_shared<Shared>();
   const SearchTask task = tasks[blockIdx.x];
   if (threadIdx.x == 0) {
     shared.best.valid = false;
@@ -182,9 +183,9 @@ void search(const SearchTask* tasks, std::size_t count, const std::uint32_t* bin
             SearchResult* results, StreamView stream) {
   if (count == 0) return;
   constexpr int memory = sizeof(Shared);
-  TARE_CUDA_CHECK(cudaFuncSetAttribute(search_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, memory));
-  search_kernel<<<static_cast<unsigned>(count), search_warps * 32, memory, stream.get()>>>(tasks, bins, counts,
-                                                                                           results);
+  TARE_CUDA_CHECK(cudaFuncSetAttribute(reinterpret_cast<const void*>(search_kernel),
+                                       cudaFuncAttributeMaxDynamicSharedMemorySize, memory));
+  launch(search_kernel, static_cast<unsigned>(count), search_warps * 32, memory, stream, tasks, bins, counts, results);
   TARE_CUDA_CHECK_LAUNCH("search_kernel");
 }
 

@@ -12,7 +12,7 @@ struct Triangle {
   T* out;
   std::int64_t rows, columns, k;
   bool upper;
-  TARE_DEVICE void operator()(std::int64_t i) const {
+  __device__ void operator()(std::int64_t i) const {
     const std::int64_t column = i % columns;
     const std::int64_t row = i / columns % rows;
     const bool kept = upper ? column >= row + k : column <= row + k;
@@ -112,7 +112,7 @@ struct Cumulate {
   FloatOutput out;
   std::int64_t length, inner;
   bool exclusive, reverse;
-  TARE_DEVICE void operator()(std::int64_t row) const {
+  __device__ void operator()(std::int64_t row) const {
     const std::int64_t base = row / inner * length * inner + row % inner;
     float result = Combine::neutral;
     for (std::int64_t k = 0; k < length; ++k) {

@@ -27,7 +27,7 @@ struct Reverse {
   Complex* values;
   std::int64_t size;
   int bits;
-  TARE_DEVICE void operator()(std::int64_t i) const {
+  __device__ void operator()(std::int64_t i) const {
     const std::int64_t at = i % size;
     const std::int64_t other = reversed(at, bits);
     if (at >= other) return;
@@ -43,7 +43,7 @@ struct Butterfly {
   const Complex* roots;
   std::int64_t size, half;
   bool conjugated;
-  TARE_DEVICE void operator()(std::int64_t i) const {
+  __device__ void operator()(std::int64_t i) const {
     const std::int64_t pair = i % (size / 2);
     const std::int64_t k = pair % half;
     Complex* lane = values + i / (size / 2) * size + pair / half * 2 * half + k;
@@ -62,7 +62,7 @@ struct Modulate {
   std::int64_t size, length;
   double divisor;
   bool conjugated;  ///< the values, before
-  TARE_DEVICE void operator()(std::int64_t i) const {
+  __device__ void operator()(std::int64_t i) const {
     const std::int64_t at = i % size;
     if (at >= length) {
       values[i] = {0, 0};
@@ -136,7 +136,7 @@ struct Load {
   Complex* values;
   std::int64_t padded, length, dim, inner, parts;
   std::int64_t frames, signal, step;  ///< of a signal: dim is the frame's length; 0 frames: lanes
-  TARE_DEVICE void operator()(std::int64_t i) const {
+  __device__ void operator()(std::int64_t i) const {
     const std::int64_t lane = i / padded;
     const std::int64_t at = i % padded;
     Complex value{0, 0};
@@ -157,7 +157,7 @@ struct Store {
   std::int64_t padded, kept, inner;
   double scale;
   bool conjugated;
-  TARE_DEVICE void operator()(std::int64_t i) const {
+  __device__ void operator()(std::int64_t i) const {
     const std::int64_t lane = i / kept;
     const std::int64_t at = i % kept;
     const Complex value = conjugated ? conjugate(values[lane * padded + at]) : values[lane * padded + at];

@@ -16,7 +16,7 @@ struct SoftmaxRow {
   FloatOutput out;
   std::int64_t length, inner;
   bool logarithm;
-  TARE_DEVICE void operator()(std::int64_t row, const Team& team) const {
+  __device__ void operator()(std::int64_t row, const Team& team) const {
     const std::int64_t base = row / inner * length * inner + row % inner;
     float best = -elementary::infinity;
     for (std::int64_t k = team.thread; k < length; k += team.size) {
@@ -56,7 +56,7 @@ struct HardmaxRow {
   FloatInput in;
   FloatOutput out;
   std::int64_t length, inner;
-  TARE_DEVICE void operator()(std::int64_t row) const {
+  __device__ void operator()(std::int64_t row) const {
     const std::int64_t base = row / inner * length * inner + row % inner;
     std::int64_t best = 0;
     for (std::int64_t k = 1; k < length; ++k)

@@ -20,7 +20,7 @@ struct MakeKeys {
   Key* keys;
   std::int64_t length, padded, inner;
   bool largest;
-  TARE_DEVICE void operator()(std::int64_t i) const {
+  __device__ void operator()(std::int64_t i) const {
     const std::int64_t lane = i / padded;
     const std::int64_t at = i % padded;
     if (at >= length) {
@@ -51,7 +51,7 @@ TARE_HD void exchange(Key* keys, std::int64_t pair, std::int64_t size, std::int6
 struct SortLane {
   Key* keys;
   std::int64_t padded;
-  TARE_DEVICE void operator()(std::int64_t lane, const Team& team) const {
+  __device__ void operator()(std::int64_t lane, const Team& team) const {
     Key* own = keys + lane * padded;
     for (std::int64_t size = 2; size <= padded; size *= 2)
       for (std::int64_t distance = size / 2; distance > 0; distance /= 2) {
@@ -64,7 +64,7 @@ struct SortLane {
 struct SortStep {
   Key* keys;
   std::int64_t padded, size, distance;
-  TARE_DEVICE void operator()(std::int64_t i) const {
+  __device__ void operator()(std::int64_t i) const {
     exchange(keys + i / (padded / 2) * padded, i % (padded / 2), size, distance);
   }
 };
@@ -82,7 +82,7 @@ struct KeepIndices {
   const Key* from;
   Key* to;
   std::int64_t padded_from, padded_to, kept;
-  TARE_DEVICE void operator()(std::int64_t i) const {
+  __device__ void operator()(std::int64_t i) const {
     const std::int64_t at = i % padded_to;
     to[i] = at < kept ? from[i / padded_to * padded_from + at] & 0xffffffffu : last_key;
   }
@@ -94,7 +94,7 @@ struct TakeKept {
   FloatOutput values;       ///< may be absent
   std::int64_t* positions;  ///< may be null
   std::int64_t length, padded, kept, inner;
-  TARE_DEVICE void operator()(std::int64_t i) const {
+  __device__ void operator()(std::int64_t i) const {
     const std::int64_t lane = i / inner / kept * inner + i % inner;
     const auto at = static_cast<std::int64_t>(keys[lane * padded + i / inner % kept] & 0xffffffffu);
     if (values.present()) values.set(i, in[(lane / inner * length + at) * inner + lane % inner]);

@@ -41,17 +41,32 @@ Encoding encoding_of_zeros(std::int64_t steps) {
 }
 
 Range observed_range(const TensorStatistics& statistics, bool keep_infinities) {
-  constexpr double infinity_stand_in = 0.99 * FLT_MAX;
   Range range;
   if (statistics.min <= statistics.max) {
     range.low = std::min(0.0, static_cast<double>(statistics.min));
     range.high = std::max(0.0, static_cast<double>(statistics.max));
   }
   if (keep_infinities) {
-    if (statistics.negative_infinity_count > 0) range.low = -infinity_stand_in;
-    if (statistics.positive_infinity_count > 0) range.high = infinity_stand_in;
+    if (statistics.negative_infinity_count > 0) range.low = -largest_end;
+    if (statistics.positive_infinity_count > 0) range.high = largest_end;
   }
   return range;
+}
+
+SearchSpace search_space(const Range& range, const QuantizerSpec& spec) {
+  SearchSpace space{{std::max(range.low, -largest_end), std::min(range.high, largest_end)},
+                    grid_shape(spec, range.low),
+                    minimum_scale(spec),
+                    0};
+  const GridShape& shape = space.shape;
+  if (!shape.fixed_zero) {
+    space.largest_scale = (space.range.high - space.range.low) / shape.steps;
+  } else {
+    space.largest_scale = space.range.high / shape.positive_steps;
+    if (shape.negative_steps > 0)
+      space.largest_scale = std::max(space.largest_scale, -space.range.low / shape.negative_steps);
+  }
+  return space;
 }
 
 namespace {
@@ -123,8 +138,8 @@ Encoding find_by_values(std::span<const float> values, const TensorStatistics& e
 }  // namespace calib
 
 Encoding min_max_encoding(double minimum, double maximum, const QuantizerSpec& spec) {
-  const double low = std::min(0.0, std::max(minimum, -0.99 * FLT_MAX));
-  const double high = std::max(0.0, std::min(maximum, 0.99 * FLT_MAX));
+  const double low = std::min(0.0, std::max(minimum, -calib::largest_end));
+  const double high = std::max(0.0, std::min(maximum, calib::largest_end));
   const double smallest = calib::minimum_scale(spec);
   const calib::GridShape shape = calib::grid_shape(spec, low);
   Encoding encoding;

@@ -37,6 +37,16 @@ struct Range {
 };
 Range observed_range(const TensorStatistics& statistics, bool keep_infinities);
 
+/// Where the search looks for a grid.
+struct SearchSpace {
+  Range range;  ///< within what min_max_encoding takes, so that the ends of a grid stay finite in float32
+  GridShape shape;
+  double smallest_scale;
+  double largest_scale;  ///< covers the range; not above smallest_scale: there is nothing to search
+};
+/// `range` holds every finite value, and zero.
+SearchSpace search_space(const Range& range, const QuantizerSpec& spec);
+
 /// The statistics as the search takes them: sentinels become values at their floor.
 TensorStatistics clamp_sentinels(TensorStatistics statistics, const Sentinels& sentinels);
 
@@ -49,6 +59,7 @@ Encoding search_values(std::span<const float> values, const Range& range, const 
 /// statistics of the values.
 Encoding find_by_values(std::span<const float> values, const TensorStatistics& extremes, const QuantizerSpec& spec,
                         const SearchOptions& options);
+inline constexpr double largest_end = 0.99 * FLT_MAX;  ///< of a range; AIMET's stand-in for infinity
 inline constexpr float tf_enhanced_smallest_range = 0.01f;
 /// AIMET's own way with infinities.
 inline float limited(float value) { return std::min(std::max(value, -FLT_MAX), FLT_MAX); }

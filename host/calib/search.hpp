@@ -6,7 +6,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cfloat>
 #include <cmath>
 #include <limits>
 #include <optional>
@@ -38,23 +37,12 @@ class Search {
  public:
   /// `range` holds every finite value, and zero.
   Search(Model model, const Range& range, const QuantizerSpec& spec, double gamma)
-      : range_(range), shape_(grid_shape(spec, range_.low)), spec_(spec), gamma_(gamma), model_(std::move(model)) {
-    smallest_ = minimum_scale(spec);
-    // As min_max_encoding limits them: the ends of a grid stay finite in float32.
-    range_.low = std::max(range_.low, -0.99 * FLT_MAX);
-    range_.high = std::min(range_.high, 0.99 * FLT_MAX);
-    if (!shape_.fixed_zero) {
-      largest_ = (range_.high - range_.low) / shape_.steps;
-    } else {
-      largest_ = range_.high / shape_.positive_steps;
-      if (shape_.negative_steps > 0) largest_ = std::max(largest_, -range_.low / shape_.negative_steps);
-    }
-  }
+      : space_(search_space(range, spec)), spec_(spec), gamma_(gamma), model_(std::move(model)) {}
 
   std::vector<Encoding> run(std::size_t count) {
-    const Encoding whole = min_max_encoding(range_.low, range_.high, spec_);
+    const Encoding whole = min_max_encoding(space_.range.low, space_.range.high, spec_);
     evaluate(whole.scale, -whole.offset, -1, 0.5);
-    if (largest_ > smallest_) {
+    if (space_.largest_scale > space_.smallest_scale) {
       coarse();
       zoom(coarse_step / 8, 7, 1.0 / (window_positions - 1));
       zoom(1, 7, 0.25 / (window_positions - 1));
@@ -67,30 +55,30 @@ class Search {
  private:
   void evaluate(double scale, double negative_steps, int position, double fraction) {
     if (scale != prepared_) {
-      const double negative_limit = shape_.fixed_zero ? shape_.negative_steps : shape_.steps;
-      const double positive_limit = shape_.fixed_zero ? shape_.positive_steps : shape_.steps;
+      const double negative_limit = space_.shape.fixed_zero ? space_.shape.negative_steps : space_.shape.steps;
+      const double positive_limit = space_.shape.fixed_zero ? space_.shape.positive_steps : space_.shape.steps;
       model_.set_scale(scale, negative_limit, positive_limit);
       prepared_ = scale;
     }
-    const double cost = model_.cost(negative_steps, shape_.steps - negative_steps, gamma_);
+    const double cost = model_.cost(negative_steps, space_.shape.steps - negative_steps, gamma_);
     candidates_.push_back({cost, scale, negative_steps, position, fraction, in_coarse_});
     if (candidates_.size() == 1 || cost < best_.cost) best_ = candidates_.back();
   }
 
   double scale_at(int position) const {
-    const double scale = largest_ * candidate_ratio(position);
-    return std::max(static_cast<double>(static_cast<float>(scale)), smallest_);
+    const double scale = space_.largest_scale * candidate_ratio(position);
+    return std::max(static_cast<double>(static_cast<float>(scale)), space_.smallest_scale);
   }
 
   /// Zero points at `count` fractions from `first` on, of the window in which no end of the grid lies beyond the data.
   void window(int position, double first, double step, int count) {
     const double scale = scale_at(position);
-    if (shape_.fixed_zero) {
-      evaluate(scale, shape_.negative_steps, position, 0);
+    if (space_.shape.fixed_zero) {
+      evaluate(scale, space_.shape.negative_steps, position, 0);
       return;
     }
-    const double high = std::min(shape_.steps, std::ceil(-range_.low / scale));
-    const double low = std::min(high, std::max(0.0, shape_.steps - std::ceil(range_.high / scale)));
+    const double high = std::min(space_.shape.steps, std::ceil(-space_.range.low / scale));
+    const double low = std::min(high, std::max(0.0, space_.shape.steps - std::ceil(space_.range.high / scale)));
     double last = -1;
     for (int i = 0; i < count; ++i) {
       const double fraction = std::min(1.0, std::max(0.0, first + step * i));
@@ -104,13 +92,13 @@ class Search {
   /// Neither this scale nor any below it costs less than `cost`: what they cut off alone costs more.
   bool is_beaten(double scale, double cost) const {
     constexpr double margin = 1 - 1e-6;  // above what rounding does to the sums
-    const double negative_steps = shape_.fixed_zero ? shape_.negative_steps : shape_.steps;
-    const double positive_steps = shape_.fixed_zero ? shape_.positive_steps : shape_.steps;
+    const double negative_steps = space_.shape.fixed_zero ? space_.shape.negative_steps : space_.shape.steps;
+    const double positive_steps = space_.shape.fixed_zero ? space_.shape.positive_steps : space_.shape.steps;
     return model_.cost_bound(scale * negative_steps, scale * positive_steps, gamma_) * margin > cost;
   }
 
   bool is_last_coarse(int i) const {
-    return i >= most_candidates || (i > 0 && scale_at((i - 1) * coarse_step) <= smallest_);
+    return i >= most_candidates || (i > 0 && scale_at((i - 1) * coarse_step) <= space_.smallest_scale);
   }
 
   void coarse() {
@@ -151,17 +139,17 @@ class Search {
     const int middle = std::max(centre.position, 0);
     for (int i = -reach; i <= reach; ++i) {
       const int position = middle + i * step;
-      if (position < 0 || (i == 0 && shape_.fixed_zero)) continue;
+      if (position < 0 || (i == 0 && space_.shape.fixed_zero)) continue;
       window(position, centre.fraction - width, width / 4, 9);
     }
   }
 
   void neighbours() {
-    if (shape_.fixed_zero) return;
+    if (space_.shape.fixed_zero) return;
     const Candidate centre = best_;
     for (const double shift : {-2.0, -1.0, 1.0, 2.0}) {
       const double negative_steps = centre.negative_steps + shift;
-      if (negative_steps < 0 || negative_steps > shape_.steps) continue;
+      if (negative_steps < 0 || negative_steps > space_.shape.steps) continue;
       evaluate(centre.scale, negative_steps, centre.position, centre.fraction);
     }
   }
@@ -195,16 +183,13 @@ class Search {
     const Candidate& candidate = candidates_[index];
     if (candidate.position < 0) return whole;
     const double offset = -candidate.negative_steps;
-    return {candidate.scale * offset, candidate.scale * (offset + shape_.steps), candidate.scale, offset};
+    return {candidate.scale * offset, candidate.scale * (offset + space_.shape.steps), candidate.scale, offset};
   }
 
-  Range range_;
-  GridShape shape_;
+  SearchSpace space_;
   QuantizerSpec spec_;
   double gamma_;
   Model model_;
-  double smallest_ = 0;
-  double largest_ = 0;
   double prepared_ = 0;
   std::optional<int> beaten_from_;  ///< where the first pass ended because the rest costs more
   bool in_coarse_ = true;

@@ -1,11 +1,8 @@
-// Stands in for what has no host form: the libraries' products and convolutions (the CPU backend's), and the kernels
-// written for a GPU alone (observe, quantize), element by element with the same formulas.
+// Stands in for what has no host form: the libraries' products and convolutions, which are the CPU backend's here.
 #include "device.hpp"
 #include "float_element.hpp"
 #include "launch.hpp"
-#include "observe.hpp"
 #include "products.hpp"
-#include "quantize.hpp"
 #include "tare/backend.hpp"
 
 namespace tare::cuda {
@@ -91,94 +88,6 @@ void Products::Libraries::convolve(const Convolution& c, const void* from, const
   if (!(result.shape() == expected))
     throw Error(ErrorKind::internal, "convolution gives " + result.shape().text() + ", not " + expected.text());
   for (std::int64_t i = 0; i < result.elements(); ++i) store_float(to, i, result.data<float>()[i], c.type);
-}
-
-namespace {
-
-void quantize_elements(const void* input, void* output, DataType type, const GridMap& map) {
-  for (std::int64_t i = 0; i < map.elements; ++i) {
-    std::int64_t index = 0;
-    for (const GridDimension& d : map.dimensions) index += i / map.run / d.runs_inside % d.size / d.block * d.stride;
-    const Grid& grid = map.grids != nullptr ? map.grids[index] : map.uniform;
-    const auto apply = [&](float x) {
-      switch (map.operation) {
-        case Operation::half_even:
-        case Operation::half_even_by_product:
-          return tare::quantize_dequantize(x, grid.scale, grid.zero_point, grid.low, grid.high);
-        case Operation::half_up:
-          return quantize_dequantize_half_up(x, grid.scale, grid.offset, grid.minimum, grid.maximum);
-        case Operation::float16: return half_to_float(float_to_half(x));
-        case Operation::float8e4m3fn: return round_to_float8e4m3fn(x / grid.scale) * grid.scale;
-        case Operation::float8e5m2: return round_to_float8e5m2(x / grid.scale) * grid.scale;
-      }
-      return x;
-    };
-    const auto* halves = static_cast<const std::uint16_t*>(input);
-    auto* out = static_cast<std::uint16_t*>(output);
-    if (type == DataType::float32)
-      static_cast<float*>(output)[i] = apply(static_cast<const float*>(input)[i]);
-    else if (type == DataType::float16)
-      out[i] = float_to_half(apply(half_to_float(halves[i])));
-    else
-      out[i] = float_to_bfloat(apply(bfloat_to_float(halves[i])));
-  }
-}
-
-}  // namespace
-
-void quantize_dequantize(const void* input, void* output, DataType type, const GridMap& map, StreamView stream) {
-  launch_on_host(stream, [=] { quantize_elements(input, output, type, map); });
-}
-
-std::vector<Encoding> find_encodings(std::span<const SearchRequest> requests, const SearchOptions& options, Stream,
-                                     const Allocator&) {
-  return tare::find_encodings(requests, options, 2);
-}
-
-void TensorList::add(const void* data, std::uint32_t elements, std::uint32_t site, DataType type) {
-  tensors[count++] = {data, elements, site, 0, type};
-}
-std::uint32_t most_observer_blocks() { return 1; }
-
-namespace {
-
-void observe_elements(const TensorList& list, Site* sites) {
-  for (std::uint32_t t = 0; t < list.count; ++t) {
-    const ListedTensor& tensor = list.tensors[t];
-    Site& site = sites[tensor.site];
-    site.elements += tensor.elements;
-    for (std::uint32_t i = 0; i < tensor.elements; ++i) {
-      std::uint32_t bits = 0;
-      if (tensor.type == DataType::float32)
-        bits = static_cast<const std::uint32_t*>(tensor.data)[i];
-      else if (tensor.type == DataType::float16)
-        bits = bits_of(half_to_float(static_cast<const std::uint16_t*>(tensor.data)[i]));
-      else
-        bits = std::uint32_t{static_cast<const std::uint16_t*>(tensor.data)[i]} << 16;
-      const std::uint32_t magnitude = bits & 0x7fffffffu;
-      if (magnitude > 0x7f800000u) {
-        ++site.exact.nan_count;
-        continue;
-      }
-      if (magnitude == 0x7f800000u) {
-        ++(bits >> 31 != 0 ? site.exact.negative_infinity_count : site.exact.positive_infinity_count);
-        continue;
-      }
-      const std::int32_t key = magnitude == 0 ? 0 : ascending_key(bits);
-      merge_extreme(site.exact.low_rank, site.exact.low_count, low_rank_of(key), 1);
-      merge_extreme(site.exact.high_rank, site.exact.high_count, high_rank_of(key), 1);
-      if (magnitude == 0)
-        ++site.exact.zero_count;
-      else
-        ++site.bins[histogram_bin(bits)];
-    }
-  }
-}
-
-}  // namespace
-
-void observe(const TensorList& list, Site* sites, Exact*, unsigned*, StreamView stream) {
-  launch_on_host(stream, [=] { observe_elements(list, sites); });
 }
 
 }  // namespace tare::cuda
