@@ -142,6 +142,35 @@ TEST(CudaOperators, SignalsAndMatrices) {
   einsum("ij->", {floats({9, 8}, 55)});
 }
 
+/// Rows that a block of threads shares.
+TEST(CudaOperators, LongRows) {
+  const auto near = [](const char* type, std::vector<Tensor> inputs, std::map<std::string, Attribute> attributes = {},
+                       std::size_t outputs = 1) {
+    compare({type, std::move(inputs), std::move(attributes), outputs, "", false});
+  };
+  const std::map<std::string, Attribute> second{{"axis", std::int64_t{1}}};
+  for (const char* type : {"Softmax", "LogSoftmax", "Hardmax"}) {
+    near(type, {floats({3, 2500}, 100)}, second);
+    near(type, {floats({2, 1300, 3}, 101)}, second);
+  }
+  for (const char* type : {"ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2",
+                           "ReduceSumSquare", "ReduceLogSumExp"})
+    near(type, {floats({3, 2500}, 102), integers({1}, {1})});
+  near("LayerNormalization", {floats({5, 1500}, 103), floats({1500}, 104), floats({1500}, 105)}, {}, 3);
+  near("InstanceNormalization", {floats({2, 3, 40, 41}, 106), floats({3}, 107), floats({3}, 108)});
+  near("GroupNormalization", {floats({2, 4, 40, 17}, 109), floats({4}, 110), floats({4}, 111)},
+       {{"num_groups", std::int64_t{2}}});
+  near("MeanVarianceNormalization", {floats({2, 3, 30, 30}, 112)});
+  for (const std::int64_t p : {1, 2}) near("LpNormalization", {floats({3, 1500}, 113)}, {{"p", p}});
+  for (const char* type : {"GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"})
+    near(type, {floats({2, 3, 40, 41}, 114)});
+  near("Det", {floats({2, 37, 37}, 115, 0.3f)});
+  for (const char* reduction : {"sum", "mean"})
+    near("SoftmaxCrossEntropyLoss", {floats({40, 10, 7, 9}, 116), random_integers({40, 7, 9}, 10, 117)},
+         {{"reduction", std::string(reduction)}}, 2);
+  near("SoftmaxCrossEntropyLoss", {floats({3, 1500}, 118), random_integers({3}, 1500, 119)});
+}
+
 /// What is rounded once gives the bits of the CPU, which widens around every operator.
 TEST(CudaOperators, HalvesAsTheyAre) {
   for (const DataType type : {DataType::float16, DataType::bfloat16}) {
