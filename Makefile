@@ -11,7 +11,7 @@ CLANG_FORMAT ?= clang-format-14
 # Debian's oneDNN 2 and GCC's OpenMP share threads: more threads than cores only wait for each other.
 TEST_JOBS ?= $(shell n=$$(( $(JOBS) / 2 )); echo $$(( n > 1 ? n : 1 )))
 
-.PHONY: all setup data onnxruntime build test demo conformance parity bench bench-peers asan fresh setup-cuda cuda gpu-bundle gpu-check format format-check tidy clean install
+.PHONY: all setup data onnxruntime build test demo conformance parity bench bench-peers asan races fresh setup-cuda cuda gpu-bundle gpu-check format format-check tidy clean install
 
 all: build
 
@@ -62,6 +62,14 @@ asan: data onnxruntime
 	cmake --preset asan $(CONFIGURE)
 	cmake --build --preset asan --parallel $(JOBS)
 	ctest --preset asan --parallel $(TEST_JOBS)
+
+# Races between the threads of a kernel, by ThreadSanitizer: needs nvcc's headers, and no device.
+races: data
+	@toolkit=$$(tools/setup_cuda.sh) && \
+	  cmake --preset cuda -B build-races -DTARE_RACES=ON -DCMAKE_CUDA_COMPILER=$$toolkit/bin/nvcc $(CONFIGURE) && \
+	  cmake --build build-races --parallel $(JOBS) --target test_cuda_host
+	TSAN_OPTIONS=ignore_noninstrumented_modules=1 build-races/test_cuda_host --gtest_brief=1 \
+	  --gtest_filter='CudaObserve*:CudaQuantize.Gives*:CudaSearch*:CudaOperators*:*Halves*:cuda_host_node*'
 
 # The whole way on an empty Debian: SUITE=bookworm or SUITE=trixie. Needs root and debootstrap.
 fresh:

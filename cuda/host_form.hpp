@@ -1,6 +1,6 @@
-// What a C++ compiler lacks of CUDA's device language, so that kernels run on the host: tests/cuda_host/threads.cpp runs
-// the threads of a block in turns, each on a stack of its own, and lets them go on where CUDA would. Odd: the names are
-// CUDA's own.
+// What a C++ compiler lacks of CUDA's device language, so that kernels run on the host: tests/cuda_host/threads.cpp
+// runs the threads of a block in turns, each on a stack of its own, and lets them go on where CUDA would. Odd: the
+// names are CUDA's own.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -87,9 +87,7 @@ inline std::int32_t __reduce_max_sync(unsigned, std::int32_t value) {
 
 template <class T>
 T atomicAdd(T* to, T value) {
-  const T before = *to;
-  *to = before + value;
-  return before;
+  return __atomic_fetch_add(to, value, __ATOMIC_RELAXED);
 }
 template <class T>
 T __ldg(const T* from) {

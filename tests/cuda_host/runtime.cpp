@@ -1,8 +1,8 @@
 // Stands in for the CUDA runtime. "Device memory" is a range of addresses that nobody may touch but within a launch or
-// a copy: an operator that reads a device tensor on the host faults here, as it would on a GPU. A captured stream does
-// nothing but note down what it is given; whatever CUDA does not take then fails as there, and makes the capture
-// invalid. Odd: a graph that reads host memory which is not page-locked, or no longer, ends the program: on a GPU it
-// would read whatever lies there.
+// a copy: an operator that reads a device tensor on the host faults here, as it would on a GPU. What is written behind
+// a block is found when the block is given back. A captured stream does nothing but note down what it is given;
+// whatever CUDA does not take then fails as there, and makes the capture invalid. Odd: a graph that reads host memory
+// which is not page-locked, or no longer, ends the program: on a GPU it would read whatever lies there.
 #include "cuda_host/stand_in.hpp"
 
 #include <cuda_runtime_api.h>
@@ -44,32 +44,34 @@ class DeviceRange {
   }
   void* take(std::size_t bytes) {
     const std::lock_guard lock(mutex_);
-    const std::size_t size = (bytes + granule - 1) / granule * granule;
-    std::vector<void*>& blocks = free_[size];
+    const std::size_t size = (bytes + margin + granule - 1) / granule * granule;
+    std::vector<std::byte*>& blocks = free_[size];
+    std::byte* block = begin_ + used_;
     if (!blocks.empty()) {
-      void* block = blocks.back();
+      block = blocks.back();
       blocks.pop_back();
-      sizes_[block] = size;
-      return block;
+    } else {
+      if (used_ + size > reserved) return nullptr;
+      used_ += size;
+      if (open_ > 0) protect(PROT_READ | PROT_WRITE);
     }
-    if (used_ + size > reserved) return nullptr;
-    void* block = begin_ + used_;
-    used_ += size;
-    sizes_[block] = size;
-    if (open_ > 0) protect(PROT_READ | PROT_WRITE);
+    touched([&] { std::memset(block + bytes, untouched, size - bytes); });
+    taken_[block] = {size, bytes};
     return block;
   }
-  void give(void* block) {
+  void give(void* pointer) {
     const std::lock_guard lock(mutex_);
-    const auto size = sizes_.find(block);
-    if (test::stand_in().poisons) {
-      if (open_ == 0) protect(PROT_READ | PROT_WRITE);
-      std::memset(block, 0xff, std::min<std::size_t>(size->second, 4096));
-      if (open_ == 0) protect(PROT_NONE);
-    }
-    free_[size->second].push_back(block);
-    sizes_.erase(size);
-    if (sizes_.empty() && used_ > much) forget();
+    auto* block = static_cast<std::byte*>(pointer);
+    const auto taken = taken_.find(block);
+    const auto [size, bytes] = taken->second;
+    touched([&, size = size, bytes = bytes] {
+      for (std::size_t i = bytes; i < size; ++i)
+        if (block[i] != std::byte{untouched}) overrun(bytes, i);
+      if (test::stand_in().poisons) std::memset(block, 0xff, std::min<std::size_t>(bytes, 4096));
+    });
+    free_[size].push_back(block);
+    taken_.erase(taken);
+    if (taken_.empty() && used_ > much) forget();
   }
   void open() {
     const std::lock_guard lock(mutex_);
@@ -93,17 +95,34 @@ class DeviceRange {
     free_.clear();
     used_ = 0;
   }
+  /// `work` on blocks of the range.
+  template <class Work>
+  void touched(const Work& work) {
+    if (open_ == 0) protect(PROT_READ | PROT_WRITE);
+    work();
+    if (open_ == 0) protect(PROT_NONE);
+  }
+  [[noreturn]] static void overrun(std::size_t bytes, std::size_t at) {
+    std::fprintf(stderr, "a kernel or copy wrote byte %zu of a block of %zu bytes\n", at, bytes);
+    std::abort();
+  }
   void protect(int access) { static_cast<void>(mprotect(begin_, (used_ + 4095) / 4096 * 4096, access)); }
 
   static constexpr std::size_t granule = 256;
+  static constexpr std::size_t margin = 64;  ///< behind a block, at least
+  static constexpr unsigned char untouched = 0xa5;
   static constexpr std::size_t much = std::size_t{4} << 20;
   static constexpr std::size_t reserved = std::size_t{16} << 30;
   std::mutex mutex_;
   std::byte* begin_ = nullptr;
   std::size_t used_ = 0;
   int open_ = 0;
-  std::map<std::size_t, std::vector<void*>> free_;
-  std::map<void*, std::size_t> sizes_;
+  struct Taken {
+    std::size_t size;
+    std::size_t bytes;
+  };
+  std::map<std::size_t, std::vector<std::byte*>> free_;
+  std::map<std::byte*, Taken> taken_;
 };
 
 /// While it lives, the host may touch what stands for device memory.
@@ -329,7 +348,7 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
       std::fputs("a graph reads host memory that may have gone\n", stderr);
       std::abort();
     }
-    std::memcpy(to, from, bytes);
+    if (bytes > 0) std::memcpy(to, from, bytes);
   });
 }
 cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {

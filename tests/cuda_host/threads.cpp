@@ -5,6 +5,9 @@
 #undef _FORTIFY_SOURCE  // takes a jump to another stack for a mistake
 #include <setjmp.h>
 #include <ucontext.h>
+#ifdef TARE_RACES
+#include <sanitizer/tsan_interface.h>
+#endif
 
 #include <cstdio>
 #include <cstdlib>
@@ -29,12 +32,36 @@ constexpr std::size_t stack_bytes = std::size_t{128} << 10;
 constexpr std::size_t shared_bytes_of_a_block = std::size_t{227} << 10;
 constexpr std::size_t warp_lanes = 32;
 
+/// What ThreadSanitizer is told when it looks for races of kernels: each CUDA thread is one of its own, and only
+/// barriers order what threads of a block do to memory; shuffles do not. Blocks come one after the other: races between
+/// blocks are not seen.
+struct Fiber {
+#ifdef TARE_RACES
+  static Fiber current() { return {__tsan_get_current_fiber()}; }
+  static Fiber made() { return {__tsan_create_fiber(0)}; }
+  void enter() const { __tsan_switch_to_fiber(self, __tsan_switch_to_fiber_no_sync); }
+  void* self;
+#else
+  static Fiber current() { return {}; }
+  static Fiber made() { return {}; }
+  void enter() const {}
+#endif
+};
+#ifdef TARE_RACES
+void release(void* place) { __tsan_release(place); }
+void acquire(void* place) { __tsan_acquire(place); }
+#else
+void release(void*) {}
+void acquire(void*) {}
+#endif
+
 enum class State : std::uint8_t { ready, waiting, finished };
 
 struct Thread {
   jmp_buf context;
   ucontext_t start;
   std::unique_ptr<std::byte[]> stack;
+  Fiber fiber = Fiber::made();
   dim3 index;
   State state = State::finished;
   const char* place = "";  ///< where it waits
@@ -57,6 +84,7 @@ class Multiprocessor {
     gridDim = blocks;
     blockDim = threads;
     kernel_ = &kernel;
+    home_ = Fiber::current();
     ++launches_;
     std::vector<unsigned> order = permuted(std::size_t{blocks.x} * blocks.y * blocks.z);
     for (const unsigned block : order) {
@@ -73,24 +101,32 @@ class Multiprocessor {
     Warp& warp = warps_[number];
     std::array<std::uint64_t, warp_lanes>& values = warp.values[warp.turn];
     values[current_ - first] = value;
+    const bool orders_memory = place == std::string_view("__syncwarp");
+    if (orders_memory) release(&warp);
     if (++warp.arrived < end - first) {
       wait(place);
-      return values;
+    } else {
+      for (std::size_t i = first; i < end; ++i) {
+        if (i == current_) continue;
+        if (std::string_view(threads_[i].place) != place) fail("lanes of a warp meet at different operations");
+        threads_[i].state = State::ready;
+      }
+      warp.arrived = 0;
+      warp.turn = 1 - warp.turn;
     }
-    for (std::size_t i = first; i < end; ++i) {
-      if (i == current_) continue;
-      if (std::string_view(threads_[i].place) != place) fail("lanes of a warp meet at different operations");
-      threads_[i].state = State::ready;
-    }
-    warp.arrived = 0;
-    warp.turn = 1 - warp.turn;
+    if (orders_memory) acquire(&warp);
     return values;
   }
 
   void meet_block() {
-    if (++arrived_ < count_) return wait("__syncthreads");
-    for (std::size_t i = 0; i < count_; ++i) threads_[i].state = State::ready;
-    arrived_ = 0;
+    release(&arrived_);
+    if (++arrived_ < count_) {
+      wait("__syncthreads");
+    } else {
+      for (std::size_t i = 0; i < count_; ++i) threads_[i].state = State::ready;
+      arrived_ = 0;
+    }
+    acquire(&arrived_);
   }
 
   void* shared() { return shared_.data(); }
@@ -111,12 +147,12 @@ class Multiprocessor {
     while (threads_.size() < count) add_thread();
     for (std::size_t i = 0; i < count; ++i) {
       const auto number = static_cast<unsigned>(i);
-      threads_[i].index =
-          dim3(number % blockDim.x, number / blockDim.x % blockDim.y, number / blockDim.x / blockDim.y);
+      threads_[i].index = dim3(number % blockDim.x, number / blockDim.x % blockDim.y, number / blockDim.x / blockDim.y);
       threads_[i].state = State::ready;
     }
     const std::vector<unsigned> order = permuted(count);
     std::size_t unfinished = count;
+    release(&count_);  // all threads begin after the block before
     while (unfinished > 0) {
       bool any = false;
       for (const unsigned number : order) {
@@ -127,6 +163,7 @@ class Multiprocessor {
       }
       if (!any) fail("threads wait for others that do not come");
     }
+    acquire(&kernel_);  // all have returned
   }
 
   void add_thread() {
@@ -141,6 +178,7 @@ class Multiprocessor {
   }
 
   [[noreturn]] static void go_on(Thread& thread) {
+    thread.fiber.enter();
     if (thread.started) _longjmp(thread.context, 1);
     thread.started = true;
     getcontext(&thread.start);
@@ -152,7 +190,9 @@ class Multiprocessor {
   }
 
   [[gnu::noinline]] void yield() {
-    if (_setjmp(threads_[current_].context) == 0) _longjmp(scheduler_, 1);
+    if (_setjmp(threads_[current_].context) != 0) return;
+    home_.enter();
+    _longjmp(scheduler_, 1);
   }
 
   void wait(const char* place) {
@@ -180,6 +220,7 @@ class Multiprocessor {
   std::deque<Thread> threads_;  ///< they keep their addresses
   std::vector<Warp> warps_;
   jmp_buf scheduler_;
+  Fiber home_{};  ///< of the host's thread
   const std::function<void()>* kernel_ = nullptr;
   std::size_t count_ = 0;    ///< threads of the block
   std::size_t current_ = 0;  ///< the one that runs
@@ -195,7 +236,9 @@ Multiprocessor& multiprocessor() {
 void Multiprocessor::live() {
   Multiprocessor& self = multiprocessor();
   for (;;) {
+    acquire(&self.count_);
     (*self.kernel_)();
+    release(&self.kernel_);
     self.threads_[self.current_].state = State::finished;
     self.yield();
   }
