@@ -1,13 +1,14 @@
 // Quantize-dequantize of whole tensors: one read and one write, on all threads, in place where nobody else looks.
 // Every granularity becomes rows over the physical order of the tensor: a row of one grid (per tensor, channel or block
 // further out), a row cut into blocks (block axis innermost), or a row whose grid changes with every element (channel
-// axis innermost). Half types pass through a chunk of floats on the stack.
+// axis innermost). Half types pass through a chunk of floats on the stack, and so do copies too large for caches.
 #include "cpu/quantize.hpp"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <vector>
 
 #include "cpu/vector.hpp"
@@ -17,8 +18,10 @@ namespace {
 
 constexpr std::int64_t grain = 16384;
 constexpr std::int64_t half_chunk = 4096;
+constexpr std::size_t past_caches = std::size_t{64} << 20;  // bytes from which on a copy is not kept in caches
 constexpr std::int64_t rows_together = 64;
-constexpr std::int64_t narrow_row = 64;  // rows with fewer grids than this are laid side by side
+constexpr std::int64_t most_kept = 4096;  // grids
+constexpr std::int64_t narrow_row = 64;   // rows with fewer grids than this are laid side by side
 
 using Uniform = void (*)(const float*, float*, std::size_t, Grid);
 using ByColumn = void (*)(const float*, float*, std::size_t, GridColumns);
@@ -95,6 +98,8 @@ class Plan {
         loops_(loops_of(vector, encodings.spec.format, rounding)) {
     lay_out(tensor, encodings);
     check_count(encodings);
+    if (channels_ * blocks_ <= most_kept)
+      for (std::int64_t g = 0; g < channels_ * blocks_; ++g) grids_.push_back(make(g));
     if (dimensions_.back().column_mode()) make_columns();
   }
 
@@ -160,7 +165,8 @@ class Plan {
   }
 
   /// Grids are counted [block][channel], so that channels that lie side by side in memory do so here.
-  Grid grid(std::int64_t index) const {
+  Grid grid(std::int64_t index) const { return grids_.empty() ? make(index) : grids_[static_cast<std::size_t>(index)]; }
+  Grid make(std::int64_t index) const {
     if (encodings_.empty()) return make_grid(1.0, 0.0, 0.0, 0.0, 0.0);  // a float format needs no range
     const bool one_order = channels_ == 1 || blocks_ == 1;
     const Encoding& e =
@@ -253,8 +259,31 @@ class Plan {
   std::vector<Dimension> dimensions_;  ///< memory order, the last one is a row
   std::int64_t channels_ = 1;
   std::int64_t blocks_ = 1;
-  Columns columns_;  ///< in column mode
+  std::vector<Grid> grids_;  ///< all of them, unless they are more than caches should hold
+  Columns columns_;          ///< in column mode
 };
+
+/// As Plan::run, on whole tensors, with stores that do not read the line they go to. Pieces of four pages take turns,
+/// so that the processor fetches all four ahead; beyond a page it must be asked to. Returns the end of what was done.
+std::int64_t run_past_caches(const Plan& plan, const VectorKernels& vector, const float* in, float* out,
+                             std::int64_t begin, std::int64_t end) {
+  constexpr std::int64_t line = 64 / sizeof(float);
+  constexpr std::int64_t page = 4096 / sizeof(float);
+  constexpr std::int64_t pages = 4;
+  constexpr std::int64_t piece = 256;
+  alignas(64) std::array<float, piece> quantized;
+  for (; begin + pages * page <= end; begin += pages * page)
+    for (std::int64_t within = 0; within < page; within += piece)
+      for (std::int64_t at = begin + within; at < begin + pages * page; at += page) {
+        const std::int64_t next = within + piece < page ? at + piece : at + pages * page - within;
+        if (next + piece <= end)
+          for (std::int64_t i = 0; i < piece; i += line) __builtin_prefetch(in + next + i);
+        plan.run(in + at, quantized.data(), at, at + piece);
+        vector.copy_past_caches(quantized.data(), out + at, static_cast<std::size_t>(piece));
+      }
+  std::atomic_thread_fence(std::memory_order_seq_cst);  // such stores keep no order by themselves
+  return begin;
+}
 
 }  // namespace
 
@@ -271,8 +300,11 @@ Tensor quantize_dequantize(Device& device, Tensor tensor, const TensorEncodings&
   if (tensor.type() == DataType::float32) {
     const float* in = tensor.data<float>();
     float* out = result.mutable_data<float>();
-    device.parallel(tensor.elements(), grain,
-                    [&](std::int64_t begin, std::int64_t end) { plan.run(in + begin, out + begin, begin, end); });
+    const bool past = out != in && tensor.bytes() >= past_caches;
+    device.parallel(tensor.elements(), grain, [&](std::int64_t begin, std::int64_t end) {
+      if (past) begin = run_past_caches(plan, vector, in, out, begin, end);
+      plan.run(in + begin, out + begin, begin, end);
+    });
     return result;
   }
   const bool half = tensor.type() == DataType::float16;

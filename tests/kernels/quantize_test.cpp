@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
 
 #include "kernels/inputs.hpp"
 #include "tare/numerics.hpp"
@@ -116,6 +117,32 @@ TEST(QuantizeDequantize, SpecialValuesAndTies) {
       for (const auto& grid : std::vector<std::pair<double, double>>{
                {0.03125, -128}, {0.1, 0}, {1e-6, -7}, {3e30, -1}, {0.0173, -static_cast<double>(spec.steps())}})
         check(input, encodings_of(spec, {grid}), rounding);
+}
+
+/// Too large for caches: a copy is written another way than in place.
+TEST(QuantizeDequantize, LargeCopiesHaveTheBitsOfTensorsInPlace) {
+  const Shape shape{343, 49, 1001};  // 64 MiB and a little
+  std::vector<float> values = test::normal_values(100003, 5);
+  const std::vector<float> special = test::special_values();
+  values.insert(values.end(), special.begin(), special.end());
+  Tensor input = Tensor::host(DataType::float32, shape);
+  for (std::int64_t i = 0; i < input.elements(); ++i)
+    input.mutable_data<float>()[i] = values[static_cast<std::size_t>(i) % values.size()];
+  const auto device = make_cpu_backend({.threads = 3});
+  for (const QuantizerSpec& spec :
+       {QuantizerSpec{}, QuantizerSpec{.channel_axis = 0}, QuantizerSpec{.channel_axis = 2},
+        QuantizerSpec{.bitwidth = 4, .channel_axis = 1, .block_axis = 2, .block_size = 100}}) {
+    std::vector<std::pair<double, double>> grids;
+    const std::int64_t channels = spec.channel_axis ? shape[static_cast<std::size_t>(*spec.channel_axis)] : 1;
+    for (std::int64_t i = 0; i < channels * (spec.block_axis ? 11 : 1); ++i)
+      grids.emplace_back(0.01 + 0.001 * static_cast<double>(i % 17), -static_cast<double>(i % 13));
+    const TensorEncodings encodings = encodings_of(spec, grids);
+    const Tensor copy = device->quantize_dequantize(input, encodings, Rounding::half_even);
+    ASSERT_NE(copy.data(), input.data());
+    const Tensor in_place =
+        device->quantize_dequantize(Tensor::of<float>(shape, input.span<float>()), encodings, Rounding::half_even);
+    EXPECT_EQ(std::memcmp(copy.data(), in_place.data(), copy.bytes()), 0) << grids.size() << " grids";
+  }
 }
 
 /// The floats around every threshold between two codes: where a quotient off by its last bit would show.

@@ -94,4 +94,18 @@ void qdq_float8e5m2_columns(const float* in, float* out, std::size_t n, GridColu
   for (std::size_t i = 0; i < n; ++i) out[i] = round_to_float8e5m2(in[i] / grid.scale[i]) * grid.scale[i];
 }
 
+/// By stores that do not read the line they go to, where the processor has them. Others see them after a fence.
+void copy_past_caches(const float* in, float* out, std::size_t n) {
+  std::size_t i = 0;
+#if defined(__x86_64__)
+  for (; i < n && reinterpret_cast<std::uintptr_t>(out + i) % 64 != 0; ++i) out[i] = in[i];
+#if defined(__AVX512F__)
+  for (; i + 16 <= n; i += 16) _mm512_stream_ps(out + i, _mm512_loadu_ps(in + i));
+#else
+  for (; i + 4 <= n; i += 4) _mm_stream_ps(out + i, _mm_loadu_ps(in + i));
+#endif
+#endif
+  for (; i < n; ++i) out[i] = in[i];
+}
+
 }  // namespace tare::cpu::TARE_ISA
