@@ -55,8 +55,9 @@ void resize(Call& call) {
 
 void register_shared(OperatorTable& table) {
   constexpr Places first{.device = 1};
-  for (const std::string_view name : {"CenterCropPad", "DepthToSpace", "Expand", "Flatten", "Identity", "Reshape",
-                                      "Slice", "SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"})
+  for (const std::string_view name :
+       {"CenterCropPad", "DepthToSpace", "Expand", "Flatten", "Identity", "Reshape", "Slice", "SpaceToDepth", "Split",
+        "Squeeze", "Tile", "Transpose", "Unsqueeze", "tare::ChannelShuffle"})
     table.share(name, first);
   table.add("Shape", cpu::checked<ask_shape>, cpu::Half::native, first);
   table.add("Size", cpu::checked<ask_shape>, cpu::Half::native, first);

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 
 #include "cpu/arguments.hpp"
 #include "cpu/strided_copy.hpp"
@@ -210,6 +211,39 @@ void space_to_depth(Call& call) {
   plan.run(call.device, size_of(in.type()), in.data(), out.mutable_data());
 }
 
+/// Internal (plan/fuse): Reshape to five dimensions, an exchange of the second and third, Reshape to four. Where that
+/// only deals channels out anew, it does so in the layout that they lie in.
+void channel_shuffle(Call& call) {
+  Tensor in = call.input(0);
+  const Shape split = reshaped_shape(call, in.shape(), call.node.integers("split"), false);
+  const Shape exchanged{split[0], split[2], split[1], split[3], split[4]};
+  const Shape joined = reshaped_shape(call, exchanged, call.node.integers("joined"), false);
+  const bool within_channels = joined == in.shape() && split[0] == joined[0] && split[1] * split[2] == joined[1] &&
+                               split[3] == joined[2] && split[4] == joined[3];
+  if (!within_channels && in.layout() != Layout::plain) {
+    Tensor plain = call.device.allocate(in.type(), in.shape());
+    const Shape from = strides_of(in);
+    const Shape to = strides_of(plain);
+    CopyPlan plan;
+    for (std::size_t d = 0; d < in.rank(); ++d) plan.add(in.shape()[d], from[d], to[d]);
+    plan.run(call.device, size_of(in.type()), in.data(), plain.mutable_data());
+    in = std::move(plain);
+  }
+  Tensor& out = call.output(0, in.type(), joined, in.layout());
+  Shape from = dense_strides(split);
+  Shape to = dense_strides(exchanged);
+  if (within_channels) {
+    const Shape in_strides = strides_of(in);
+    const Shape out_strides = strides_of(out);
+    from = {in_strides[0], in_strides[1] * split[2], in_strides[1], in_strides[2], in_strides[3]};
+    to = {out_strides[0], out_strides[1] * split[1], out_strides[1], out_strides[2], out_strides[3]};
+  }
+  constexpr std::array<std::size_t, 5> place{0, 2, 1, 3, 4};
+  CopyPlan plan;
+  for (std::size_t d = 0; d < split.rank(); ++d) plan.add(split[d], from[d], to[place[d]]);
+  plan.run(call.device, size_of(in.type()), in.data(), out.mutable_data());
+}
+
 }  // namespace
 
 void register_movement(OperatorTable& table) {
@@ -220,6 +254,7 @@ void register_movement(OperatorTable& table) {
   table.add("Concat", any_layout(checked<concat>));
   table.add("Split", any_layout(checked<split>));
   table.add("DepthToSpace", any_layout(checked<depth_to_space>));
+  table.add("tare::ChannelShuffle", any_layout(checked<channel_shuffle>));
   table.add("SpaceToDepth", any_layout(checked<space_to_depth>));
   table.add("Expand", checked<expand, 2>, Half::native);
   table.add("Tile", checked<tile, 2>, Half::native);

@@ -15,6 +15,9 @@ enum class PadMode : std::uint8_t { constant, reflect, edge, wrap };
 void pad(Call& call, PadMode mode, std::span<const std::int64_t> before, std::span<const std::int64_t> after,
          const void* value);
 
+/// The shape that Reshape gives a tensor of shape `from` when it is asked for `wanted`.
+Shape reshaped_shape(const Call& call, const Shape& from, std::span<const std::int64_t> wanted, bool allow_zero);
+
 // Parts of register_movement.
 void register_reshape(OperatorTable&);
 void register_slice(OperatorTable&);

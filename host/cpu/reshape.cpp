@@ -14,11 +14,10 @@ void share(Call& call, const Shape& shape) {
   call.outputs[0] = call.input(0).reshaped(shape);
 }
 
-void reshape(Call& call) {
-  const Tensor& in = call.input(0);
-  const std::vector<std::int64_t> wanted =
-      call.inputs.size() > 1 ? integers_of(call, 1, "shape") : call.node.integers("shape");
-  const bool allow_zero = call.node.integer("allowzero", 0) != 0;
+}  // namespace
+
+Shape reshaped_shape(const Call& call, const Shape& from, std::span<const std::int64_t> wanted, bool allow_zero) {
+  const std::int64_t elements = from.elements();
   Shape shape(wanted.begin(), wanted.end());
   std::size_t inferred = shape.rank();
   std::int64_t known = 1;
@@ -30,9 +29,9 @@ void reshape(Call& call) {
     }
     if (shape[i] < 0) call.fail(fmt::format("shape {} has a negative dimension", shape.text()));
     if (shape[i] == 0 && !allow_zero) {
-      if (i >= in.rank())
-        call.fail(fmt::format("shape {} copies a dimension that {} lacks", shape.text(), in.shape().text()));
-      shape[i] = in.shape()[i];
+      if (i >= from.rank())
+        call.fail(fmt::format("shape {} copies a dimension that {} lacks", shape.text(), from.text()));
+      shape[i] = from[i];
     }
   }
   for (std::size_t i = 0; i < shape.rank(); ++i)
@@ -40,16 +39,24 @@ void reshape(Call& call) {
   for (std::size_t i = 0; known != 0 && i < shape.rank(); ++i)
     if (i != inferred) known = checked_product(call, known, shape[i]);
   if (inferred != shape.rank()) {
-    if (known == 0 && in.elements() == 0 && !allow_zero)
+    if (known == 0 && elements == 0 && !allow_zero)
       shape[inferred] = 0;
-    else if (known == 0 || in.elements() % known != 0)
-      call.fail(fmt::format("shape {} does not divide {}", shape.text(), in.shape().text()));
+    else if (known == 0 || elements % known != 0)
+      call.fail(fmt::format("shape {} does not divide {}", shape.text(), from.text()));
     else
-      shape[inferred] = in.elements() / known;
-    known = in.elements();
+      shape[inferred] = elements / known;
+    known = elements;
   }
-  if (known != in.elements()) call.fail(fmt::format("cannot give {} the shape {}", in.shape().text(), shape.text()));
-  share(call, shape);
+  if (known != elements) call.fail(fmt::format("cannot give {} the shape {}", from.text(), shape.text()));
+  return shape;
+}
+
+namespace {
+
+void reshape(Call& call) {
+  const std::vector<std::int64_t> wanted =
+      call.inputs.size() > 1 ? integers_of(call, 1, "shape") : call.node.integers("shape");
+  share(call, reshaped_shape(call, call.input(0).shape(), wanted, call.node.integer("allowzero", 0) != 0));
 }
 
 void flatten(Call& call) {

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <optional>
 
@@ -30,8 +31,11 @@ class Fuser {
   }
 
   Graph run() {
-    for (std::size_t n = 0; n < graph_.nodes.size(); ++n)
+    for (Node& node : graph_.nodes) name_sum(node);
+    for (std::size_t n = 0; n < graph_.nodes.size(); ++n) {
       if (!removed_[n]) join_hard_swish(n);
+      if (!removed_[n]) join_channel_shuffle(n);
+    }
     for (std::size_t n = 0; n < graph_.nodes.size(); ++n) {
       if (removed_[n]) continue;
       while (fold_affine(n)) {
@@ -234,6 +238,51 @@ class Fuser {
                   [&](std::int32_t reader) { return reader == static_cast<std::int32_t>(n) || reader == gone; });
     readers.push_back(static_cast<std::int32_t>(*last));
     removed_[n] = removed_[*clip] = removed_[*third] = true;
+  }
+
+  /// A Sum of two is an Add, which chains know.
+  void name_sum(Node& node) const {
+    if (!is(node, "Sum") || node.inputs.size() != 2) return;
+    Node add = node;
+    add.op_type = "Add";
+    add.opset = 14;
+    if (backend_.unsupported(graph_, add).empty()) node = std::move(add);
+  }
+
+  /// The target of a Reshape that is known and has so many dimensions.
+  std::optional<std::vector<std::int64_t>> target(const Node& node, std::size_t rank) const {
+    if (!is(node, "Reshape") || node.inputs.size() != 2 || node.integer("allowzero", 0) != 0) return std::nullopt;
+    const Tensor* shape = node.inputs[1] == absent ? nullptr : graph_.constant(node.inputs[1]);
+    if (shape == nullptr || shape->type() != DataType::int64 || shape->elements() != static_cast<std::int64_t>(rank))
+      return std::nullopt;
+    return std::vector<std::int64_t>(shape->data<std::int64_t>(), shape->data<std::int64_t>() + rank);
+  }
+
+  /// Channels as groups, groups and their members exchanged, channels again: three movements become one.
+  void join_channel_shuffle(std::size_t n) {
+    const Node& first = graph_.nodes[n];
+    const auto split = target(first, 5);
+    const auto second = split ? only_reader(first) : std::nullopt;
+    if (!second) return;
+    const Node& transpose = graph_.nodes[*second];
+    if (!is(transpose, "Transpose") || transpose.integers("perm") != std::vector<std::int64_t>{0, 2, 1, 3, 4}) return;
+    const auto third = only_reader(transpose);
+    if (!third || graph_.nodes[*third].inputs[0] != transpose.outputs[0]) return;
+    const auto joined = target(graph_.nodes[*third], 4);
+    if (!joined) return;
+    Node shuffle;
+    shuffle.name = transpose.name;
+    shuffle.domain = "tare";
+    shuffle.op_type = "ChannelShuffle";
+    shuffle.opset = 1;
+    shuffle.attributes = {{"split", *split}, {"joined", *joined}};
+    shuffle.inputs = {first.inputs[0]};
+    shuffle.outputs = {graph_.nodes[*third].outputs[0]};
+    if (!backend_.unsupported(graph_, shuffle).empty()) return;
+    auto& readers = readers_[static_cast<std::size_t>(first.inputs[0])];
+    std::replace(readers.begin(), readers.end(), static_cast<std::int32_t>(n), static_cast<std::int32_t>(*third));
+    graph_.nodes[*third] = std::move(shuffle);
+    removed_[n] = removed_[*second] = true;
   }
 
   bool absorb_activation(std::size_t n) {

@@ -1,7 +1,7 @@
 // Joins operators whose intermediate tensor nobody asked for: a batch normalization, or a sum or product with a
 // constant a channel, into the weights of the convolution before it, the four operators of a spelled-out hard-swish
-// into one, an activation into the product or convolution before it (as "post_ops" of an internal tare::Conv, see
-// host/cpu/fused.cpp).
+// and the three of a channel shuffle into one, an activation into the product or convolution before it (as "post_ops"
+// of an internal tare::Conv, see host/cpu/fused.cpp).
 #pragma once
 
 #include <vector>

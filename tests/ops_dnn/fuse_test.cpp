@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
 #include <random>
 
 #include "plan/fuse.hpp"
@@ -137,6 +138,81 @@ TEST(Fuse, SumsAndProductsOfChannelsBecomePartOfTheirConvolution) {
           check(conv_and(type, shape, constant_first, has_bias), 2);
       }
   for (const char* type : {"Sub", "Div"}) check(conv_and(type, {5, 1, 1}, true, true), 2);
+}
+
+/// Reshape, exchange of the second and third dimension, Reshape; of the input [2, 3, 9, 7], or of six channels
+/// convolved from it, [2, 6, 7, 5].
+Graph shuffle(bool convolved, const std::vector<std::int64_t>& split, const std::vector<std::int64_t>& joined) {
+  Graph g;
+  const auto value = [&](const char* name) { return g.add_value({name, DataType::float32, std::nullopt}); };
+  const auto shape = [&](const char* name, const std::vector<std::int64_t>& dims) {
+    const ValueId id = g.add_value({name, DataType::int64, std::nullopt});
+    g.constants.emplace(id, Tensor::of<std::int64_t>({static_cast<std::int64_t>(dims.size())}, dims));
+    return id;
+  };
+  const auto node = [&](const char* op_type, std::vector<ValueId> inputs, const char* output) {
+    Node made;
+    made.name = output;
+    made.op_type = op_type;
+    made.opset = 13;
+    made.inputs = std::move(inputs);
+    made.outputs = {value(output)};
+    g.nodes.push_back(made);
+    return made.outputs[0];
+  };
+  g.inputs = {value("x")};
+  ValueId channels = g.inputs[0];
+  if (convolved) {
+    std::vector<float> weights(6 * 3 * 3 * 3);
+    std::mt19937 random(9);
+    for (float& w : weights) w = static_cast<float>(random() % 100) - 50.0f;
+    const ValueId w = value("w");
+    g.constants.emplace(w, Tensor::of<float>({6, 3, 3, 3}, std::span<const float>(weights)));
+    channels = node("Conv", {channels, w}, "convolved");
+  }
+  const ValueId groups = node("Reshape", {channels, shape("split", split)}, "groups");
+  const ValueId members = node("Transpose", {groups}, "members");
+  g.nodes.back().attributes = {{"perm", std::vector<std::int64_t>{0, 2, 1, 3, 4}}};
+  g.outputs = {node("Reshape", {members, shape("joined", joined)}, "y")};
+  return g;
+}
+
+TEST(Fuse, ThreeMovementsBecomeAChannelShuffle) {
+  const auto backend = make_cpu_backend({.threads = 2});
+  const auto check = [&](bool convolved, const std::vector<std::int64_t>& split,
+                         const std::vector<std::int64_t>& joined) {
+    const Graph graph = shuffle(convolved, split, joined);
+    const Graph fused = fuse(graph, std::vector<bool>(graph.values.size(), false), *backend);
+    ASSERT_EQ(fused.nodes.size(), convolved ? 2u : 1u);
+    EXPECT_EQ(fused.nodes.back().op_type, "ChannelShuffle");
+    const Tensor expected = run(graph, *backend);
+    const Tensor actual = run(fused, *backend);
+    ASSERT_EQ(actual.shape().text(), expected.shape().text());
+    EXPECT_EQ(std::memcmp(actual.data(), expected.data(), expected.bytes()), 0) << expected.shape().text();
+  };
+  check(true, {2, 3, 2, 7, 5}, {2, 6, 7, 5});
+  check(true, {0, 2, 3, 7, 5}, {0, 6, 7, 5});
+  check(true, {-1, 2, 3, 7, 5}, {2, -1, 7, 5});
+  check(false, {2, 1, 3, 9, 7}, {2, 3, 9, 7});
+  check(false, {2, 3, 1, 9, 7}, {2, 3, 9, 7});
+  // Other movements that are spelled so: not within the channels.
+  check(true, {2, 2, 3, 5, 7}, {2, 6, 5, 7});
+  check(true, {1, 2, 6, 7, 5}, {1, 12, 7, 5});
+  check(true, {1, 2, 6, 7, 5}, {2, 6, 7, 5});
+  check(true, {2, 6, 7, 5, 1}, {2, 7, 6, 5});
+  check(false, {2, 3, 9, 7, 1}, {2, 9, 3, 7});
+}
+
+TEST(Fuse, ChannelShufflesThatDoNotFitOrAreVisibleStay) {
+  const auto backend = make_cpu_backend({.threads = 2});
+  const Graph graph = shuffle(true, {2, 3, 2, 7, 5}, {2, 6, 7, 5});
+  for (const char* name : {"groups", "members"}) {
+    std::vector<bool> visible(graph.values.size(), false);
+    visible[static_cast<std::size_t>(graph.find(name))] = true;
+    EXPECT_EQ(fuse(graph, visible, *backend).nodes.size(), 4u) << name;
+  }
+  const Graph wrong = shuffle(true, {2, 3, 3, 7, 5}, {2, 9, 7, 5});
+  EXPECT_THROW(run(fuse(wrong, std::vector<bool>(wrong.values.size(), false), *backend), *backend), Error);
 }
 
 TEST(Fuse, WhatIsVisibleStays) {
