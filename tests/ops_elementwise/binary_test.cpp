@@ -102,6 +102,32 @@ TEST(Broadcast, FloatsMatchNumpyInEveryShapeAndLayout) {
     }
 }
 
+/// Many mantissas at several exponents, and every kind of value, by divisors that are easy and hard to round for.
+TEST(Divide, ByANumberRoundsAsTheDivisionDoes) {
+  std::vector<float> dividends;
+  for (std::uint32_t mantissa = 0; mantissa < 0x800000u; mantissa += 61)
+    dividends.push_back(float_of((110u + mantissa % 29) << 23 | mantissa));
+  for (std::uint32_t exponent = 0; exponent < 256; ++exponent)
+    for (const std::uint32_t mantissa : {0u, 1u, 0x400000u, 0x7fffffu})
+      for (std::uint32_t sign = 0; sign < 2; ++sign) {
+        dividends.push_back(float_of(sign << 31 | exponent << 23 | mantissa));
+        dividends.push_back(sign != 0 ? -0.0f : 3.0f);  // zeros in blocks that are not divided, too
+      }
+  const Tensor a = tensor<float>({static_cast<std::int64_t>(dividends.size())}, dividends);
+  for (const Isa isa : {Isa::baseline, Isa::avx2, Isa::avx512})
+    for (const float divisor : {6.0f, -6.0f, 3.0f, 10.0f, 255.0f, 0.1f, 49.0f, 8.0f, 1.9999999f, 1.0000001f, 1.9999998f,
+                                1e-3f, 1e5f, 3e-20f, 1e30f, 1e-40f, 0.0f, INFINITY, nan}) {
+      const Tensor quotients =
+          OperatorRun{.op_type = "Div", .options = {.threads = 2, .isa = isa}}({a, tensor<float>({}, {divisor})});
+      for (std::size_t i = 0; i < dividends.size(); ++i) {
+        const float expected = dividends[i] / divisor;
+        const float found = quotients.data<float>()[i];
+        ASSERT_TRUE(bits_of(found) == bits_of(expected) || (std::isnan(found) && std::isnan(expected)))
+            << dividends[i] << " / " << divisor << ": " << found << ", not " << expected;
+      }
+    }
+}
+
 template <class T>
 class Integers : public testing::Test {};
 using IntegerTypes = testing::Types<std::int8_t, std::uint8_t, std::int16_t, std::uint16_t, std::int32_t, std::uint32_t,
