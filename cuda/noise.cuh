@@ -102,6 +102,18 @@ __device__ __forceinline__ double limit_noise(const Side& side, const Prepared& 
   return noise;
 }
 
+/// Part of the saturation noise when the grid ends at `edge`: grows as the edge comes nearer to zero.
+__device__ __forceinline__ double saturation_bound(const Side& side, double edge, double gamma) {
+  const std::uint32_t block = side.next[block_of(edge)];
+  const Moments& tail = side.beyond[block < side_blocks ? block + 1 : side_blocks];
+  double noise = tail.m2 - 2 * edge * tail.m1 + edge * edge * tail.m0;
+  for (int i = 0; i < most_points; ++i) {
+    const double beyond = side.point[i] > edge ? side.point[i] - edge : 0.0;
+    noise += side.point_count[i] * beyond * beyond;
+  }
+  return gamma * noise;
+}
+
 /// Fills both sides from the sparse histogram; by the whole block.
 __device__ void build_sides(Side* sides, const SearchTask& task, const std::uint32_t* bins,
                             const std::uint64_t* counts) {

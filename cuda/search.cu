@@ -1,7 +1,7 @@
 // The search by noise, all histograms in one launch: a block a histogram, a warp a scale, candidates in the order of
 // host/calib/search.cpp. Warps evaluate a round of scales at once; one thread then goes through their results in order,
 // so that the first of equal candidates wins and every stop falls where the CPU stops. float64, no contraction: the
-// encodings of the CPU. Odd: a round beyond a stop is computed in vain and left out.
+// encodings of the CPU. Odd: what a round computes beyond a stop is left out.
 #include <cmath>
 
 #include "noise.cuh"
@@ -99,9 +99,19 @@ struct Searcher {
     return coarse > 0 && scale_at((coarse - 1) * coarse_step) <= task.smallest_scale;
   }
 
+  /// Neither this scale nor any below it costs less than the best: what they cut off alone costs more.
+  __device__ bool is_beaten(double scale) const {
+    constexpr double margin = 1 - 1e-6;  // above what rounding does to the sums
+    const double bound =
+        saturation_bound(shared.sides[0], scale * (task.fixed_zero ? task.negative_steps : task.steps), task.gamma) +
+        saturation_bound(shared.sides[1], scale * (task.fixed_zero ? task.positive_steps : task.steps), task.gamma);
+    return bound * margin > shared.best.cost;
+  }
+
   __device__ void coarse() {
     for (int begin = 0; begin < most_candidates && !shared.stop; begin += search_warps) {
       if (begin >= coarse_candidates && shared.best.position != (begin - 1) * coarse_step) return;
+      if (is_beaten(scale_at(begin * coarse_step))) return;
       Candidate result{};
       if (!is_smallest(begin + warp))
         window((begin + warp) * coarse_step, 0, 1.0 / (window_positions - 1), window_positions, result);
