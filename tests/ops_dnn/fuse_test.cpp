@@ -12,6 +12,37 @@
 namespace tare {
 namespace {
 
+/// A graph by names.
+struct Builder {
+  Graph graph;
+
+  ValueId value(const std::string& name, DataType type = DataType::float32) {
+    return graph.add_value({name, type, std::nullopt});
+  }
+  ValueId constant(const std::string& name, Tensor tensor) {
+    const ValueId id = value(name, tensor.type());
+    graph.constants.emplace(id, std::move(tensor));
+    return id;
+  }
+  ValueId random(const std::string& name, const Shape& shape, unsigned seed) {
+    std::mt19937 engine(seed);
+    std::normal_distribution<float> normal(0.0f, 1.0f);
+    Tensor tensor = Tensor::host(DataType::float32, shape);
+    for (float& x : tensor.mutable_span<float>()) x = normal(engine);
+    return constant(name, std::move(tensor));
+  }
+  ValueId node(const std::string& op_type, std::vector<ValueId> inputs, const std::string& output) {
+    Node made;
+    made.name = output;
+    made.op_type = op_type;
+    made.opset = 13;
+    made.inputs = std::move(inputs);
+    made.outputs = {value(output)};
+    graph.nodes.push_back(made);
+    return made.outputs[0];
+  }
+};
+
 struct HardSwishModel {
   Graph graph;
   ValueId x, convolved, shifted, clipped, result;
@@ -19,42 +50,25 @@ struct HardSwishModel {
 
 /// Conv, then x clip(x + 3, 0, 6) / 6 in four operators.
 HardSwishModel spelled_out(bool division_first, std::size_t constant_rank = 0) {
+  Builder g;
   HardSwishModel m;
-  Graph& g = m.graph;
-  const auto value = [&](const char* name) { return g.add_value({name, DataType::float32, std::nullopt}); };
-  const auto constant = [&](const char* name, float number, std::size_t rank) {
-    const ValueId id = value(name);
-    g.constants.emplace(id, Tensor::of<float>(Shape(rank, 1), std::span<const float>(&number, 1)));
-    return id;
+  const auto number = [&](const char* name, float x, std::size_t rank) {
+    return g.constant(name, Tensor::of<float>(Shape(rank, 1), std::span<const float>(&x, 1)));
   };
-  const auto node = [&](const char* type, std::vector<ValueId> inputs, ValueId output) {
-    Node made;
-    made.name = type + std::to_string(g.nodes.size());
-    made.op_type = type;
-    made.opset = 13;
-    made.inputs = std::move(inputs);
-    made.outputs = {output};
-    g.nodes.push_back(std::move(made));
-    return output;
-  };
-  m.x = value("x");
-  g.inputs = {m.x};
-  std::vector<float> weights(4 * 3 * 3 * 3);
-  std::mt19937 random(3);
-  std::normal_distribution<float> normal(0.0f, 1.0f);
-  for (float& w : weights) w = normal(random);
-  const ValueId w = value("w");
-  g.constants.emplace(w, Tensor::of<float>({4, 3, 3, 3}, std::span<const float>(weights)));
-  const ValueId three = constant("three", 3, constant_rank), divisor = constant("divisor", 6, constant_rank);
-  const ValueId zero = constant("zero", 0, 0), six = constant("six", 6, 0);
-  m.convolved = node("Conv", {m.x, w}, value("convolved"));
-  m.shifted = node("Add", {m.convolved, three}, value("shifted"));
-  m.clipped = node("Clip", {m.shifted, zero, six}, value("clipped"));
+  m.x = g.value("x");
+  g.graph.inputs = {m.x};
+  const ValueId w = g.random("w", {4, 3, 3, 3}, 3);
+  const ValueId three = number("three", 3, constant_rank), divisor = number("divisor", 6, constant_rank);
+  const ValueId zero = number("zero", 0, 0), six = number("six", 6, 0);
+  m.convolved = g.node("Conv", {m.x, w}, "convolved");
+  m.shifted = g.node("Add", {m.convolved, three}, "shifted");
+  m.clipped = g.node("Clip", {m.shifted, zero, six}, "clipped");
   if (division_first)
-    m.result = node("Mul", {m.convolved, node("Div", {m.clipped, divisor}, value("sixth"))}, value("y"));
+    m.result = g.node("Mul", {m.convolved, g.node("Div", {m.clipped, divisor}, "sixth")}, "y");
   else
-    m.result = node("Div", {node("Mul", {m.clipped, m.convolved}, value("product")), divisor}, value("y"));
-  g.outputs = {m.result};
+    m.result = g.node("Div", {g.node("Mul", {m.clipped, m.convolved}, "product"), divisor}, "y");
+  g.graph.outputs = {m.result};
+  m.graph = std::move(g.graph);
   return m;
 }
 
@@ -85,34 +99,15 @@ TEST(Fuse, HardSwishInFourOperatorsBecomesPartOfItsConvolution) {
 
 /// Conv of five channels and columns, with a bias or none, then `type` with a constant of this shape.
 Graph conv_and(const char* type, const Shape& shape, bool constant_first, bool has_bias) {
-  Graph g;
-  const auto value = [&](const char* name) { return g.add_value({name, DataType::float32, std::nullopt}); };
-  std::mt19937 random(7);
-  std::normal_distribution<float> normal(0.0f, 1.0f);
-  const auto constant = [&](const char* name, const Shape& of) {
-    std::vector<float> numbers(static_cast<std::size_t>(of.elements()));
-    for (float& number : numbers) number = normal(random);
-    const ValueId id = value(name);
-    g.constants.emplace(id, Tensor::of<float>(of, std::span<const float>(numbers)));
-    return id;
-  };
-  const auto node = [&](const char* op_type, std::vector<ValueId> inputs, const char* output) {
-    Node made;
-    made.name = output;
-    made.op_type = op_type;
-    made.opset = 13;
-    made.inputs = std::move(inputs);
-    made.outputs = {value(output)};
-    g.nodes.push_back(made);
-    return made.outputs[0];
-  };
-  g.inputs = {value("x")};
-  std::vector<ValueId> inputs = {g.inputs[0], constant("w", {5, 3, 3, 3})};
-  if (has_bias) inputs.push_back(constant("b", {5}));
-  const ValueId convolved = node("Conv", inputs, "convolved");
-  const ValueId operand = constant("operand", shape);
-  g.outputs = {node(type, constant_first ? std::vector{operand, convolved} : std::vector{convolved, operand}, "y")};
-  return g;
+  Builder g;
+  g.graph.inputs = {g.value("x")};
+  std::vector<ValueId> inputs = {g.graph.inputs[0], g.random("w", {5, 3, 3, 3}, 7)};
+  if (has_bias) inputs.push_back(g.random("b", {5}, 8));
+  const ValueId convolved = g.node("Conv", inputs, "convolved");
+  const ValueId operand = g.random("operand", shape, 9);
+  g.graph.outputs = {
+      g.node(type, constant_first ? std::vector{operand, convolved} : std::vector{convolved, operand}, "y")};
+  return std::move(g.graph);
 }
 
 TEST(Fuse, SumsAndProductsOfChannelsBecomePartOfTheirConvolution) {
@@ -143,38 +138,18 @@ TEST(Fuse, SumsAndProductsOfChannelsBecomePartOfTheirConvolution) {
 /// Reshape, exchange of the second and third dimension, Reshape; of the input [2, 3, 9, 7], or of six channels
 /// convolved from it, [2, 6, 7, 5].
 Graph shuffle(bool convolved, const std::vector<std::int64_t>& split, const std::vector<std::int64_t>& joined) {
-  Graph g;
-  const auto value = [&](const char* name) { return g.add_value({name, DataType::float32, std::nullopt}); };
-  const auto shape = [&](const char* name, const std::vector<std::int64_t>& dims) {
-    const ValueId id = g.add_value({name, DataType::int64, std::nullopt});
-    g.constants.emplace(id, Tensor::of<std::int64_t>({static_cast<std::int64_t>(dims.size())}, dims));
-    return id;
+  Builder g;
+  const auto target = [&](const char* name, const std::vector<std::int64_t>& dims) {
+    return g.constant(name, Tensor::of<std::int64_t>({static_cast<std::int64_t>(dims.size())}, dims));
   };
-  const auto node = [&](const char* op_type, std::vector<ValueId> inputs, const char* output) {
-    Node made;
-    made.name = output;
-    made.op_type = op_type;
-    made.opset = 13;
-    made.inputs = std::move(inputs);
-    made.outputs = {value(output)};
-    g.nodes.push_back(made);
-    return made.outputs[0];
-  };
-  g.inputs = {value("x")};
-  ValueId channels = g.inputs[0];
-  if (convolved) {
-    std::vector<float> weights(6 * 3 * 3 * 3);
-    std::mt19937 random(9);
-    for (float& w : weights) w = static_cast<float>(random() % 100) - 50.0f;
-    const ValueId w = value("w");
-    g.constants.emplace(w, Tensor::of<float>({6, 3, 3, 3}, std::span<const float>(weights)));
-    channels = node("Conv", {channels, w}, "convolved");
-  }
-  const ValueId groups = node("Reshape", {channels, shape("split", split)}, "groups");
-  const ValueId members = node("Transpose", {groups}, "members");
-  g.nodes.back().attributes = {{"perm", std::vector<std::int64_t>{0, 2, 1, 3, 4}}};
-  g.outputs = {node("Reshape", {members, shape("joined", joined)}, "y")};
-  return g;
+  ValueId channels = g.value("x");
+  g.graph.inputs = {channels};
+  if (convolved) channels = g.node("Conv", {channels, g.random("w", {6, 3, 3, 3}, 9)}, "convolved");
+  const ValueId groups = g.node("Reshape", {channels, target("split", split)}, "groups");
+  const ValueId members = g.node("Transpose", {groups}, "members");
+  g.graph.nodes.back().attributes = {{"perm", std::vector<std::int64_t>{0, 2, 1, 3, 4}}};
+  g.graph.outputs = {g.node("Reshape", {members, target("joined", joined)}, "y")};
+  return std::move(g.graph);
 }
 
 TEST(Fuse, ThreeMovementsBecomeAChannelShuffle) {
@@ -213,6 +188,23 @@ TEST(Fuse, ChannelShufflesThatDoNotFitOrAreVisibleStay) {
   }
   const Graph wrong = shuffle(true, {2, 3, 3, 7, 5}, {2, 9, 7, 5});
   EXPECT_THROW(run(fuse(wrong, std::vector<bool>(wrong.values.size(), false), *backend), *backend), Error);
+}
+
+TEST(Fuse, ASumOfTwoIsAnAdd) {
+  const auto backend = make_cpu_backend({.threads = 2});
+  for (const std::size_t operands : {std::size_t{1}, std::size_t{2}, std::size_t{3}}) {
+    Builder g;
+    g.graph.inputs = {g.value("x")};
+    std::vector<ValueId> inputs(operands, g.graph.inputs[0]);
+    inputs.back() = g.random("row", {7}, 1);
+    g.graph.outputs = {g.node("Sum", inputs, "y")};
+    const Graph fused = fuse(g.graph, std::vector<bool>(g.graph.values.size(), false), *backend);
+    EXPECT_EQ(fused.nodes.at(0).op_type, operands == 2 ? "Add" : "Sum");
+    const Tensor expected = run(g.graph, *backend);
+    const Tensor actual = run(fused, *backend);
+    ASSERT_EQ(actual.shape().text(), expected.shape().text());
+    EXPECT_EQ(std::memcmp(actual.data(), expected.data(), expected.bytes()), 0);
+  }
 }
 
 TEST(Fuse, WhatIsVisibleStays) {
