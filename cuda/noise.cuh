@@ -3,12 +3,14 @@
 // block, so the costs have its bits. Odd: blocks are kept by number, not packed: an untouched one is passed over.
 #pragma once
 
+#include "calib/noise_block.hpp"
 #include "launch.hpp"
 #include "search.hpp"
 
 namespace tare::cuda {
 
-inline constexpr std::uint32_t side_blocks = (histogram_side_count + noise_block - 1) / noise_block;
+using calib::block_of;
+using calib::side_blocks;
 inline constexpr int search_warps = 8;
 inline constexpr int most_points = 4;  // of a side: minimum, maximum, and an outermost bin without width at either end
 
@@ -36,12 +38,6 @@ struct Prepared {
   double inverse;
   std::uint32_t begin;  ///< blocks before it count with their second moment
 };
-
-__device__ __forceinline__ std::uint32_t block_of(double magnitude) {
-  if (magnitude >= 0x1p128) return side_blocks;
-  const std::uint32_t bits = bits_of(static_cast<float>(magnitude)) & 0x7fffffffu;  // 0 steps may be -0
-  return bits >= 0x7f800000u ? side_blocks : histogram_side_bin(bits) / noise_block;
-}
 
 __device__ __forceinline__ double lower_edge(const Side& side, std::uint32_t bin) {
   const double edge = histogram_side_edge(bin);

@@ -47,8 +47,8 @@ struct Searcher {
   }
 
   __device__ void set_scale(double scale) {
-    negative = prepare(shared.sides[0], scale, task.fixed_zero ? task.negative_steps : task.steps, warp, lane);
-    positive = prepare(shared.sides[1], scale, task.fixed_zero ? task.positive_steps : task.steps, warp, lane);
+    negative = prepare(shared.sides[0], scale, task.negative_steps, warp, lane);
+    positive = prepare(shared.sides[1], scale, task.positive_steps, warp, lane);
   }
 
   __device__ __forceinline__ void evaluate(double negative_steps, int position, double fraction,
@@ -102,9 +102,8 @@ struct Searcher {
   /// Neither this scale nor any below it costs less than the best: what they cut off alone costs more.
   __device__ bool is_beaten(double scale) const {
     constexpr double margin = 1 - 1e-6;  // above what rounding does to the sums
-    const double bound =
-        saturation_bound(shared.sides[0], scale * (task.fixed_zero ? task.negative_steps : task.steps), task.gamma) +
-        saturation_bound(shared.sides[1], scale * (task.fixed_zero ? task.positive_steps : task.steps), task.gamma);
+    const double bound = saturation_bound(shared.sides[0], scale * task.negative_steps, task.gamma) +
+                         saturation_bound(shared.sides[1], scale * task.positive_steps, task.gamma);
     return bound * margin > shared.best.cost;
   }
 

@@ -19,7 +19,7 @@ struct SearchTask {
   double low;
   double high;
   double steps;
-  double negative_steps;
+  double negative_steps;  ///< below zero, at most; as many where the zero point is given
   double positive_steps;
   double smallest_scale;
   double largest_scale;

@@ -26,7 +26,7 @@ double minimum_scale(const QuantizerSpec& spec) {
 
 GridShape grid_shape(const QuantizerSpec& spec, double low) {
   const double steps = static_cast<double>(spec.steps());
-  if (!spec.symmetric) return {steps, 0, 0, false};
+  if (!spec.symmetric) return {steps, steps, steps, false};
   if (spec.unsigned_symmetric && low >= 0) return {steps, 0, steps, true};
   return {steps, std::ceil(steps / 2), std::floor(steps / 2), true};
 }

@@ -21,9 +21,9 @@ double minimum_scale(const QuantizerSpec& spec);
 /// Range and grid of a spec on data between `low` <= 0 and `high` >= 0.
 struct GridShape {
   double steps;           ///< codes - 1
-  double negative_steps;  ///< below zero: of symmetric grids
-  double positive_steps;
-  bool fixed_zero;  ///< the zero point does not depend on the range: symmetric, or unsigned symmetric
+  double negative_steps;  ///< below zero, at most; as many where the zero point is fixed
+  double positive_steps;  ///< above zero, likewise
+  bool fixed_zero;        ///< the zero point does not depend on the range: symmetric, or unsigned symmetric
 };
 GridShape grid_shape(const QuantizerSpec& spec, double low);
 

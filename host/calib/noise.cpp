@@ -47,12 +47,6 @@ TARE_CLONES double noise_of_points(const double* magnitudes, const double* count
   return sum;
 }
 
-std::uint32_t block_of(double magnitude) {
-  if (magnitude >= 0x1p128) return side_blocks;
-  const std::uint32_t bits = bits_of(static_cast<float>(magnitude)) & 0x7fffffffu;  // 0 steps may be -0
-  return bits >= 0x7f800000u ? side_blocks : histogram_side_bin(bits) / noise_block;
-}
-
 }  // namespace
 
 /// The bins of one sign, outwards; the counts of the exact extremes leave their bins and become points.

@@ -9,13 +9,10 @@
 #include <cstdint>
 #include <vector>
 
-#include "tare/numerics.hpp"
+#include "calib/noise_block.hpp"
 #include "tare/statistics.hpp"
 
 namespace tare::calib {
-
-/// Blocks of one side: 3405 bins.
-inline constexpr std::uint32_t side_blocks = (histogram_side_count + noise_block - 1) / noise_block;
 
 class NoiseSide {
  public:

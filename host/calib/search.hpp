@@ -55,9 +55,7 @@ class Search {
  private:
   void evaluate(double scale, double negative_steps, int position, double fraction) {
     if (scale != prepared_) {
-      const double negative_limit = space_.shape.fixed_zero ? space_.shape.negative_steps : space_.shape.steps;
-      const double positive_limit = space_.shape.fixed_zero ? space_.shape.positive_steps : space_.shape.steps;
-      model_.set_scale(scale, negative_limit, positive_limit);
+      model_.set_scale(scale, space_.shape.negative_steps, space_.shape.positive_steps);
       prepared_ = scale;
     }
     const double cost = model_.cost(negative_steps, space_.shape.steps - negative_steps, gamma_);
@@ -92,9 +90,9 @@ class Search {
   /// Neither this scale nor any below it costs less than `cost`: what they cut off alone costs more.
   bool is_beaten(double scale, double cost) const {
     constexpr double margin = 1 - 1e-6;  // above what rounding does to the sums
-    const double negative_steps = space_.shape.fixed_zero ? space_.shape.negative_steps : space_.shape.steps;
-    const double positive_steps = space_.shape.fixed_zero ? space_.shape.positive_steps : space_.shape.steps;
-    return model_.cost_bound(scale * negative_steps, scale * positive_steps, gamma_) * margin > cost;
+    return model_.cost_bound(scale * space_.shape.negative_steps, scale * space_.shape.positive_steps, gamma_) *
+               margin >
+           cost;
   }
 
   bool is_last_coarse(int i) const {

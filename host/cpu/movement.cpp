@@ -5,9 +5,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 
 #include "cpu/arguments.hpp"
+#include "cpu/dnnl_shim.hpp"
 #include "cpu/strided_copy.hpp"
 
 namespace tare::cpu {
@@ -220,27 +220,19 @@ void channel_shuffle(Call& call) {
   const Shape joined = reshaped_shape(call, exchanged, call.node.integers("joined"), false);
   const bool within_channels = joined == in.shape() && split[0] == joined[0] && split[1] * split[2] == joined[1] &&
                                split[3] == joined[2] && split[4] == joined[3];
-  if (!within_channels && in.layout() != Layout::plain) {
-    Tensor plain = call.device.allocate(in.type(), in.shape());
-    const Shape from = strides_of(in);
-    const Shape to = strides_of(plain);
-    CopyPlan plan;
-    for (std::size_t d = 0; d < in.rank(); ++d) plan.add(in.shape()[d], from[d], to[d]);
-    plan.run(call.device, size_of(in.type()), in.data(), plain.mutable_data());
-    in = std::move(plain);
-  }
+  if (!within_channels) in = dnn::with_layout(call.device, in, Layout::plain);
   Tensor& out = call.output(0, in.type(), joined, in.layout());
   Shape from = dense_strides(split);
   Shape to = dense_strides(exchanged);
+  std::swap(to[1], to[2]);
   if (within_channels) {
     const Shape in_strides = strides_of(in);
     const Shape out_strides = strides_of(out);
     from = {in_strides[0], in_strides[1] * split[2], in_strides[1], in_strides[2], in_strides[3]};
-    to = {out_strides[0], out_strides[1] * split[1], out_strides[1], out_strides[2], out_strides[3]};
+    to = {out_strides[0], out_strides[1], out_strides[1] * split[1], out_strides[2], out_strides[3]};
   }
-  constexpr std::array<std::size_t, 5> place{0, 2, 1, 3, 4};
   CopyPlan plan;
-  for (std::size_t d = 0; d < split.rank(); ++d) plan.add(split[d], from[d], to[place[d]]);
+  for (std::size_t d = 0; d < split.rank(); ++d) plan.add(split[d], from[d], to[d]);
   plan.run(call.device, size_of(in.type()), in.data(), out.mutable_data());
 }
 

@@ -40,23 +40,22 @@ std::size_t divide_blocks(const float* a, float y, float* out, std::size_t n) {
 
 }  // namespace
 
-#define TARE_ARRAYS(name, formula)                                            \
+/// `done` elements of the second form are there before its loop begins.
+#define TARE_BINARY_LOOPS(name, formula, done)                                \
   void name##_vv(const float* a, const float* b, float* out, std::size_t n) { \
     _Pragma("GCC ivdep") for (std::size_t i = 0; i < n; ++i) {                \
       const float x = a[i];                                                   \
       const float y = b[i];                                                   \
       out[i] = formula;                                                       \
     }                                                                         \
-  }
-#define TARE_SECOND_SCALAR(name, formula, begin)                              \
+  }                                                                           \
   void name##_vs(const float* a, const float* b, float* out, std::size_t n) { \
     const float y = *b;                                                       \
-    _Pragma("GCC ivdep") for (std::size_t i = begin; i < n; ++i) {            \
+    _Pragma("GCC ivdep") for (std::size_t i = done; i < n; ++i) {             \
       const float x = a[i];                                                   \
       out[i] = formula;                                                       \
     }                                                                         \
-  }
-#define TARE_FIRST_SCALAR(name, formula)                                      \
+  }                                                                           \
   void name##_sv(const float* a, const float* b, float* out, std::size_t n) { \
     const float x = *a;                                                       \
     _Pragma("GCC ivdep") for (std::size_t i = 0; i < n; ++i) {                \
@@ -64,24 +63,15 @@ std::size_t divide_blocks(const float* a, float y, float* out, std::size_t n) {
       out[i] = formula;                                                       \
     }                                                                         \
   }
-#define TARE_BINARY_LOOPS(name, formula) \
-  TARE_ARRAYS(name, formula)             \
-  TARE_SECOND_SCALAR(name, formula, 0)   \
-  TARE_FIRST_SCALAR(name, formula)
 
-TARE_BINARY_LOOPS(binary_add, x + y)
-TARE_BINARY_LOOPS(binary_subtract, x - y)
-TARE_BINARY_LOOPS(binary_multiply, x* y)
-TARE_ARRAYS(binary_divide, x / y)
-TARE_SECOND_SCALAR(binary_divide, x / y, divide_blocks(a, y, out, n))
-TARE_FIRST_SCALAR(binary_divide, x / y)
-TARE_BINARY_LOOPS(binary_maximum, elementary::maximum(x, y))
-TARE_BINARY_LOOPS(binary_minimum, elementary::minimum(x, y))
-TARE_BINARY_LOOPS(binary_prelu, elementary::leaky_relu(x, y))
+TARE_BINARY_LOOPS(binary_add, x + y, 0)
+TARE_BINARY_LOOPS(binary_subtract, x - y, 0)
+TARE_BINARY_LOOPS(binary_multiply, x* y, 0)
+TARE_BINARY_LOOPS(binary_divide, x / y, divide_blocks(a, y, out, n))
+TARE_BINARY_LOOPS(binary_maximum, elementary::maximum(x, y), 0)
+TARE_BINARY_LOOPS(binary_minimum, elementary::minimum(x, y), 0)
+TARE_BINARY_LOOPS(binary_prelu, elementary::leaky_relu(x, y), 0)
 
 #undef TARE_BINARY_LOOPS
-#undef TARE_FIRST_SCALAR
-#undef TARE_SECOND_SCALAR
-#undef TARE_ARRAYS
 
 }  // namespace tare::cpu::TARE_ISA
