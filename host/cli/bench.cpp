@@ -101,14 +101,19 @@ std::string to_text(const Flags& flags, const Report& report) {
   return text + fmt::format("memory      {} at most\n", bytes_text(report.peak_memory));
 }
 
-nlohmann::ordered_json to_json(const std::vector<NodeTime>& nodes) {
+Profiled profiled(const Flags& flags) {
+  if (flags.profile == "simulate") return Profiled::simulate;
+  return flags.profile == "observe" ? Profiled::observe : Profiled::plain;
+}
+
+nlohmann::ordered_json to_json(const std::vector<NodeTime>& nodes, Profiled what) {
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
   for (const NodeTime& node : nodes)
     list.push_back({{"operator", node.op_type},
                     {"node", node.label},
                     {"shape", node.shape},
                     {"run_ms", node.run_ms},
-                    {"observe_ms", node.observe_ms}});
+                    {what == Profiled::simulate ? "quantize_ms" : "observe_ms", node.site_ms}});
   return list;
 }
 
@@ -129,12 +134,13 @@ int bench(const Flags& flags) {
   }
   if (batches.empty()) throw Error(ErrorKind::data, "the data holds no samples");
   if (!flags.profile.empty()) {
-    const std::vector<NodeTime> nodes = profile(session.graph(), session.backend(), batches[0].inputs,
-                                                options.calibration, flags.profile == "observe", flags.repetitions);
+    const Profiled what = profiled(flags);
+    const std::vector<NodeTime> nodes =
+        profile(session, batches[0], options.calibration, what, session_options(flags.run).rounding, flags.repetitions);
     if (flags.report.json)
-      print_json({{"model", flags.model}, {"device", session.backend().name()}, {"nodes", to_json(nodes)}});
+      print_json({{"model", flags.model}, {"device", session.backend().name()}, {"nodes", to_json(nodes, what)}});
     else if (!flags.report.quiet)
-      print(profile_text(nodes));
+      print(profile_text(nodes, what));
     return 0;
   }
 
@@ -188,9 +194,9 @@ void add_bench(CLI::App& root, Action& action) {
       ->capture_default_str();
   command
       .add_option("--profile", flags->profile,
-                  "List instead where the first batch spends its time: plain, or with its observers")
-      ->type_name("plain|observe")
-      ->check(CLI::IsMember({"plain", "observe"}).description(""));
+                  "List instead where the first batch spends its time: plain, with its observers, or simulated")
+      ->type_name("plain|observe|simulate")
+      ->check(CLI::IsMember({"plain", "observe", "simulate"}).description(""));
   add_run_flags(command, flags->run);
   add_report_flags(command, flags->report);
   add_examples(command,

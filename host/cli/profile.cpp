@@ -9,7 +9,10 @@
 #include <map>
 
 #include "plan/fuse.hpp"
+#include "plan/quantized_graph.hpp"
 #include "run/executor.hpp"
+#include "run/observed_run.hpp"
+#include "run/quantize_hook.hpp"
 
 namespace tare::cli {
 namespace {
@@ -22,14 +25,14 @@ double milliseconds_since(Clock::time_point start) {
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
 }
 
-/// Observes like a calibration and notes how long each site took.
+/// Does what another hook does and notes how long each site took.
 class TimedHook final : public ValueHook {
  public:
-  TimedHook(Backend& backend, ObserverKind kind, std::size_t sites)
-      : backend_(backend), observer_(backend.make_observer(kind, sites)), best_(sites, infinity) {}
+  TimedHook(Backend& backend, ValueHook& inner, std::size_t sites)
+      : backend_(backend), inner_(inner), best_(sites, infinity) {}
   Tensor on_value(std::size_t site, Tensor value) override {
     const auto start = Clock::now();
-    observer_->observe(site, value);
+    value = inner_.on_value(site, std::move(value));
     backend_.synchronize();
     best_[site] = std::min(best_[site], milliseconds_since(start));
     last_end_ = Clock::now();
@@ -40,7 +43,7 @@ class TimedHook final : public ValueHook {
 
  private:
   Backend& backend_;
-  std::unique_ptr<Observer> observer_;
+  ValueHook& inner_;
   std::vector<double> best_;
   Clock::time_point last_end_;
 };
@@ -50,23 +53,19 @@ ObserverKind observer_of(Scheme scheme) {
   return scheme == Scheme::tf_enhanced ? ObserverKind::tf_enhanced : ObserverKind::histogram;
 }
 
-}  // namespace
-
-std::vector<NodeTime> profile(const Graph& original, Backend& backend, std::span<const Tensor> inputs,
-                              const CalibrationOptions& calibration, bool observing, int repetitions) {
-  std::vector<std::int32_t> sites(original.values.size(), -1);
-  std::size_t site_count = 0;
-  if (observing)
-    for (const QuantSite& site : place(original, load_config(calibration.config), calibration.types))
-      if (site.enabled && site.role == SiteRole::activation && original.constant(site.value) == nullptr)
-        sites[static_cast<std::size_t>(site.value)] = static_cast<std::int32_t>(site_count++);
+std::vector<bool> with_site(const std::vector<std::int32_t>& site_of_value) {
   std::vector<bool> visible;
-  visible.reserve(sites.size());
-  for (const std::int32_t site : sites) visible.push_back(site >= 0);
-  Executor executor(make_runnable(original, visible, backend), backend, sites);
-  const Graph& graph = executor.graph();
+  visible.reserve(site_of_value.size());
+  for (const std::int32_t site : site_of_value) visible.push_back(site >= 0);
+  return visible;
+}
 
-  TimedHook hook(backend, observer_of(calibration.search.scheme), site_count);
+std::vector<NodeTime> time_nodes(Backend& backend, Graph runnable, const std::vector<std::int32_t>& site_of_value,
+                                 std::size_t sites, ValueHook& inner, std::span<const Tensor> inputs,
+                                 int repetitions) {
+  Executor executor(std::move(runnable), backend, site_of_value);
+  const Graph& graph = executor.graph();
+  TimedHook hook(backend, inner, sites);
   std::vector<NodeTime> nodes(graph.nodes.size());
   for (std::size_t n = 0; n < nodes.size(); ++n)
     nodes[n] = {graph.nodes[n].op_type, graph.nodes[n].label(), {}, infinity, 0};
@@ -80,22 +79,59 @@ std::vector<NodeTime> profile(const Graph& original, Backend& backend, std::span
   });
   for (int r = 0; r < repetitions; ++r) {
     last = Clock::now();
-    executor.run(inputs, observing ? &hook : nullptr);
+    executor.run(inputs, &hook);
   }
   for (std::size_t n = 0; n < nodes.size(); ++n) {
     if (!std::isfinite(nodes[n].run_ms)) nodes[n].run_ms = 0;  // in a body that was not entered
     for (const ValueId value : graph.nodes[n].outputs)
-      if (value != absent && static_cast<std::size_t>(value) < sites.size() &&
-          sites[static_cast<std::size_t>(value)] >= 0)
-        nodes[n].observe_ms += hook.best(static_cast<std::size_t>(sites[static_cast<std::size_t>(value)]));
+      if (value != absent && static_cast<std::size_t>(value) < site_of_value.size() &&
+          site_of_value[static_cast<std::size_t>(value)] >= 0)
+        nodes[n].site_ms += hook.best(static_cast<std::size_t>(site_of_value[static_cast<std::size_t>(value)]));
   }
   return nodes;
 }
 
-std::string profile_text(std::vector<NodeTime> nodes) {
+std::vector<NodeTime> profile_float(Session& session, std::span<const Tensor> inputs,
+                                    const CalibrationOptions& calibration, bool observing, int repetitions) {
+  const Graph& graph = session.graph();
+  Backend& backend = session.backend();
+  std::vector<std::int32_t> sites(graph.values.size(), -1);
+  std::size_t count = 0;
+  if (observing)
+    for (const QuantSite& site : place(graph, load_config(calibration.config), calibration.types))
+      if (site.enabled && site.role == SiteRole::activation && graph.constant(site.value) == nullptr)
+        sites[static_cast<std::size_t>(site.value)] = static_cast<std::int32_t>(count++);
+  const std::unique_ptr<Observer> observer = backend.make_observer(observer_of(calibration.search.scheme), count);
+  ObserveHook hook([&](std::size_t site, const Tensor& value) { observer->observe(site, value); });
+  return time_nodes(backend, make_runnable(graph, with_site(sites), backend), sites, count, hook, inputs, repetitions);
+}
+
+std::vector<NodeTime> profile_simulated(Session& session, const Batch& batch, const CalibrationOptions& options,
+                                        Rounding rounding, int repetitions) {
+  Backend& backend = session.backend();
+  Calibration calibration = session.start_calibration(options);
+  calibration.add(batch.inputs, batch.samples);
+  QuantizedGraph quantized =
+      quantize_constants(session.graph(), calibration.finish().encodings, backend, rounding);
+  quantized.quantize_in_nodes(rounding, backend);
+  QuantizeHook hook(backend, quantized.sites, rounding);
+  Graph runnable = make_runnable(std::move(quantized.graph), with_site(quantized.site_of_value), backend);
+  return time_nodes(backend, std::move(runnable), quantized.site_of_value, quantized.sites.size(), hook, batch.inputs,
+                    repetitions);
+}
+
+}  // namespace
+
+std::vector<NodeTime> profile(Session& session, const Batch& batch, const CalibrationOptions& calibration,
+                              Profiled what, Rounding rounding, int repetitions) {
+  if (what == Profiled::simulate) return profile_simulated(session, batch, calibration, rounding, repetitions);
+  return profile_float(session, batch.inputs, calibration, what == Profiled::observe, repetitions);
+}
+
+std::string profile_text(std::vector<NodeTime> nodes, Profiled what) {
   struct Sum {
     double run = 0;
-    double observe = 0;
+    double site = 0;
     int nodes = 0;
   };
   Sum total;
@@ -103,27 +139,28 @@ std::string profile_text(std::vector<NodeTime> nodes) {
   for (const NodeTime& node : nodes)
     for (Sum* sum : {&total, &by_operator[node.op_type]}) {
       sum->run += node.run_ms;
-      sum->observe += node.observe_ms;
+      sum->site += node.site_ms;
       ++sum->nodes;
     }
   std::vector<std::pair<std::string, Sum>> operators(by_operator.begin(), by_operator.end());
   std::sort(operators.begin(), operators.end(), [](const auto& a, const auto& b) {
-    return a.second.run + a.second.observe > b.second.run + b.second.observe;
+    return a.second.run + a.second.site > b.second.run + b.second.site;
   });
-  std::string text = fmt::format("{:24} {:>12} {:>7} {:>6} {:>12}\n", "operator", "run", "", "nodes", "observe");
+  std::string text = fmt::format("{:24} {:>12} {:>7} {:>6} {:>12}\n", "operator", "run", "", "nodes",
+                                 what == Profiled::simulate ? "quantize" : "observe");
   const auto line = [&](const std::string& name, const Sum& sum) {
     text += fmt::format("{:24} {:9.3f} ms {:5.1f} % {:6} {:9.3f} ms\n", name, sum.run,
-                        total.run > 0 ? 100 * sum.run / total.run : 0, sum.nodes, sum.observe);
+                        total.run > 0 ? 100 * sum.run / total.run : 0, sum.nodes, sum.site);
   };
   for (const auto& [name, sum] : operators) line(name, sum);
   line("all", total);
   std::stable_sort(nodes.begin(), nodes.end(), [](const NodeTime& a, const NodeTime& b) {
-    return a.run_ms + a.observe_ms > b.run_ms + b.observe_ms;
+    return a.run_ms + a.site_ms > b.run_ms + b.site_ms;
   });
   nodes.resize(std::min(nodes.size(), shown_nodes));
   text += "\nslowest nodes\n";
   for (const NodeTime& node : nodes)
-    text += fmt::format("{:9.3f} ms {:9.3f} ms  {} {}\n", node.run_ms, node.observe_ms, node.label, node.shape);
+    text += fmt::format("{:9.3f} ms {:9.3f} ms  {} {}\n", node.run_ms, node.site_ms, node.label, node.shape);
   return text;
 }
 

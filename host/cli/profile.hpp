@@ -13,16 +13,18 @@ struct NodeTime {
   std::string op_type;
   std::string label;
   std::string shape;      ///< of the first result
-  double run_ms = 0;      ///< fastest repetition
-  double observe_ms = 0;  ///< of its results, fastest repetition
+  double run_ms = 0;   ///< fastest repetition
+  double site_ms = 0;  ///< of observers or quantizers of its results that are not part of a node, fastest repetition
 };
 
-/// Plain inference, or the run that a calibration makes with its observers, on one batch. The device is waited for
-/// after every node: the sum is more than a run takes.
-std::vector<NodeTime> profile(const Graph& graph, Backend& backend, std::span<const Tensor> inputs,
-                              const CalibrationOptions& calibration, bool observing, int repetitions);
+enum class Profiled { plain, observe, simulate };
+
+/// Plain inference, the run that a calibration makes with its observers, or the simulated model with the encodings of a
+/// calibration on this batch alone. The device is waited for after every node: the sum is more than a run takes.
+std::vector<NodeTime> profile(Session& session, const Batch& batch, const CalibrationOptions& calibration,
+                              Profiled what, Rounding rounding, int repetitions);
 
 /// By operator, then the nodes that take longest.
-std::string profile_text(std::vector<NodeTime> nodes);
+std::string profile_text(std::vector<NodeTime> nodes, Profiled what);
 
 }  // namespace tare::cli
