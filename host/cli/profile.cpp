@@ -61,8 +61,7 @@ std::vector<bool> with_site(const std::vector<std::int32_t>& site_of_value) {
 }
 
 std::vector<NodeTime> time_nodes(Backend& backend, Graph runnable, const std::vector<std::int32_t>& site_of_value,
-                                 std::size_t sites, ValueHook& inner, std::span<const Tensor> inputs,
-                                 int repetitions) {
+                                 std::size_t sites, ValueHook& inner, std::span<const Tensor> inputs, int repetitions) {
   Executor executor(std::move(runnable), backend, site_of_value);
   const Graph& graph = executor.graph();
   TimedHook hook(backend, inner, sites);
@@ -111,8 +110,7 @@ std::vector<NodeTime> profile_simulated(Session& session, const Batch& batch, co
   Backend& backend = session.backend();
   Calibration calibration = session.start_calibration(options);
   calibration.add(batch.inputs, batch.samples);
-  QuantizedGraph quantized =
-      quantize_constants(session.graph(), calibration.finish().encodings, backend, rounding);
+  QuantizedGraph quantized = quantize_constants(session.graph(), calibration.finish().encodings, backend, rounding);
   quantized.quantize_in_nodes(rounding, backend);
   QuantizeHook hook(backend, quantized.sites, rounding);
   Graph runnable = make_runnable(std::move(quantized.graph), with_site(quantized.site_of_value), backend);
@@ -143,9 +141,8 @@ std::string profile_text(std::vector<NodeTime> nodes, Profiled what) {
       ++sum->nodes;
     }
   std::vector<std::pair<std::string, Sum>> operators(by_operator.begin(), by_operator.end());
-  std::sort(operators.begin(), operators.end(), [](const auto& a, const auto& b) {
-    return a.second.run + a.second.site > b.second.run + b.second.site;
-  });
+  std::sort(operators.begin(), operators.end(),
+            [](const auto& a, const auto& b) { return a.second.run + a.second.site > b.second.run + b.second.site; });
   std::string text = fmt::format("{:24} {:>12} {:>7} {:>6} {:>12}\n", "operator", "run", "", "nodes",
                                  what == Profiled::simulate ? "quantize" : "observe");
   const auto line = [&](const std::string& name, const Sum& sum) {
@@ -154,9 +151,8 @@ std::string profile_text(std::vector<NodeTime> nodes, Profiled what) {
   };
   for (const auto& [name, sum] : operators) line(name, sum);
   line("all", total);
-  std::stable_sort(nodes.begin(), nodes.end(), [](const NodeTime& a, const NodeTime& b) {
-    return a.run_ms + a.site_ms > b.run_ms + b.site_ms;
-  });
+  std::stable_sort(nodes.begin(), nodes.end(),
+                   [](const NodeTime& a, const NodeTime& b) { return a.run_ms + a.site_ms > b.run_ms + b.site_ms; });
   nodes.resize(std::min(nodes.size(), shown_nodes));
   text += "\nslowest nodes\n";
   for (const NodeTime& node : nodes)

@@ -12,7 +12,7 @@ namespace tare::cli {
 struct NodeTime {
   std::string op_type;
   std::string label;
-  std::string shape;      ///< of the first result
+  std::string shape;   ///< of the first result
   double run_ms = 0;   ///< fastest repetition
   double site_ms = 0;  ///< of observers or quantizers of its results that are not part of a node, fastest repetition
 };
