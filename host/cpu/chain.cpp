@@ -17,7 +17,8 @@ namespace tare::cpu {
 namespace {
 
 constexpr std::int64_t block_elements = 2048;
-constexpr std::int64_t chain_grain = 8192;
+constexpr std::int64_t chain_grain = 32768;  // elements times steps
+constexpr std::int64_t least_grain = 1024;
 constexpr std::int64_t counted_grain = 4096;  // of a chain that counts, all tensors that it counts together
 constexpr std::int64_t least_counted = 1024;
 // Larger blocks than those of other chains: the counters of every tensor are several KiB that have to come back.
@@ -100,7 +101,7 @@ class Chain final : public Kernel {
   void run_in_blocks(const ChainRun& run, std::span<const Counted> counted) const {
     const std::int64_t units = run.elements / run.unit;
     const std::int64_t grain_elements =
-        counted.empty() ? chain_grain
+        counted.empty() ? std::max(chain_grain / static_cast<std::int64_t>(steps_.size()), least_grain)
                         : std::max(counted_grain / static_cast<std::int64_t>(counted.size()), least_counted);
     const std::int64_t grain = std::max<std::int64_t>(1, grain_elements / run.unit);
     const std::int64_t slots = std::clamp<std::int64_t>(units / grain, 1, device_.threads());
