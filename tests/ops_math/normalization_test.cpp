@@ -21,28 +21,43 @@ std::vector<double> standardized(const std::vector<double>& x, std::int64_t n, d
 
 const CpuOptions one_thread_baseline{.threads = 1, .isa = Isa::baseline};
 
+/// In both layouts, on every instruction set alike.
+void check_batch_normalization(const Shape& shape) {
+  const std::int64_t channels = shape[1];
+  std::vector<float> variances;
+  for (std::int64_t c = 0; c < channels; ++c) variances.push_back(0.1f + static_cast<float>(c % 7));
+  const std::vector<Tensor> p = {random_floats({channels}, 2), random_floats({channels}, 3),
+                                 random_floats({channels}, 4), floats({channels}, variances)};
+  const Tensor in = random_floats(shape);
+  std::vector<double> expected = values_of(in);
+  const std::int64_t spatial = shape.elements(2, shape.rank());
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    const std::size_t c = static_cast<std::size_t>(static_cast<std::int64_t>(i) / spatial % channels);
+    const auto at = [&](std::size_t k) { return static_cast<double>(p[k].data<float>()[c]); };
+    expected[i] = (expected[i] - at(2)) / std::sqrt(at(3) + 1e-5) * at(0) + at(1);
+  }
+  for (const std::int64_t opset : {7, 9, 14, 15}) {
+    const Tensor plain = run_one({"BatchNormalization", opset}, {in, p[0], p[1], p[2], p[3]});
+    expect_near(plain, shape, expected);
+    if (shape.rank() < 3) continue;
+    const Tensor moved = run({"BatchNormalization", opset}, {to_channels_last(in), p[0], p[1], p[2], p[3]}).at(0);
+    EXPECT_EQ(moved.layout(), Layout::channels_last);
+    expect_same_bits(make_cpu_backend()->to_plain(moved), plain);
+    expect_same_bits(run_one({"BatchNormalization", opset, {}, 1, one_thread_baseline}, {in, p[0], p[1], p[2], p[3]}),
+                     plain);
+  }
+}
+
 TEST(BatchNormalization, BothLayoutsAndEveryRank) {
-  const std::vector<Tensor> p = {random_floats({5}, 2), random_floats({5}, 3), random_floats({5}, 4),
-                                 floats({5}, {0.1f, 1, 2, 3, 4})};
-  for (const Shape& shape : {Shape{3, 5}, Shape{2, 5, 7}, Shape{2, 5, 7, 33}, Shape{1, 5, 2, 3, 4}, Shape{0, 5, 2}}) {
-    const Tensor in = random_floats(shape);
-    std::vector<double> expected = values_of(in);
-    const std::int64_t spatial = shape.elements(2, shape.rank());
-    for (std::size_t i = 0; i < expected.size(); ++i) {
-      const std::size_t c = static_cast<std::size_t>(static_cast<std::int64_t>(i) / spatial % 5);
-      const auto at = [&](std::size_t k) { return static_cast<double>(p[k].data<float>()[c]); };
-      expected[i] = (expected[i] - at(2)) / std::sqrt(at(3) + 1e-5) * at(0) + at(1);
-    }
-    for (const std::int64_t opset : {7, 9, 14, 15}) {
-      const Tensor plain = run_one({"BatchNormalization", opset}, {in, p[0], p[1], p[2], p[3]});
-      expect_near(plain, shape, expected);
-      if (shape.rank() < 3) continue;
-      const Tensor moved = run({"BatchNormalization", opset}, {to_channels_last(in), p[0], p[1], p[2], p[3]}).at(0);
-      EXPECT_EQ(moved.layout(), Layout::channels_last);
-      expect_same_bits(make_cpu_backend()->to_plain(moved), plain);
-      expect_same_bits(run_one({"BatchNormalization", opset, {}, 1, one_thread_baseline}, {in, p[0], p[1], p[2], p[3]}),
-                       plain);
-    }
+  for (const Shape& shape : {Shape{3, 5}, Shape{2, 5, 7}, Shape{2, 5, 7, 33}, Shape{1, 5, 2, 3, 4}, Shape{0, 5, 2}})
+    check_batch_normalization(shape);
+}
+
+TEST(BatchNormalization, AnyNumberOfChannels) {
+  for (const std::int64_t channels : {1, 2, 4, 8, 12, 16, 24, 43, 64, 4099}) {
+    SCOPED_TRACE(channels);
+    check_batch_normalization({1, channels, 4, 6});
+    check_batch_normalization({1, channels, 3});
   }
 }
 

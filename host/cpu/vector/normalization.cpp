@@ -3,7 +3,41 @@
 // deviation.
 #include "cpu/vector/isa.hpp"
 
+#pragma GCC diagnostic ignored "-Wpsabi"  // of functions with vectors, which are all inlined
+
 namespace tare::cpu::TARE_ISA {
+namespace {
+
+constexpr std::size_t wide = 16;
+constexpr std::size_t narrow = 8;
+constexpr std::size_t cached = 4096;  // elements, with their results half a first-level cache
+
+/// Parameters of columns, and `rows` rows `stride` apart.
+struct Columns {
+  const float* centers;
+  const float* factors;
+  const float* addends;
+  std::size_t rows;
+  std::size_t stride;
+};
+
+/// `lanes` columns, whose parameters stay in registers.
+template <std::size_t lanes>
+inline __attribute__((always_inline)) void affine(const Columns& columns, std::size_t first, const float* in,
+                                                  float* out) {
+  typedef float Lanes __attribute__((vector_size(lanes * sizeof(float))));
+  typedef float LanesInMemory __attribute__((vector_size(lanes * sizeof(float)), aligned(sizeof(float)), may_alias));
+  const auto load = [](const float* from) -> Lanes { return *reinterpret_cast<const LanesInMemory*>(from); };
+  const Lanes center = load(columns.centers + first);
+  const Lanes factor = load(columns.factors + first);
+  const Lanes addend = load(columns.addends + first);
+  for (std::size_t r = 0; r < columns.rows; ++r) {
+    const std::size_t at = r * columns.stride + first;
+    *reinterpret_cast<LanesInMemory*>(out + at) = (load(in + at) - center) * factor + addend;
+  }
+}
+
+}  // namespace
 
 void row_affine(const float* in, float center, float factor, float addend, float* out, std::size_t n) {
   for (std::size_t i = 0; i < n; ++i) out[i] = (in[i] - center) * factor + addend;
@@ -11,10 +45,24 @@ void row_affine(const float* in, float center, float factor, float addend, float
 
 void column_affine(const float* in, const float* centers, const float* factors, const float* addends, float* out,
                    std::size_t rows, std::size_t n) {
-  for (std::size_t r = 0; r < rows; ++r) {
-    const float* x = in + r * n;
-    float* y = out + r * n;
-    for (std::size_t i = 0; i < n; ++i) y[i] = (x[i] - centers[i]) * factors[i] + addends[i];
+  if (n < wide && wide % n == 0 && rows % (wide / n) == 0 && rows > 0) {  // several rows are one
+    float repeated[3][wide];
+    for (std::size_t i = 0; i < wide; ++i) {
+      repeated[0][i] = centers[i % n];
+      repeated[1][i] = factors[i % n];
+      repeated[2][i] = addends[i % n];
+    }
+    return column_affine(in, repeated[0], repeated[1], repeated[2], out, rows * n / wide, wide);
+  }
+  const std::size_t together = n < cached ? cached / n : 1;
+  for (std::size_t row = 0; row < rows; row += together) {
+    const Columns columns{centers, factors, addends, rows - row < together ? rows - row : together, n};
+    const float* from = in + row * n;
+    float* to = out + row * n;
+    std::size_t i = 0;
+    for (; i + wide <= n; i += wide) affine<wide>(columns, i, from, to);
+    for (; i + narrow <= n; i += narrow) affine<narrow>(columns, i, from, to);
+    for (; i < n; ++i) affine<1>(columns, i, from, to);
   }
 }
 
