@@ -32,9 +32,10 @@ struct ErrorByDivision {
 struct ErrorByProduct {
   float scale;
   float reciprocal;
+  float rest;
   GridError error;
   TARE_HD float operator()(float value) const {
-    return error.of(value, quantize_dequantize_by_product(value, scale, reciprocal, error.lowest, error.highest));
+    return error.of(value, quantize_dequantize_by_product(value, scale, reciprocal, rest, error.lowest, error.highest));
   }
 };
 struct SaturationError {
@@ -73,8 +74,8 @@ TARE_FUSED_CLONES double sum_by_product(const float* values, std::size_t count, 
 double squared_error(const float* values, std::size_t count, const SignedGrid& grid, float gamma) {
   const GridError error{dequantize(grid.low, grid.scale, 0), dequantize(grid.high, grid.scale, 0), gamma};
   const float reciprocal = has_multiply_add() ? exact_reciprocal(grid.scale, 0, grid.low, grid.high) : 0;
-  return reciprocal != 0 ? sum_by_product(values, count, {grid.scale, reciprocal, error})
-                         : sum_by_division(values, count, {grid, error});
+  if (reciprocal == 0) return sum_by_division(values, count, {grid, error});
+  return sum_by_product(values, count, {grid.scale, reciprocal, rest_of_reciprocal(grid.scale, reciprocal), error});
 }
 
 TARE_CLONES double saturation_error(const float* values, std::size_t count, float lowest, float highest) {

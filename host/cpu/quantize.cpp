@@ -57,7 +57,7 @@ struct Dimension {
 
 /// Grids of channels that lie side by side in memory.
 struct Columns {
-  std::vector<float> scale, zero_point, offset, minimum, maximum, reciprocal, lowest, highest;
+  std::vector<float> scale, zero_point, offset, minimum, maximum, reciprocal, rest, lowest, highest;
   bool by_product = true;
   float low = 0;
   float high = 0;
@@ -69,6 +69,7 @@ struct Columns {
     minimum.push_back(grid.minimum);
     maximum.push_back(grid.maximum);
     reciprocal.push_back(grid.reciprocal);
+    rest.push_back(grid.rest);
     lowest.push_back(dequantize(grid.low, grid.scale, grid.zero_point));
     highest.push_back(dequantize(grid.high, grid.scale, grid.zero_point));
     by_product &= grid.reciprocal != 0;
@@ -82,6 +83,7 @@ struct Columns {
             minimum.data() + first,
             maximum.data() + first,
             by_product ? reciprocal.data() + first : nullptr,
+            rest.data() + first,
             lowest.data() + first,
             highest.data() + first,
             low,

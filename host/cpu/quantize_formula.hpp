@@ -17,16 +17,17 @@ struct ByDivision {
 
 /// Of grids that have a reciprocal.
 struct ByProduct {
-  float scale, reciprocal, lowest, highest;
+  float scale, reciprocal, rest, lowest, highest;
 
   ByProduct() = default;
   TARE_HD explicit ByProduct(const Grid& grid)
       : scale(grid.scale),
         reciprocal(grid.reciprocal),
+        rest(grid.rest),
         lowest(dequantize(grid.low, grid.scale, grid.zero_point)),
         highest(dequantize(grid.high, grid.scale, grid.zero_point)) {}
   TARE_HD float operator()(float x) const {
-    return quantize_dequantize_by_product(x, scale, reciprocal, lowest, highest);
+    return quantize_dequantize_by_product(x, scale, reciprocal, rest, lowest, highest);
   }
 };
 

@@ -55,7 +55,8 @@ struct GridColumns {
   const float* minimum;
   const float* maximum;
   const float* reciprocal;  ///< null: not all of the channels have one
-  const float* lowest;      ///< of quantize_dequantize_by_product
+  const float* rest;
+  const float* lowest;  ///< of quantize_dequantize_by_product
   const float* highest;
   float low;
   float high;

@@ -123,12 +123,18 @@ TARE_HD float exact_reciprocal(float scale, float zero_point, float low, float h
   return may_differ ? 0 : 1 / scale;
 }
 
+/// What 1 / scale is beyond its `reciprocal`.
+TARE_HD float rest_of_reciprocal(float scale, float reciprocal) {
+  return multiply_add(-reciprocal, scale, 1.0f) * reciprocal;
+}
+
 /// quantize_dequantize without its division, the slowest of its operations. `lowest` and `highest` are the real values
-/// of the first and the last code, as dequantize() gives them; `reciprocal` is that of exact_reciprocal, not 0.
-TARE_HD float quantize_dequantize_by_product(float x, float scale, float reciprocal, float lowest, float highest) {
+/// of the first and the last code, as dequantize() gives them; `reciprocal` is that of exact_reciprocal, not 0, and
+/// `rest` that of rest_of_reciprocal.
+TARE_HD float quantize_dequantize_by_product(float x, float scale, float reciprocal, float rest, float lowest,
+                                             float highest) {
   const float inside = clamp(x, lowest, highest);
-  const float near = inside * reciprocal;
-  const float quotient = multiply_add(multiply_add(-near, scale, inside), reciprocal, near);
+  const float quotient = multiply_add(inside, reciprocal, inside * rest);
   return multiply_add(round_half_even(quotient), scale, 0.0f);  // the addend makes -0 what it is there: 0
 }
 
@@ -171,12 +177,14 @@ struct Grid {
   float minimum;     ///< real value of the lowest code
   float maximum;     ///< real value of the highest code
   float reciprocal;  ///< exact_reciprocal
+  float rest;        ///< rest_of_reciprocal
 };
 
 TARE_HD Grid make_grid(double scale, double offset, double steps, double minimum, double maximum) {
   const auto step = static_cast<float>(scale);
   const auto zero_point = static_cast<float>(-offset);
   const auto high = static_cast<float>(steps);
+  const float reciprocal = exact_reciprocal(step, zero_point, 0.0f, high);
   return {step,
           zero_point,
           0.0f,
@@ -184,13 +192,14 @@ TARE_HD Grid make_grid(double scale, double offset, double steps, double minimum
           static_cast<float>(offset),
           static_cast<float>(minimum),
           static_cast<float>(maximum),
-          exact_reciprocal(step, zero_point, 0.0f, high)};
+          reciprocal,
+          rest_of_reciprocal(step, reciprocal)};
 }
 
 /// quantize_dequantize on a grid, the faster way where it has one. For devices that fuse products and sums.
 TARE_HD float quantize_dequantize(float x, const Grid& grid) {
   if (grid.reciprocal == 0) return quantize_dequantize(x, grid.scale, grid.zero_point, grid.low, grid.high);
-  return quantize_dequantize_by_product(x, grid.scale, grid.reciprocal,
+  return quantize_dequantize_by_product(x, grid.scale, grid.reciprocal, grid.rest,
                                         dequantize(grid.low, grid.scale, grid.zero_point),
                                         dequantize(grid.high, grid.scale, grid.zero_point));
 }

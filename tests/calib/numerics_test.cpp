@@ -57,10 +57,11 @@ TEST(Quantize, TheProductGivesTheBitsOfTheDivision) {
       ++scales;
       without += reciprocal == 0;
       if (reciprocal == 0) continue;
+      const float rest = rest_of_reciprocal(scale, reciprocal);
       const float lowest = dequantize(0, scale, zero_point);
       const float highest = dequantize(high, scale, zero_point);
       const auto check = [&](float x) {
-        ASSERT_EQ(bits_of(quantize_dequantize_by_product(x, scale, reciprocal, lowest, highest)),
+        ASSERT_EQ(bits_of(quantize_dequantize_by_product(x, scale, reciprocal, rest, lowest, highest)),
                   bits_of(quantize_dequantize(x, scale, zero_point, 0, high)))
             << std::hexfloat << x << " with scale " << scale << ", zero point " << zero_point;
       };

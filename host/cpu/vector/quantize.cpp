@@ -69,8 +69,8 @@ void qdq_half_even_columns(const float* in, float* out, std::size_t n, GridColum
   if (has_multiply_add && grid.reciprocal != nullptr) {
 #pragma GCC ivdep
     for (std::size_t i = 0; i < n; ++i)
-      out[i] =
-          quantize_dequantize_by_product(in[i], grid.scale[i], grid.reciprocal[i], grid.lowest[i], grid.highest[i]);
+      out[i] = quantize_dequantize_by_product(in[i], grid.scale[i], grid.reciprocal[i], grid.rest[i], grid.lowest[i],
+                                              grid.highest[i]);
     return;
   }
 #pragma GCC ivdep
