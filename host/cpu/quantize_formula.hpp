@@ -21,11 +21,7 @@ struct ByProduct {
 
   ByProduct() = default;
   TARE_HD explicit ByProduct(const Grid& grid)
-      : scale(grid.scale),
-        reciprocal(grid.reciprocal),
-        rest(grid.rest),
-        lowest(dequantize(grid.low, grid.scale, grid.zero_point)),
-        highest(dequantize(grid.high, grid.scale, grid.zero_point)) {}
+      : scale(grid.scale), reciprocal(grid.reciprocal), rest(grid.rest), lowest(grid.lowest), highest(grid.highest) {}
   TARE_HD float operator()(float x) const {
     return quantize_dequantize_by_product(x, scale, reciprocal, rest, lowest, highest);
   }

@@ -47,19 +47,22 @@ struct NarrowTaps {
   std::size_t channels;         ///< of the output
 };
 
-/// Parameters of consecutive channels (Grid of numerics.hpp, one array a member).
-struct GridColumns {
+/// Consecutive grids (Grid of numerics.hpp), one array a member.
+struct Grids {
   const float* scale;
   const float* zero_point;
   const float* offset;
   const float* minimum;
   const float* maximum;
-  const float* reciprocal;  ///< null: not all of the channels have one
+  const float* reciprocal;
   const float* rest;
-  const float* lowest;  ///< of quantize_dequantize_by_product
+  const float* lowest;
   const float* highest;
   float low;
   float high;
+  bool by_product;  ///< all of them have a reciprocal
 };
+/// The arrays.
+inline constexpr std::size_t grid_members = 9;
 
 }  // namespace tare::cpu

@@ -114,13 +114,13 @@ TARE_HD float exact_reciprocal(float scale, float zero_point, float low, float h
   const float below = zero_point - low;
   const float above = high - zero_point;
   const float reach = below > above ? below : above;  // steps from zero to the further end
-  if (!(scale >= 0x1p-100f && scale <= 0x1p100f && reach <= 0x1p16f && round_half_even(zero_point) == zero_point))
-    return 0;
+  const bool is_common = bool(scale >= 0x1p-100f) & bool(scale <= 0x1p100f) & bool(reach <= 0x1p16f) &
+                         bool(round_half_even(zero_point) == zero_point);
   const std::uint32_t mantissa = bits_of(scale) & 0x7fffffu;
-  const std::uint32_t period = 0x800000u >> ((bits_of(reach > 1 ? reach : 1) >> 23) - 127);
+  const std::uint32_t period = 0x800000u >> ((bits_of(clamp(reach, 1.0f, 0x1p16f)) >> 23) - 127);
   const std::uint32_t beyond = mantissa & (period - 1);
-  const bool may_differ = mantissa != 0 && (beyond < 10 || period - beyond < 10);
-  return may_differ ? 0 : 1 / scale;
+  const bool may_differ = bool(mantissa != 0) & (bool(beyond < 10) | bool(period - beyond < 10));
+  return is_common & !may_differ ? 1 / scale : 0;
 }
 
 /// What 1 / scale is beyond its `reciprocal`.
@@ -178,6 +178,8 @@ struct Grid {
   float maximum;     ///< real value of the highest code
   float reciprocal;  ///< exact_reciprocal
   float rest;        ///< rest_of_reciprocal
+  float lowest;      ///< dequantize(low)
+  float highest;     ///< dequantize(high)
 };
 
 TARE_HD Grid make_grid(double scale, double offset, double steps, double minimum, double maximum) {
@@ -193,15 +195,15 @@ TARE_HD Grid make_grid(double scale, double offset, double steps, double minimum
           static_cast<float>(minimum),
           static_cast<float>(maximum),
           reciprocal,
-          rest_of_reciprocal(step, reciprocal)};
+          rest_of_reciprocal(step, reciprocal),
+          dequantize(0.0f, step, zero_point),
+          dequantize(high, step, zero_point)};
 }
 
 /// quantize_dequantize on a grid, the faster way where it has one. For devices that fuse products and sums.
 TARE_HD float quantize_dequantize(float x, const Grid& grid) {
   if (grid.reciprocal == 0) return quantize_dequantize(x, grid.scale, grid.zero_point, grid.low, grid.high);
-  return quantize_dequantize_by_product(x, grid.scale, grid.reciprocal, grid.rest,
-                                        dequantize(grid.low, grid.scale, grid.zero_point),
-                                        dequantize(grid.high, grid.scale, grid.zero_point));
+  return quantize_dequantize_by_product(x, grid.scale, grid.reciprocal, grid.rest, grid.lowest, grid.highest);
 }
 
 /// Integers that ascend with the value: -0 is -1, just below +0. Comparing them needs no floating-point.

@@ -1,5 +1,6 @@
-// Quantize-dequantize of runs of floats that share a grid, and of rows whose grid changes from column to column.
-// `in` may be `out`. ivdep: an element is read before its own place is written, and no other place matters.
+// Quantize-dequantize of runs of floats that share a grid, of rows with a grid each, and of rows whose grid changes
+// from column to column; and the grids. `in` may be `out`. ivdep: an element is read before its own place is written,
+// and no other place matters.
 #include "cpu/quantize_formula.hpp"
 #include "cpu/vector/isa.hpp"
 
@@ -7,91 +8,149 @@ namespace tare::cpu::TARE_ISA {
 
 namespace {
 
+constexpr std::size_t lanes = 16;
+
+TARE_HD Grid grid_of(const Grids& grids, std::size_t i) {
+  return {grids.scale[i],   grids.zero_point[i], grids.low,     grids.high,      grids.offset[i], grids.minimum[i],
+          grids.maximum[i], grids.reciprocal[i], grids.rest[i], grids.lowest[i], grids.highest[i]};
+}
+
 template <class Formula>
 TARE_HD void for_elements(const float* in, float* out, std::size_t n, Formula quantize) {
 #pragma GCC ivdep
   for (std::size_t i = 0; i < n; ++i) out[i] = quantize(in[i]);
 }
 
-/// Short rows, as one run of vectors: one in which a row ends takes the grid of each lane's own row.
+/// As one run of vectors: one in which a row ends takes the grid of each lane's own row.
 template <class Formula>
-TARE_HD void for_rows(const float* in, float* out, std::size_t rows, std::size_t n, const Grid* grids) {
-  constexpr std::size_t vector = 16;
+TARE_HD void for_rows(const float* in, float* out, std::size_t count, std::size_t n, std::size_t at,
+                      const Grids& grids) {
   std::size_t place = 0;
-  for (std::size_t row = 0; row < rows; ++row) {
-    const Formula quantize(grids[row]);
-    const std::size_t row_end = (row + 1) * n;
-    for (; place + vector <= row_end; place += vector) for_elements(in + place, out + place, vector, quantize);
-    if (place == row_end) continue;
-    if (row + 1 == rows || n < vector) {
-      for (; place < row_end; ++place) out[place] = quantize(in[place]);
+  std::size_t row_end = n - at;
+  for (std::size_t row = 0; place < count; ++row, row_end += n) {
+    const Formula quantize(grid_of(grids, row));
+    const std::size_t end = row_end < count ? row_end : count;
+    if (place < end) {
+      const std::size_t whole = (end - place) / lanes * lanes;
+      for_elements(in + place, out + place, whole, quantize);
+      place += whole;
+    }
+    if (place >= end) continue;
+    if (n < lanes || place + lanes > count) {
+      for (; place < end; ++place) out[place] = quantize(in[place]);
       continue;
     }
-    const std::uint32_t own = static_cast<std::uint32_t>(row_end - place);
-    const Formula next(grids[row + 1]);
+    const auto own = static_cast<std::uint32_t>(end - place);
+    const Formula next(grid_of(grids, row + 1));
 #pragma GCC ivdep
-    for (std::uint32_t i = 0; i < vector; ++i) out[place + i] = (i < own ? quantize : next)(in[place + i]);
-    place += vector;
+    for (std::uint32_t i = 0; i < lanes; ++i) out[place + i] = (i < own ? quantize : next)(in[place + i]);
+    place += lanes;
+  }
+}
+
+/// One row with a grid an element.
+template <class Formula>
+TARE_HD void for_row(const float* in, float* out, std::size_t n, const Grids& grids) {
+#pragma GCC ivdep
+  for (std::size_t i = 0; i < n; ++i) out[i] = Formula(grid_of(grids, i))(in[i]);
+}
+
+/// `width` columns, whose grids stay in registers while the rows pass.
+template <class Formula, std::size_t width>
+TARE_HD void for_columns(const float* in, float* out, std::size_t rows, std::size_t n, const Grids& grids,
+                         std::size_t first) {
+  float own[grid_members][width];
+  const float* const members[grid_members] = {grids.scale,   grids.zero_point, grids.offset,
+                                              grids.minimum, grids.maximum,    grids.reciprocal,
+                                              grids.rest,    grids.lowest,     grids.highest};
+#pragma GCC unroll 9
+  for (std::size_t m = 0; m < grid_members; ++m)
+    for (std::size_t i = 0; i < width; ++i) own[m][i] = members[m][first + i];
+  const Grids these{own[0], own[1], own[2], own[3],    own[4],     own[5],
+                    own[6], own[7], own[8], grids.low, grids.high, true};
+  for (std::size_t row = 0; row < rows; ++row) {
+    const float* from = in + row * n + first;
+    float* to = out + row * n + first;
+#pragma GCC ivdep
+    for (std::size_t i = 0; i < width; ++i) to[i] = Formula(grid_of(these, i))(from[i]);
+  }
+}
+
+template <class Formula>
+TARE_HD void for_columns(const float* in, float* out, std::size_t rows, std::size_t n, const Grids& grids) {
+  if (rows == 1) return for_row<Formula>(in, out, n, grids);
+  constexpr std::size_t cached = 4096;
+  const std::size_t together = n < cached ? cached / n : 1;
+  for (std::size_t row = 0; row < rows; row += together) {
+    const std::size_t some = rows - row < together ? rows - row : together;
+    const float* from = in + row * n;
+    float* to = out + row * n;
+    std::size_t i = 0;
+    for (; i + lanes <= n; i += lanes) for_columns<Formula, lanes>(from, to, some, n, grids, i);
+    if (i < n && n > lanes) {  // some columns twice: what is quantized stays as it is
+      for_columns<Formula, lanes>(from, to, some, n, grids, n - lanes);
+    } else {
+      for (; i < n; ++i) for_columns<Formula, 1>(from, to, some, n, grids, i);
+    }
   }
 }
 
 }  // namespace
+
+#define TARE_QUANTIZE_LOOPS(name, Formula)                                                                      \
+  void name(const float* in, float* out, std::size_t n, Grid grid) { for_elements(in, out, n, Formula(grid)); } \
+  void name##_rows(const float* in, float* out, std::size_t count, std::size_t n, std::size_t at,               \
+                   const Grids& grids) {                                                                        \
+    for_rows<Formula>(in, out, count, n, at, grids);                                                            \
+  }                                                                                                             \
+  void name##_columns(const float* in, float* out, std::size_t rows, std::size_t n, const Grids& grids) {       \
+    for_columns<Formula>(in, out, rows, n, grids);                                                              \
+  }
+
+TARE_QUANTIZE_LOOPS(qdq_half_up, HalfUp)
+TARE_QUANTIZE_LOOPS(qdq_float8e4m3fn, Float8<3>)
+TARE_QUANTIZE_LOOPS(qdq_float8e5m2, Float8<2>)
+
+#undef TARE_QUANTIZE_LOOPS
 
 void qdq_half_even(const float* in, float* out, std::size_t n, Grid grid) {
   if (has_multiply_add && grid.reciprocal != 0) return for_elements(in, out, n, ByProduct(grid));
   for_elements(in, out, n, ByDivision(grid));
 }
 
-void qdq_half_up(const float* in, float* out, std::size_t n, Grid grid) { for_elements(in, out, n, HalfUp(grid)); }
-
-void qdq_half_even_rows(const float* in, float* out, std::size_t rows, std::size_t n, const Grid* grids) {
-  bool by_product = has_multiply_add;
-  for (std::size_t row = 0; row < rows; ++row) by_product &= grids[row].reciprocal != 0;
-  if (by_product) return for_rows<ByProduct>(in, out, rows, n, grids);
-  for_rows<ByDivision>(in, out, rows, n, grids);
+void qdq_half_even_rows(const float* in, float* out, std::size_t count, std::size_t n, std::size_t at,
+                        const Grids& grids) {
+  if (has_multiply_add && grids.by_product) return for_rows<ByProduct>(in, out, count, n, at, grids);
+  for_rows<ByDivision>(in, out, count, n, at, grids);
 }
 
-void qdq_half_up_rows(const float* in, float* out, std::size_t rows, std::size_t n, const Grid* grids) {
-  for_rows<HalfUp>(in, out, rows, n, grids);
+void qdq_half_even_columns(const float* in, float* out, std::size_t rows, std::size_t n, const Grids& grids) {
+  if (has_multiply_add && grids.by_product) return for_columns<ByProduct>(in, out, rows, n, grids);
+  for_columns<ByDivision>(in, out, rows, n, grids);
 }
 
 void qdq_float16(const float* in, float* out, std::size_t n, Grid grid) { for_elements(in, out, n, Float16(grid)); }
 
-void qdq_float8e4m3fn(const float* in, float* out, std::size_t n, Grid grid) {
-  for_elements(in, out, n, Float8<3>(grid));
-}
-
-void qdq_float8e5m2(const float* in, float* out, std::size_t n, Grid grid) {
-  for_elements(in, out, n, Float8<2>(grid));
-}
-
-void qdq_half_even_columns(const float* in, float* out, std::size_t n, GridColumns grid) {
-  if (has_multiply_add && grid.reciprocal != nullptr) {
+bool make_grids(const double* encodings, std::size_t stride, std::size_t count, double steps, float* members,
+                std::size_t pitch) {
+  std::uint32_t without = 0;
 #pragma GCC ivdep
-    for (std::size_t i = 0; i < n; ++i)
-      out[i] = quantize_dequantize_by_product(in[i], grid.scale[i], grid.reciprocal[i], grid.rest[i], grid.lowest[i],
-                                              grid.highest[i]);
-    return;
+  for (std::size_t i = 0; i < count; ++i) {
+    const double* encoding = encodings + i * stride * 4;
+    const Grid grid = make_grid(encoding[2], encoding[3], steps, encoding[0], encoding[1]);
+    without |= static_cast<std::uint32_t>(grid.reciprocal == 0);
+    float* to = members + i;
+    to[0 * pitch] = grid.scale;
+    to[1 * pitch] = grid.zero_point;
+    to[2 * pitch] = grid.offset;
+    to[3 * pitch] = grid.minimum;
+    to[4 * pitch] = grid.maximum;
+    to[5 * pitch] = grid.reciprocal;
+    to[6 * pitch] = grid.rest;
+    to[7 * pitch] = grid.lowest;
+    to[8 * pitch] = grid.highest;
   }
-#pragma GCC ivdep
-  for (std::size_t i = 0; i < n; ++i)
-    out[i] = quantize_dequantize(in[i], grid.scale[i], grid.zero_point[i], grid.low, grid.high);
-}
-
-void qdq_half_up_columns(const float* in, float* out, std::size_t n, GridColumns grid) {
-#pragma GCC ivdep
-  for (std::size_t i = 0; i < n; ++i)
-    out[i] = quantize_dequantize_half_up(in[i], grid.scale[i], grid.offset[i], grid.minimum[i], grid.maximum[i]);
-}
-
-void qdq_float8e4m3fn_columns(const float* in, float* out, std::size_t n, GridColumns grid) {
-#pragma GCC ivdep
-  for (std::size_t i = 0; i < n; ++i) out[i] = round_to_float8e4m3fn(in[i] / grid.scale[i]) * grid.scale[i];
-}
-
-void qdq_float8e5m2_columns(const float* in, float* out, std::size_t n, GridColumns grid) {
-#pragma GCC ivdep
-  for (std::size_t i = 0; i < n; ++i) out[i] = round_to_float8e5m2(in[i] / grid.scale[i]) * grid.scale[i];
+  return without == 0;
 }
 
 /// By stores that do not read the line they go to, where the processor has them. Others see them after a fence.

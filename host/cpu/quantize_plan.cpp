@@ -1,0 +1,219 @@
+// Odd: grids are kept in the order in which their rows lie in memory, unless there are more than caches should hold;
+// then they are made again, a few at a time.
+#include "cpu/quantize_plan.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace tare::cpu {
+namespace {
+
+constexpr std::int64_t most_kept = 4096;
+constexpr std::int64_t narrow_row = 64;  // rows with fewer grids than this are laid side by side
+
+static_assert(sizeof(Encoding) == 4 * sizeof(double) && offsetof(Encoding, min) == 0 &&
+              offsetof(Encoding, max) == sizeof(double) && offsetof(Encoding, scale) == 2 * sizeof(double) &&
+              offsetof(Encoding, offset) == 3 * sizeof(double));  // as make_grids reads them
+
+[[noreturn]] void fail(const TensorEncodings& encodings, const std::string& message) {
+  throw Error(ErrorKind::data, fmt::format("quantizer of '{}': {}", encodings.tensor, message));
+}
+
+}  // namespace
+
+QuantizePlan::Loops QuantizePlan::loops_of(const VectorKernels& vector, NumberFormat format, Rounding rounding) {
+  switch (format) {
+    case NumberFormat::float16: return {vector.qdq_float16, nullptr, nullptr};
+    case NumberFormat::float8e4m3fn:
+      return {vector.qdq_float8e4m3fn, vector.qdq_float8e4m3fn_rows, vector.qdq_float8e4m3fn_columns};
+    case NumberFormat::float8e5m2:
+      return {vector.qdq_float8e5m2, vector.qdq_float8e5m2_rows, vector.qdq_float8e5m2_columns};
+    case NumberFormat::integer: break;
+  }
+  if (rounding == Rounding::half_up) return {vector.qdq_half_up, vector.qdq_half_up_rows, vector.qdq_half_up_columns};
+  return {vector.qdq_half_even, vector.qdq_half_even_rows, vector.qdq_half_even_columns};
+}
+
+QuantizePlan::QuantizePlan(const VectorKernels& vector, const Tensor& tensor, const TensorEncodings& encodings,
+                           Rounding rounding)
+    : vector_(vector),
+      encodings_(encodings.encodings),
+      steps_(static_cast<double>(encodings.spec.steps())),
+      loops_(loops_of(vector, encodings.spec.format, rounding)) {
+  lay_out(tensor, encodings);
+  check_count(encodings);
+  keep_grids();
+}
+
+void QuantizePlan::lay_out(const Tensor& tensor, const TensorEncodings& encodings) {
+  const Shape& shape = tensor.shape();
+  const auto axis_of = [&](int axis, const char* what) {
+    const std::int64_t rank = static_cast<std::int64_t>(shape.rank());
+    const std::int64_t positive = axis < 0 ? axis + rank : axis;
+    if (positive < 0 || positive >= rank)
+      fail(encodings, fmt::format("{} axis {} does not exist in a tensor of shape {}", what, axis, shape.text()));
+    return positive;
+  };
+  const QuantizerSpec& spec = encodings.spec;
+  const bool has_grids = spec.format != NumberFormat::float16;
+  const std::int64_t channel_axis = has_grids && spec.channel_axis ? axis_of(*spec.channel_axis, "channel") : -1;
+  const std::int64_t block_axis = has_grids && spec.block_axis ? axis_of(*spec.block_axis, "block") : -1;
+  if (block_axis >= 0 && spec.block_size <= 0) fail(encodings, fmt::format("block size {}", spec.block_size));
+  if (block_axis >= 0 && block_axis == channel_axis)
+    fail(encodings, fmt::format("axis {} is both the channel and the block axis", block_axis));
+
+  channels_ = channel_axis >= 0 ? shape[static_cast<std::size_t>(channel_axis)] : 1;
+  if (block_axis >= 0) {
+    const std::int64_t size = shape[static_cast<std::size_t>(block_axis)];
+    blocks_ = (size + spec.block_size - 1) / spec.block_size;
+  }
+
+  std::vector<std::int64_t> order;
+  for (std::size_t i = 0; i < shape.rank(); ++i) order.push_back(static_cast<std::int64_t>(i));
+  if (tensor.layout() == Layout::channels_last && shape.rank() >= 3)
+    std::rotate(order.begin() + 1, order.begin() + 2, order.end());
+  channels_inner_ = channel_axis >= 0 && block_axis >= 0 &&
+                    std::find(order.begin(), order.end(), block_axis) < std::find(order.begin(), order.end(), channel_axis);
+  // A dimension without grids goes on with the one before it: with its blocks, or without grids as well.
+  for (const std::int64_t axis : order) {
+    Dimension dimension{shape[static_cast<std::size_t>(axis)], 0, 1};
+    if (axis == channel_axis) dimension.stride = channels_inner_ ? 1 : blocks_;
+    if (axis == block_axis) {
+      dimension.stride = channels_inner_ ? channels_ : 1;
+      dimension.block = spec.block_size;
+    }
+    if (dimension.size == 1) continue;
+    if (dimension.stride != 0 || dimensions_.empty()) {
+      dimensions_.push_back(dimension);
+    } else {
+      dimensions_.back().size *= dimension.size;
+      dimensions_.back().block *= dimension.size;
+    }
+  }
+  if (dimensions_.empty()) dimensions_.push_back({});
+}
+
+void QuantizePlan::check_count(const TensorEncodings& encodings) const {
+  const NumberFormat format = encodings.spec.format;
+  if (format == NumberFormat::float16 || (format != NumberFormat::integer && encodings_.empty())) return;
+  if (static_cast<std::int64_t>(encodings_.size()) != channels_ * blocks_)
+    fail(encodings, fmt::format("{} encodings for {} channels of {} blocks", encodings_.size(), channels_, blocks_));
+}
+
+/// Few channels side by side and no blocks: several rows become one, so that the loop over a row pays.
+void QuantizePlan::keep_grids() {
+  Dimension& inner = dimensions_.back();
+  const std::int64_t count = channels_ * blocks_;
+  const bool columns = inner.stride == 1 && inner.block == 1;
+  if (inner.stride == 0) grid_ = single_grid();
+  if (inner.stride == 0 || (!columns && count > most_kept)) return;
+  std::int64_t copies = 1;
+  if (columns && blocks_ == 1 && inner.size < narrow_row && dimensions_.size() == 2) {
+    const std::int64_t rows = dimensions_[0].size;
+    while (copies * inner.size < narrow_row && rows % (copies * 2) == 0) copies *= 2;
+    dimensions_[0].size /= copies;
+    inner.size *= copies;
+  }
+  kept_ = count * copies;
+  members_.resize(grid_members * static_cast<std::size_t>(kept_));
+  by_product_ = true;
+  for (std::int64_t copy = 0; copy < copies; ++copy)
+    by_product_ &= make(0, count, members_.data() + copy * count, kept_);
+}
+
+bool QuantizePlan::make(std::int64_t first, std::int64_t count, float* members, std::int64_t pitch) const {
+  if (encodings_.empty()) {  // a float format needs no range
+    for (std::size_t m = 0; m < grid_members; ++m)
+      std::fill_n(members + static_cast<std::int64_t>(m) * pitch, count, m == 0 ? 1.0f : 0.0f);
+    return false;
+  }
+  bool by_product = true;
+  const auto* numbers = reinterpret_cast<const double*>(encodings_.data());
+  const std::int64_t stride = channels_inner_ ? blocks_ : 1;
+  const std::int64_t lap = channels_inner_ ? channels_ : channels_ * blocks_;  // grids of encodings equally far apart
+  for (std::int64_t done = 0; done < count;) {
+    const std::int64_t grid = first + done;
+    const std::int64_t some = std::min(count - done, lap - grid % lap);
+    const std::int64_t encoding = grid % lap * stride + grid / lap;
+    by_product &= vector_.make_grids(numbers + 4 * encoding, static_cast<std::size_t>(stride),
+                                     static_cast<std::size_t>(some), steps_, members + done,
+                                     static_cast<std::size_t>(pitch));
+    done += some;
+  }
+  return by_product;
+}
+
+Grids QuantizePlan::view(const float* members, std::int64_t pitch, bool by_product) const {
+  const auto array = [&](std::int64_t m) { return members + m * pitch; };
+  return {array(0), array(1), array(2), array(3), array(4), array(5), array(6),
+          array(7), array(8), 0.0f, static_cast<float>(steps_), by_product};
+}
+
+Grid QuantizePlan::single_grid() const {
+  if (encodings_.empty()) return make_grid(1.0, 0.0, 0.0, 0.0, 0.0);
+  const Encoding& e = encodings_[0];
+  return make_grid(e.scale, e.offset, steps_, e.min, e.max);
+}
+
+std::int64_t QuantizePlan::first_grid(std::int64_t row) const {
+  std::int64_t grid = 0;
+  for (std::size_t i = dimensions_.size() - 1; i-- > 0;) {
+    const Dimension& dimension = dimensions_[i];
+    grid += row % dimension.size / dimension.block * dimension.stride;
+    row /= dimension.size;
+  }
+  return grid;
+}
+
+void QuantizePlan::run(const float* in, float* out, std::int64_t begin, std::int64_t end, Window& window) const {
+  const Dimension& inner = dimensions_.back();
+  if (inner.stride == 0) return loops_.uniform(in, out, static_cast<std::size_t>(end - begin), grid_);
+  const bool columns = inner.stride == 1 && inner.block == 1;
+  const bool same_rows = dimensions_.size() == 1 || (dimensions_.size() == 2 && dimensions_[0].stride == 0);
+  while (begin < end) {
+    const std::int64_t at = dimensions_.size() == 1 ? begin : begin % inner.size;
+    const std::int64_t first = same_rows ? 0 : first_grid(begin / inner.size);
+    std::int64_t done = std::min(inner.size - at, end - begin);
+    if (columns) {
+      const std::int64_t rows = same_rows && at == 0 ? std::max<std::int64_t>((end - begin) / inner.size, 1) : 1;
+      loops_.columns(in, out, static_cast<std::size_t>(rows), static_cast<std::size_t>(done),
+                     view(members_.data() + first + at, kept_, by_product_));
+      done *= rows;
+    } else {
+      run_rows(in, out, done, first * inner.block + at, window);
+    }
+    begin += done;
+    in += done;
+    out += done;
+  }
+}
+
+/// `count` elements from the one on that is `at` places behind the first one of the first grid.
+void QuantizePlan::run_rows(const float* in, float* out, std::int64_t count, std::int64_t at, Window& window) const {
+  const std::int64_t n = dimensions_.back().block;
+  std::int64_t grid = at / n;
+  std::int64_t place = at % n;
+  const auto rows = [&](std::int64_t some, const Grids& grids) {
+    loops_.rows(in, out, static_cast<std::size_t>(some), static_cast<std::size_t>(n), static_cast<std::size_t>(place),
+                grids);
+  };
+  if (kept_ > 0) return rows(count, view(members_.data() + grid, kept_, by_product_));
+  while (count > 0) {
+    if (grid < window.first || grid >= window.first + window.count) {
+      window.first = grid;
+      window.count = std::min(Window::most, channels_ * blocks_ - grid);
+      window.by_product = make(grid, window.count, window.members, Window::most);
+    }
+    const std::int64_t end = window.first + window.count;
+    const std::int64_t some = std::min(count, (end - grid) * n - place);
+    rows(some, view(window.members + (grid - window.first), Window::most, window.by_product));
+    count -= some;
+    in += some;
+    out += some;
+    grid = end;  // if anything is left
+    place = 0;
+  }
+}
+
+}  // namespace tare::cpu
