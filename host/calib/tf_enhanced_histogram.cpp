@@ -15,9 +15,10 @@ namespace {
 
 constexpr std::size_t bin_count = 1536;
 constexpr std::size_t outside = bin_count;  ///< where values are counted that fall into no bin
-constexpr std::size_t piece = std::size_t{1} << 15;
 constexpr std::size_t chunk = 1024;
-constexpr std::uint32_t columns = 8;  ///< counters of a bin: equal neighbours do not wait for each other
+constexpr std::size_t least_part = 16 * chunk;  ///< of a thread
+constexpr std::uint32_t columns = 4;            ///< counters of a bin: equal neighbours do not wait for each other
+constexpr std::size_t longest_run = columns * (0x10000 - chunk);  ///< elements before one of 16 bits could wrap
 /// Where a window ends at the latest: what lies beyond (masks of -FLT_MAX) falls out of it.
 constexpr float window_limit = 0.99f * FLT_MAX;
 
@@ -48,28 +49,33 @@ bool create(TfEnhancedHistogram& histogram, std::span<const float> batch) {
 /// Float suffices up to there: a difference that is rounded is far outside the window.
 constexpr std::int64_t most_first_bin = std::int64_t{1} << 23;
 
-TARE_CLONES void places_near(const float* values, std::uint32_t n, float inverse, float first, std::uint32_t* places) {
+/// That of a counter: bin * columns + column.
+using Place = std::uint16_t;
+static_assert((bin_count + 1) * columns <= 0x10000);
+
+TARE_CLONES void places_near(const float* values, std::uint32_t n, float inverse, float first, Place* places) {
   constexpr auto end = static_cast<float>(bin_count);
   for (std::uint32_t i = 0; i < n; ++i) {
     const float bin = std::floor(values[i] * inverse) - first;
     const float place = (bin >= 0) & (bin < end) ? bin : end;
-    places[i] = static_cast<std::uint32_t>(static_cast<std::int32_t>(place)) * columns + i % columns;
+    places[i] =
+        static_cast<Place>(static_cast<std::uint32_t>(static_cast<std::int32_t>(place)) * columns + i % columns);
   }
 }
 
-void places_far(const float* values, std::uint32_t n, float inverse, double first, std::uint32_t* places) {
+void places_far(const float* values, std::uint32_t n, float inverse, double first, Place* places) {
   for (std::uint32_t i = 0; i < n; ++i) {
     const double bin = static_cast<double>(std::floor(values[i] * inverse)) - first;
     const bool inside = bin >= 0 && bin < static_cast<double>(bin_count);
-    places[i] = static_cast<std::uint32_t>(inside ? bin : outside) * columns + i % columns;
+    places[i] = static_cast<Place>(static_cast<std::uint32_t>(inside ? bin : outside) * columns + i % columns);
   }
 }
 
-/// Calls count(places, n) for chunks of the values; a place is that of a counter: bin * columns + column.
+/// Calls count(places, n) for chunks of the values.
 template <class Count>
 void for_places(const TfEnhancedHistogram& histogram, std::span<const float> values, Count count) {
   const float inverse = static_cast<float>(1.0 / histogram.step);
-  std::array<std::uint32_t, chunk> places;
+  std::array<Place, chunk> places;
   for (; !values.empty(); values = values.subspan(std::min(chunk, values.size()))) {
     const auto n = static_cast<std::uint32_t>(std::min(chunk, values.size()));
     if (std::abs(histogram.first_bin) <= most_first_bin)
@@ -80,9 +86,9 @@ void for_places(const TfEnhancedHistogram& histogram, std::span<const float> val
   }
 }
 
-TARE_CLONES void add_columns(const std::uint32_t* counters, double* counts) {
+TARE_CLONES void add_columns(const std::uint16_t* counters, double* counts) {
   for (std::size_t i = 0; i <= bin_count; ++i) {
-    const std::uint32_t* of_bin = counters + i * columns;
+    const std::uint16_t* of_bin = counters + i * columns;
     std::uint32_t sum = 0;
     for (std::uint32_t column = 0; column < columns; ++column) sum += of_bin[column];
     counts[i] += static_cast<double>(sum);
@@ -93,6 +99,23 @@ TARE_CLONES void add_to_mean(const double* counts, double elements, double befor
   for (std::size_t i = 0; i < bin_count; ++i) density[i] = (density[i] * before + counts[i] / elements) / (before + 1);
 }
 
+std::vector<double> count_part(const TfEnhancedHistogram& histogram, std::span<const float> values) {
+  std::vector<double> counts(bin_count + 1);
+  std::vector<std::uint16_t> counters(counts.size() * columns);
+  while (!values.empty()) {
+    const std::size_t run = std::min(longest_run, values.size());
+    for_places(histogram, values.first(run), [&](const Place* places, std::uint32_t n) {
+      std::uint16_t* const table = counters.data();
+#pragma GCC unroll 8
+      for (std::uint32_t i = 0; i < n; ++i) ++table[places[i]];
+    });
+    add_columns(counters.data(), counts.data());
+    std::fill(counters.begin(), counters.end(), std::uint16_t{0});
+    values = values.subspan(run);
+  }
+  return counts;
+}
+
 }  // namespace
 
 void update(TfEnhancedHistogram& histogram, std::span<const float> batch) {
@@ -100,21 +123,19 @@ void update(TfEnhancedHistogram& histogram, std::span<const float> batch) {
   if (histogram.step == 0 && !create(histogram, batch)) return;
   std::vector<double> counts(bin_count + 1);  // whole numbers
   if (batch.size() <= chunk) {
-    for_places(histogram, batch, [&](const std::uint32_t* places, std::uint32_t n) {
+    for_places(histogram, batch, [&](const Place* places, std::uint32_t n) {
       for (std::uint32_t i = 0; i < n; ++i) counts[places[i] / columns] += 1;
     });
   } else {
+    const std::size_t parts =
+        std::clamp<std::size_t>(batch.size() / least_part, 1, static_cast<std::size_t>(omp_get_num_threads()));
     std::mutex adding;
-    calib::share((batch.size() + piece - 1) / piece, 1, [&](std::size_t p) {
-      std::vector<std::uint32_t> counters((bin_count + 1) * columns);
-      for_places(histogram, batch.subspan(p * piece, std::min(piece, batch.size() - p * piece)),
-                 [&](const std::uint32_t* places, std::uint32_t n) {
-                   std::uint32_t* const table = counters.data();
-#pragma GCC unroll 8
-                   for (std::uint32_t i = 0; i < n; ++i) ++table[places[i]];
-                 });
+    calib::share(parts, 1, [&](std::size_t p) {
+      const std::size_t begin = batch.size() * p / parts;
+      const std::vector<double> of_part =
+          count_part(histogram, batch.subspan(begin, batch.size() * (p + 1) / parts - begin));
       const std::lock_guard lock(adding);
-      add_columns(counters.data(), counts.data());
+      for (std::size_t i = 0; i <= bin_count; ++i) counts[i] += of_part[i];
     });
   }
   add_to_mean(counts.data(), static_cast<double>(batch.size()), static_cast<double>(histogram.batches),

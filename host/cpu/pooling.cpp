@@ -205,40 +205,54 @@ void reduce_planes(const Call& call, Pooling kind, double power, const T* in, st
       });
 }
 
-/// The same from rows of channels, 64 channels a task; sums of 64 rows are added up, so the error grows with size / 64.
+/// The same from rows of channels. Of many rows a thread takes those that lie together, which it has mostly written
+/// itself, of few the same channels. Sums of 64 rows are added up, so the error grows with size / 64.
 void reduce_rows(const Call& call, Pooling kind, const Tensor& x, std::int64_t size, float* out) {
   constexpr std::int64_t chunk = 64;
-  const std::int64_t channels = x.shape()[1];
-  const std::int64_t blocks = (channels + chunk - 1) / chunk;
   const VectorKernels& vector = call.device.vector();
-  call.device.parallel(x.shape()[0] * blocks, std::max<std::int64_t>(1, 16384 / (size * chunk)),
+  const std::int64_t images = x.shape()[0];
+  const std::int64_t channels = x.shape()[1];
+  const std::int64_t parts = (size + chunk - 1) / chunk;
+  const std::int64_t width = parts > 1 ? channels : std::min(chunk, channels);
+  const std::int64_t blocks = (channels + width - 1) / width;
+  Tensor scratch;
+  if (parts > 1) scratch = call.device.allocate(DataType::float32, {images, parts, channels});
+  float* partial = parts > 1 ? scratch.mutable_data<float>() : out;
+  call.device.parallel(images * parts * blocks, std::max<std::int64_t>(1, 16384 / (std::min(size, chunk) * width)),
                        [&](std::int64_t begin, std::int64_t end) {
                          for (std::int64_t task = begin; task < end; ++task) {
-                           const std::int64_t n = task / blocks;
-                           const std::int64_t first = task % blocks * chunk;
-                           const auto width = static_cast<std::size_t>(std::min(chunk, channels - first));
-                           const float* in = x.data<float>() + n * size * channels + first;
-                           float* result = out + n * channels + first;
-                           for (std::int64_t start = 0; start < size; start += chunk) {
-                             const float* rows[chunk];
-                             std::size_t count = 0;
-                             for (std::int64_t i = start; i < std::min(start + chunk, size); ++i)
-                               rows[count++] = in + i * channels;
-                             float partial[chunk];
-                             float* into = start == 0 ? result : partial;
-                             if (kind == Pooling::max)
-                               vector.max_of_rows(rows, count, into, width);
-                             else
-                               vector.mean_of_rows(rows, count, 1.0f, into, width);
-                             if (start == 0) continue;
-                             for (std::size_t i = 0; i < width; ++i)
-                               result[i] = kind != Pooling::max ? result[i] + partial[i]
-                                                                : (partial[i] > result[i] ? partial[i] : result[i]);
-                           }
-                           if (kind == Pooling::average)
-                             for (std::size_t i = 0; i < width; ++i) result[i] /= static_cast<float>(size);
+                           const std::int64_t first = task % blocks * width;
+                           const std::int64_t part = task / blocks;
+                           const std::int64_t start = part % parts * chunk;
+                           const float* in = x.data<float>() + part / parts * size * channels + first;
+                           const float* rows[chunk];
+                           std::size_t count = 0;
+                           for (std::int64_t i = start; i < std::min(start + chunk, size); ++i)
+                             rows[count++] = in + i * channels;
+                           float* to = partial + part * channels + first;
+                           const auto n = static_cast<std::size_t>(std::min(width, channels - first));
+                           if (kind == Pooling::max)
+                             vector.max_of_rows(rows, count, to, n);
+                           else
+                             vector.mean_of_rows(rows, count, 1.0f, to, n);
                          }
                        });
+  for (std::int64_t n = 0; n < images; ++n) {
+    float* result = out + n * channels;
+    for (std::int64_t part = 0; part < parts && parts > 1; ++part) {
+      const float* of_part = partial + (n * parts + part) * channels;
+      if (part == 0)
+        std::copy_n(of_part, channels, result);
+      else if (kind == Pooling::max)
+        vector.binary_maximum_vv(result, of_part, result, static_cast<std::size_t>(channels));
+      else
+        vector.binary_add_vv(result, of_part, result, static_cast<std::size_t>(channels));
+    }
+    if (kind == Pooling::average) {
+      const auto divisor = static_cast<float>(size);
+      vector.binary_divide_vs(result, &divisor, result, static_cast<std::size_t>(channels));
+    }
+  }
 }
 
 void global_pooling(Call& call, Pooling kind) {

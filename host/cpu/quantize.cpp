@@ -1,7 +1,6 @@
 // Quantize-dequantize of whole tensors: one read and one write, on all threads, in place where nobody else looks.
-// Every granularity becomes rows over the physical order of the tensor: a row of one grid (per tensor, channel or block
-// further out), a row cut into blocks (block axis innermost), or a row whose grid changes with every element (channel
-// axis innermost). Half types pass through a chunk of floats on the stack, and so do copies too large for caches.
+// Which grid an element takes says quantize_plan.hpp. Half types pass through a chunk of floats on the stack, and so do
+// copies too large for caches.
 #include "cpu/quantize.hpp"
 
 #include <fmt/format.h>

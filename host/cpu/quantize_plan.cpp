@@ -73,8 +73,9 @@ void QuantizePlan::lay_out(const Tensor& tensor, const TensorEncodings& encoding
   for (std::size_t i = 0; i < shape.rank(); ++i) order.push_back(static_cast<std::int64_t>(i));
   if (tensor.layout() == Layout::channels_last && shape.rank() >= 3)
     std::rotate(order.begin() + 1, order.begin() + 2, order.end());
-  channels_inner_ = channel_axis >= 0 && block_axis >= 0 &&
-                    std::find(order.begin(), order.end(), block_axis) < std::find(order.begin(), order.end(), channel_axis);
+  channels_inner_ =
+      channel_axis >= 0 && block_axis >= 0 &&
+      std::find(order.begin(), order.end(), block_axis) < std::find(order.begin(), order.end(), channel_axis);
   // A dimension without grids goes on with the one before it: with its blocks, or without grids as well.
   for (const std::int64_t axis : order) {
     Dimension dimension{shape[static_cast<std::size_t>(axis)], 0, 1};
@@ -136,9 +137,9 @@ bool QuantizePlan::make(std::int64_t first, std::int64_t count, float* members, 
     const std::int64_t grid = first + done;
     const std::int64_t some = std::min(count - done, lap - grid % lap);
     const std::int64_t encoding = grid % lap * stride + grid / lap;
-    by_product &= vector_.make_grids(numbers + 4 * encoding, static_cast<std::size_t>(stride),
-                                     static_cast<std::size_t>(some), steps_, members + done,
-                                     static_cast<std::size_t>(pitch));
+    by_product &=
+        vector_.make_grids(numbers + 4 * encoding, static_cast<std::size_t>(stride), static_cast<std::size_t>(some),
+                           steps_, members + done, static_cast<std::size_t>(pitch));
     done += some;
   }
   return by_product;
@@ -146,8 +147,18 @@ bool QuantizePlan::make(std::int64_t first, std::int64_t count, float* members, 
 
 Grids QuantizePlan::view(const float* members, std::int64_t pitch, bool by_product) const {
   const auto array = [&](std::int64_t m) { return members + m * pitch; };
-  return {array(0), array(1), array(2), array(3), array(4), array(5), array(6),
-          array(7), array(8), 0.0f, static_cast<float>(steps_), by_product};
+  return {array(0),
+          array(1),
+          array(2),
+          array(3),
+          array(4),
+          array(5),
+          array(6),
+          array(7),
+          array(8),
+          0.0f,
+          static_cast<float>(steps_),
+          by_product};
 }
 
 Grid QuantizePlan::single_grid() const {

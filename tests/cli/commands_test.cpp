@@ -305,6 +305,21 @@ TEST_F(Commands, BenchListsWhereTheTimeGoes) {
   EXPECT_THAT(tare(line).output, testing::AllOf(HasSubstr("Conv "), HasSubstr("slowest nodes")));
 }
 
+TEST_F(Commands, BenchListsWhereTheTimeOfTheSimulatedModelGoes) {
+  // One grid a tensor is part of the graph; an 8-bit float has no grid that a node could hold.
+  for (const char* type : {"int8", "float8e4m3fn"}) {
+    const nlohmann::json nodes = tare({"bench", model(), "--data", data(), "--samples", "1", "--profile", "simulate",
+                                       "--repetitions", "1", "--activation-type", type, "--json"})
+                                     .json()["nodes"];
+    double quantizing = 0;
+    for (const nlohmann::json& node : nodes) quantizing += node["quantize_ms"].get<double>();
+    const auto chains = std::count_if(nodes.begin(), nodes.end(),
+                                      [](const nlohmann::json& node) { return node["operator"] == "Chain"; });
+    EXPECT_EQ(quantizing > 0, type == std::string("float8e4m3fn")) << type;
+    EXPECT_EQ(chains > 40, type == std::string("int8")) << type << ": " << chains;
+  }
+}
+
 TEST(Help, NamesEveryFlagAndShowsExamples) {
   for (const char* command : {"calibrate", "simulate", "run", "evaluate", "inspect", "diff", "lint", "bench"}) {
     const CommandResult result = tare({command, "--help"});
