@@ -9,6 +9,7 @@
 // anything else that broadcasts, and for other types than float32, a chain runs its steps as ordinary operators.
 #include <algorithm>
 #include <memory>
+#include <numeric>
 #include <vector>
 
 #include "cpu/chain_plan.hpp"
@@ -96,6 +97,7 @@ class Chain final : public Kernel {
     PieceObserver* observer;
     bool is_input;
     std::size_t of;
+    bool has_tables() const { return observer->has_tables(); }
   };
 
   void run_in_blocks(const ChainRun& run, std::span<const Counted> counted) const {
@@ -111,28 +113,50 @@ class Chain final : public Kernel {
     });
   }
 
+  /// Units that make about so many elements, whole vectors of them where that is possible.
+  static std::int64_t units_of(std::int64_t elements, std::int64_t unit) {
+    constexpr std::int64_t vectors = 64;
+    const std::int64_t units = std::max<std::int64_t>(1, elements / unit);
+    const std::int64_t whole = vectors / std::gcd(unit, vectors);
+    return units > whole ? units / whole * whole : units;
+  }
+
+  /// Every block goes through the steps in parts that fit the first-level cache, up to a result that is counted in
+  /// tables: that is counted whole.
   void run_units(const ChainRun& run, std::span<const Counted> counted, std::size_t slot, std::int64_t begin,
                  std::int64_t end) const {
-    const std::int64_t block_units =
-        std::max<std::int64_t>(1, (counted.empty() ? block_elements : counted_block) / run.unit);
+    const bool tables = std::any_of(counted.begin(), counted.end(), [](const Counted& c) { return c.has_tables(); });
+    const std::int64_t part_units = units_of(block_elements, run.unit);
+    const std::int64_t block_units = tables ? units_of(counted_block, run.unit) : part_units;
     const auto register_size = static_cast<std::size_t>((block_units * run.unit + 15) / 16 * 16);
     const std::size_t registers_size = (plan_.registers() + run.out.size()) * register_size * sizeof(float);
     std::size_t room = registers_size + 16 * sizeof(float);
     const auto storage = std::make_unique_for_overwrite<float[]>(room / sizeof(float));
     void* start = storage.get();
     auto* registers = static_cast<float*>(std::align(64, registers_size, start, room));
+    const auto count = [&](std::size_t c, const float* values, std::int64_t n) {
+      counted[c].observer->count(c, slot, values, static_cast<std::size_t>(n));
+    };
     for (std::int64_t unit = begin; unit < end; unit += block_units) {
       const Block block{run, unit * run.unit, std::min(block_units, end - unit) * run.unit, registers, register_size};
       std::size_t c = 0;
-      const auto count = [&](const float* values) {
-        counted[c].observer->count(c, slot, values, static_cast<std::size_t>(block.count));
-        ++c;
-      };
-      while (c < counted.size() && counted[c].is_input)
-        count(reinterpret_cast<const float*>(run.in[counted[c].of]) + block.first);
-      for (std::size_t s = 0; s < steps_.size(); ++s) {
-        apply(s, block);
-        if (c < counted.size() && counted[c].of == s) count(place(s, block));
+      for (; c < counted.size() && counted[c].is_input; ++c)
+        count(c, reinterpret_cast<const float*>(run.in[counted[c].of]) + block.first, block.count);
+      for (std::size_t first = 0; first < steps_.size();) {
+        std::size_t stop = c;  // the next result in tables
+        while (stop < counted.size() && !counted[stop].has_tables()) ++stop;
+        const std::size_t last = stop < counted.size() ? counted[stop].of + 1 : steps_.size();
+        for (std::int64_t at = 0; at < block.count; at += part_units * run.unit) {
+          const Block part = block.part(at, part_units * run.unit);
+          std::size_t passed = c;
+          for (std::size_t s = first; s < last; ++s) {
+            apply(s, part);
+            if (passed < stop && counted[passed].of == s) count(passed++, place(s, part), part.count);
+          }
+        }
+        if (stop < counted.size()) count(stop, place(last - 1, block), block.count);
+        c = stop + 1;
+        first = last;
       }
     }
     // Threads end at the same time: each begins with another tensor, so that they do not wait for each other.
@@ -148,6 +172,10 @@ class Chain final : public Kernel {
     std::int64_t count;
     float* registers;
     std::size_t register_size;
+
+    Block part(std::int64_t at, std::int64_t most) const {
+      return {run, first + at, std::min(most, count - at), registers + at, register_size};
+    }
   };
 
   float* place(std::size_t s, const Block& block) const {

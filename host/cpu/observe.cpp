@@ -77,6 +77,7 @@ class CpuObserver final : public Observer, public PieceObserver {
     if (p.small) return counter.count_small(device_.vector(), *p.site, in, n);
     counter.count(device_.vector(), *p.site, in, n);
   }
+  bool has_tables() const override { return kind_ == ObserverKind::histogram; }
   void close(std::size_t pass, std::size_t slot) override {
     Pass& p = passes_[pass];
     p.counters[slot].close(device_.vector(), *p.site);

@@ -57,6 +57,8 @@ class PieceObserver {
   virtual ~PieceObserver() = default;
   virtual void begin(std::size_t pass, std::size_t site, std::int64_t elements) = 0;
   virtual void count(std::size_t pass, std::size_t slot, const float* in, std::size_t n) = 0;
+  /// Whether a piece finds tables that have to come back into the cache: larger pieces are better then.
+  virtual bool has_tables() const { return true; }
   /// After the last piece of a slot, on its thread.
   virtual void close(std::size_t pass, std::size_t slot) = 0;
 };

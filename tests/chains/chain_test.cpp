@@ -1,81 +1,15 @@
 // Chains: element-wise nodes in one pass over their tensors, to the bit as one by one, on every backend.
-#include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include <cmath>
 #include <cstring>
-#include <limits>
-#include <random>
 
+#include "chains/graphs.hpp"
 #include "plan/chains.hpp"
 #include "plan/quantized_graph.hpp"
 #include "run/executor.hpp"
-#include "support/backends.hpp"
-#include "tare/backend.hpp"
-#include "tare/numerics.hpp"
 
-namespace tare {
+namespace tare::test {
 namespace {
-
-struct Builder {
-  Graph graph;
-
-  ValueId value(const std::string& name) { return graph.add_value({name, DataType::float32, std::nullopt}); }
-  ValueId input(const std::string& name) {
-    graph.inputs.push_back(value(name));
-    return graph.inputs.back();
-  }
-  ValueId constant(const Shape& shape, const std::vector<float>& numbers) {
-    const ValueId id = value(fmt::format("constant{}", graph.values.size()));
-    graph.constants.emplace(id, Tensor::of<float>(shape, std::span<const float>(numbers)));
-    return id;
-  }
-  ValueId number(float x) { return constant({}, {x}); }
-  ValueId node(const std::string& type, std::vector<ValueId> inputs, const std::string& domain = "") {
-    Node made;
-    made.name = fmt::format("{}{}", type, graph.nodes.size());
-    made.domain = domain;
-    made.op_type = type;
-    made.opset = domain.empty() ? 15 : 0;
-    made.inputs = std::move(inputs);
-    made.outputs = {value(fmt::format("v{}", graph.values.size()))};
-    graph.nodes.push_back(std::move(made));
-    return graph.nodes.back().outputs[0];
-  }
-  ValueId quantizer(ValueId x) {
-    const ValueId y = node("QuantizeDequantize", {x}, "tare");
-    const double grid[] = {0.03, -90, 255, -2.7, 4.95};
-    graph.nodes.back().attributes.emplace("grid", Tensor::of<double>({5}, grid));
-    graph.nodes.back().attributes.emplace("rounding", static_cast<std::int64_t>(Rounding::half_even));
-    return y;
-  }
-  ValueId batch_norm(ValueId x, std::size_t channels) {
-    std::vector<float> scale, bias, mean, variance;
-    for (std::size_t c = 0; c < channels; ++c) {
-      const float i = static_cast<float>(c);
-      scale.push_back(0.5f + 0.125f * i);
-      bias.push_back(0.25f - 0.5f * i);
-      mean.push_back(0.0625f * i);
-      variance.push_back(1.0f + 0.3f * i);
-    }
-    const Shape shape{static_cast<std::int64_t>(channels)};
-    return node("BatchNormalization",
-                {x, constant(shape, scale), constant(shape, bias), constant(shape, mean), constant(shape, variance)});
-  }
-  void output(ValueId id) { graph.outputs.push_back(id); }
-};
-
-Tensor random_tensor(const Shape& shape, Layout layout, unsigned seed) {
-  Tensor tensor = Tensor::host(DataType::float32, shape, layout);
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal(0.0f, 3.0f);
-  for (float& x : tensor.mutable_span<float>()) x = normal(random);
-  if (tensor.elements() > 3) {
-    tensor.mutable_data<float>()[1] = std::numeric_limits<float>::quiet_NaN();
-    tensor.mutable_data<float>()[2] = -std::numeric_limits<float>::infinity();
-  }
-  return tensor;
-}
 
 Tensor narrowed(const Tensor& wide, DataType type) {
   Tensor half = Tensor::host(type, wide.shape());
@@ -90,23 +24,6 @@ Graph joined(const Graph& graph, const Backend& backend, std::vector<ValueId> vi
   std::vector<bool> is_visible(graph.values.size());
   for (const ValueId value : visible) is_visible[static_cast<std::size_t>(value)] = true;
   return join_chains(graph, is_visible, backend);
-}
-
-/// Odd: of two NaN, a sum is either; on the CPU chains and operators share their loops, elsewhere the compiler may
-/// choose.
-void expect_same_bits(const Backend& backend, std::span<const Tensor> actual, std::span<const Tensor> expected,
-                      const std::string& where) {
-  const bool any_nan = backend.name() != "cpu";
-  ASSERT_EQ(actual.size(), expected.size());
-  for (std::size_t o = 0; o < actual.size(); ++o) {
-    ASSERT_EQ(actual[o].shape(), expected[o].shape()) << where;
-    for (std::int64_t i = 0; i < actual[o].elements(); ++i) {
-      if (any_nan && std::isnan(actual[o].data<float>()[i]) && std::isnan(expected[o].data<float>()[i])) continue;
-      ASSERT_EQ(bits_of(actual[o].data<float>()[i]), bits_of(expected[o].data<float>()[i]))
-          << where << ", output " << o << ", element " << i << ": " << actual[o].data<float>()[i] << " for "
-          << expected[o].data<float>()[i];
-    }
-  }
 }
 
 /// Runs a graph that was joined into one node in a layout, and the graph as it is in the plain one.
@@ -147,26 +64,6 @@ void compare(Backend& backend, const Graph& graph, const std::vector<Shape>& sha
       if (chain.nodes[0].outputs[o] == output) actual.push_back(backend.download(outputs[o]));
   expect_same_bits(backend, actual, expected, shapes[0].text());
 }
-
-/// A spelled-out hard swish behind a normalization and quantizers, with an addition of another tensor: two outputs.
-Graph hard_swish(std::size_t channels) {
-  Builder b;
-  const ValueId x = b.input("x");
-  const ValueId other = b.input("other");
-  const ValueId normal = b.quantizer(b.batch_norm(b.quantizer(x), channels));
-  const ValueId gate = b.node("Clip", {b.node("Add", {normal, b.number(3)}), b.number(0), b.number(6)});
-  const ValueId swish = b.quantizer(b.node("Div", {b.node("Mul", {normal, gate}), b.number(6)}));
-  b.output(b.node("Relu", {b.node("Sub", {b.number(1), b.node("Add", {other, swish})})}));
-  b.output(swish);
-  return b.graph;
-}
-
-class Chain : public testing::TestWithParam<test::NamedBackend> {
- protected:
-  void SetUp() override {
-    if (!GetParam().missing.empty()) GTEST_SKIP() << GetParam().missing;
-  }
-};
 
 TEST_P(Chain, OneByOneAndTogetherAreTheSameBits) {
   const auto backend = GetParam().make();
@@ -353,76 +250,8 @@ TEST_P(Chain, HalvesAreRoundedAfterEveryStep) {
   }
 }
 
-/// Statistics of all values of a graph, taken by the chains themselves or from whole tensors.
-class StatisticsHook final : public ValueHook {
- public:
-  StatisticsHook(Backend& backend, ObserverKind kind, std::size_t values, bool in_chains)
-      : observer_(backend.make_observer(kind, values)), in_chains_(in_chains) {}
-  Tap tap(std::size_t site) override { return in_chains_ ? Tap{observer_.get(), site} : Tap{}; }
-  Tensor on_value(std::size_t site, Tensor value) override {
-    observer_->observe(site, value);
-    ++whole_;
-    return value;
-  }
-  std::vector<TensorStatistics> statistics() const { return observer_->collect(); }
-  std::size_t whole() const { return whole_; }
-
- private:
-  std::unique_ptr<Observer> observer_;
-  bool in_chains_;
-  std::size_t whole_ = 0;
-};
-
-TEST_P(Chain, ObservesWhatItReadsAndMakes) {
-  const auto backend = GetParam().make();
-  const std::vector<std::vector<Shape>> all_shapes = {{{3, 5, 7, 9}, {3, 5, 7, 9}},
-                                                      {{2, 4, 96, 96}, {2, 4, 96, 96}},
-                                                      {{1, 3, 40, 41}, {3, 1, 1}},  // runs one by one
-                                                      {{4, 65}, {4, 65}},
-                                                      {{1, 2, 800, 700}, {1, 2, 800, 700}}};
-  for (const std::vector<Shape>& shapes : all_shapes) {
-    const Graph graph = hard_swish(static_cast<std::size_t>(shapes[0][1]));
-    const std::vector<bool> visible(graph.values.size(), true);
-    const Graph chain = join_chains(graph, visible, *backend, Visible::observed);
-    std::vector<std::int32_t> site_of_value;
-    for (std::size_t v = 0; v < graph.values.size(); ++v) site_of_value.push_back(static_cast<std::int32_t>(v));
-    const std::vector<Tensor> inputs = {random_tensor(shapes[0], Layout::plain, 7),
-                                        random_tensor(shapes[1], Layout::plain, 8)};
-    for (const ObserverKind kind : {ObserverKind::histogram, ObserverKind::min_max}) {
-      StatisticsHook whole(*backend, kind, graph.values.size(), false);
-      StatisticsHook inside(*backend, kind, graph.values.size(), true);
-      const std::vector<Tensor> expected = Executor(graph, *backend, site_of_value).run(inputs, &whole);
-      Executor executor(chain, *backend, site_of_value);
-      for (int batch = 0; batch < 2; ++batch)
-        expect_same_bits(*backend, executor.run(inputs, &inside), expected, shapes[0].text());
-      Executor(graph, *backend, site_of_value).run(inputs, &whole);
-      EXPECT_EQ(inside.statistics(), whole.statistics()) << shapes[0].text();
-      if (!backend->chains_take_taps()) continue;
-      EXPECT_EQ(chain.nodes.size(), 1u);
-      EXPECT_EQ(inside.whole(), 0u) << "every value is observed by the chain";
-    }
-  }
-}
-
-/// What nobody reads is observed and not made; what a hook has to see is.
-TEST_P(Chain, MakesWhatAHookSeesThatDoesNotTap) {
-  const auto backend = GetParam().make();
-  const Graph graph = hard_swish(4);
-  const Graph chain = join_chains(graph, std::vector<bool>(graph.values.size(), true), *backend, Visible::observed);
-  std::vector<std::int32_t> site_of_value;
-  for (std::size_t v = 0; v < graph.values.size(); ++v) site_of_value.push_back(static_cast<std::int32_t>(v));
-  const std::vector<Tensor> inputs = {random_tensor({2, 4, 30, 30}, Layout::plain, 9),
-                                      random_tensor({2, 4, 30, 30}, Layout::plain, 10)};
-  StatisticsHook expected(*backend, ObserverKind::histogram, graph.values.size(), false);
-  StatisticsHook actual(*backend, ObserverKind::histogram, graph.values.size(), false);
-  Executor(graph, *backend, site_of_value).run(inputs, &expected);
-  Executor(chain, *backend, site_of_value).run(inputs, &actual);
-  EXPECT_EQ(actual.whole(), expected.whole());
-  EXPECT_EQ(actual.statistics(), expected.statistics());
-}
-
-INSTANTIATE_TEST_SUITE_P(Backends, Chain, testing::ValuesIn(test::backends()),
+INSTANTIATE_TEST_SUITE_P(Backends, Chain, testing::ValuesIn(backends()),
                          [](const auto& test) { return test.param.name; });
 
 }  // namespace
-}  // namespace tare
+}  // namespace tare::test
