@@ -24,47 +24,63 @@ constexpr double uneven = 3.0;         ///< sum of the squares of their shares, 
 struct Points {
   std::vector<float> values;
   std::vector<std::uint64_t> counts;
+  std::size_t size = 0;
+
+  explicit Points(std::size_t most) : values(most), counts(most) {}
   void add(float value, std::uint64_t count) {
-    if (count == 0) return;
-    values.push_back(value);
-    counts.push_back(count);
+    values[size] = value;
+    counts[size] = count;
+    size += count > 0 ? 1 : 0;
+  }
+  void trim() {
+    values.resize(size);
+    counts.resize(size);
   }
 };
 
+/// Which of a bin's points stand for one value more than the others when so many are left over. Half a share ahead, so
+/// that a single value stands in the middle.
+constexpr auto points_of_rest = [] {
+  std::array<std::array<std::uint8_t, points_per_bin>, points_per_bin> more{};
+  for (std::uint64_t rest = 0; rest < points_per_bin; ++rest)
+    for (std::uint64_t i = 0; i < points_per_bin; ++i)
+      more[rest][i] = static_cast<std::uint8_t>(((i + 1) * rest + points_per_bin / 2) / points_per_bin -
+                                                (i * rest + points_per_bin / 2) / points_per_bin);
+  return more;
+}();
+
 Points points_of(const TensorStatistics& statistics) {
-  Points points;
-  points.values.reserve(statistics.bins.size() * points_per_bin + 6);
-  points.counts.reserve(points.values.capacity());
+  Points points(statistics.bins.size() * points_per_bin + 7);  // one place is written behind the last point
   const float infinity = std::numeric_limits<float>::infinity();
   points.add(std::numeric_limits<float>::quiet_NaN(), statistics.nan_count);
   points.add(infinity, statistics.positive_infinity_count);
   points.add(-infinity, statistics.negative_infinity_count);
   points.add(0.0f, statistics.zero_count);
-  if (statistics.min > statistics.max) return points;
+  if (statistics.min > statistics.max) {
+    points.trim();
+    return points;
+  }
   std::uint64_t at_min = statistics.min == 0 ? 0 : std::max<std::uint64_t>(statistics.min_count, 1);
   std::uint64_t at_max =
       statistics.max == 0 || statistics.max == statistics.min ? 0 : std::max<std::uint64_t>(statistics.max_count, 1);
   points.add(statistics.min, at_min);
   points.add(statistics.max, at_max);
+  const std::uint32_t bin_of_min = histogram_bin(bits_of(statistics.min));
+  const std::uint32_t bin_of_max = histogram_bin(bits_of(statistics.max));
   for (const auto& [bin, count] : statistics.bins) {
     std::uint64_t left = count;
     // The extremes have been counted.
-    if (at_min > 0 && bin == histogram_bin(bits_of(statistics.min))) left -= std::min(left, std::exchange(at_min, 0));
-    if (at_max > 0 && bin == histogram_bin(bits_of(statistics.max))) left -= std::min(left, std::exchange(at_max, 0));
+    if (bin == bin_of_min) left -= std::min(left, std::exchange(at_min, 0));
+    if (bin == bin_of_max) left -= std::min(left, std::exchange(at_max, 0));
     const double lower = std::max(histogram_bin_lower(bin), static_cast<double>(statistics.min));
     const double upper = std::min(histogram_bin_upper(bin), static_cast<double>(statistics.max));
-    std::uint64_t before = 0;
+    const auto& more = points_of_rest[left % points_per_bin];
     for (std::uint64_t i = 0; i < points_per_bin; ++i) {
-      // Half a share ahead, so that a single value stands in the middle.
-      const std::uint64_t until = i + 1 == points_per_bin
-                                      ? left
-                                      : ((i + 1) * (left % points_per_bin) + points_per_bin / 2) / points_per_bin +
-                                            (i + 1) * (left / points_per_bin);
       const double part = (static_cast<double>(i) + 0.5) / static_cast<double>(points_per_bin);
-      points.add(static_cast<float>(lower + (upper - lower) * part), until - before);
-      before = until;
+      points.add(static_cast<float>(lower + (upper - lower) * part), left / points_per_bin + more[i]);
     }
   }
+  points.trim();
   return points;
 }
 
@@ -209,23 +225,24 @@ TensorStatistics mapped(const TensorStatistics& statistics,
   for (std::size_t i = 0; i < bins.size(); ++i) {
     const float value = images.values[i];
     const std::uint64_t count = images.counts[i];
-    if (std::isfinite(value)) {
-      low = std::min(low, value + 0.0f);
-      high = std::max(high, value + 0.0f);
-      if (value == 0) {
-        result.zero_count += count;
-      } else {
-        const std::uint32_t bin = histogram_bin(bits_of(value));
-        bins[i] = static_cast<std::uint16_t>(bin);
-        counts[bin] += count;
-      }
+    const std::uint32_t bits = bits_of(value);
+    if ((bits & 0x7fffffffu) - 1 < 0x7f7fffffu) {  // finite and not zero
+      low = value < low ? value : low;
+      high = value > high ? value : high;
+      const std::uint32_t bin = histogram_bin(bits);
+      bins[i] = static_cast<std::uint16_t>(bin);
+      counts[bin] += count;
+    } else if (value == 0) {
+      low = std::min(low, 0.0f);
+      high = std::max(high, 0.0f);
+      result.zero_count += count;
     } else if (std::isnan(value)) {
       result.nan_count += count;
     } else {
       (value > 0 ? result.positive_infinity_count : result.negative_infinity_count) += count;
     }
   }
-  for (std::size_t i = 0; i < bins.size() && low <= high; ++i) {
+  for (std::size_t i = 0; i < bins.size() && low <= high && extremes == nullptr; ++i) {
     result.min_count += images.values[i] == low ? images.counts[i] : 0;
     result.max_count += images.values[i] == high ? images.counts[i] : 0;
   }
@@ -234,6 +251,7 @@ TensorStatistics mapped(const TensorStatistics& statistics,
   if (extremes != nullptr) result = *extremes;
   result.bins.clear();
   if (statistics.bins.empty()) return result;
+  result.bins.reserve(statistics.bins.size());
   for (std::uint32_t bin = 0; bin < histogram_bin_count; ++bin)
     if (counts[bin] > 0) result.bins.emplace_back(bin, counts[bin]);
   result.points = uneven_points(result, images, bins, counts);

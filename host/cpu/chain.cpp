@@ -121,51 +121,6 @@ class Chain final : public Kernel {
     return units > whole ? units / whole * whole : units;
   }
 
-  /// Every block goes through the steps in parts that fit the first-level cache, up to a result that is counted in
-  /// tables: that is counted whole.
-  void run_units(const ChainRun& run, std::span<const Counted> counted, std::size_t slot, std::int64_t begin,
-                 std::int64_t end) const {
-    const bool tables = std::any_of(counted.begin(), counted.end(), [](const Counted& c) { return c.has_tables(); });
-    const std::int64_t part_units = units_of(block_elements, run.unit);
-    const std::int64_t block_units = tables ? units_of(counted_block, run.unit) : part_units;
-    const auto register_size = static_cast<std::size_t>((block_units * run.unit + 15) / 16 * 16);
-    const std::size_t registers_size = (plan_.registers() + run.out.size()) * register_size * sizeof(float);
-    std::size_t room = registers_size + 16 * sizeof(float);
-    const auto storage = std::make_unique_for_overwrite<float[]>(room / sizeof(float));
-    void* start = storage.get();
-    auto* registers = static_cast<float*>(std::align(64, registers_size, start, room));
-    const auto count = [&](std::size_t c, const float* values, std::int64_t n) {
-      counted[c].observer->count(c, slot, values, static_cast<std::size_t>(n));
-    };
-    for (std::int64_t unit = begin; unit < end; unit += block_units) {
-      const Block block{run, unit * run.unit, std::min(block_units, end - unit) * run.unit, registers, register_size};
-      std::size_t c = 0;
-      for (; c < counted.size() && counted[c].is_input; ++c)
-        count(c, reinterpret_cast<const float*>(run.in[counted[c].of]) + block.first, block.count);
-      for (std::size_t first = 0; first < steps_.size();) {
-        std::size_t stop = c;  // the next result in tables
-        while (stop < counted.size() && !counted[stop].has_tables()) ++stop;
-        const std::size_t last = stop < counted.size() ? counted[stop].of + 1 : steps_.size();
-        for (std::int64_t at = 0; at < block.count; at += part_units * run.unit) {
-          const Block part = block.part(at, part_units * run.unit);
-          std::size_t passed = c;
-          for (std::size_t s = first; s < last; ++s) {
-            apply(s, part);
-            if (passed < stop && counted[passed].of == s) count(passed++, place(s, part), part.count);
-          }
-        }
-        if (stop < counted.size()) count(stop, place(last - 1, block), block.count);
-        c = stop + 1;
-        first = last;
-      }
-    }
-    // Threads end at the same time: each begins with another tensor, so that they do not wait for each other.
-    for (std::size_t i = 0; i < counted.size(); ++i) {
-      const std::size_t c = (slot + i) % counted.size();
-      counted[c].observer->close(c, slot);
-    }
-  }
-
   struct Block {
     const ChainRun& run;
     std::int64_t first;  ///< element of the whole
@@ -177,6 +132,55 @@ class Chain final : public Kernel {
       return {run, first + at, std::min(most, count - at), registers + at, register_size};
     }
   };
+
+  void run_units(const ChainRun& run, std::span<const Counted> counted, std::size_t slot, std::int64_t begin,
+                 std::int64_t end) const {
+    const bool tables = std::any_of(counted.begin(), counted.end(), [](const Counted& c) { return c.has_tables(); });
+    const std::int64_t part_units = units_of(block_elements, run.unit);
+    const std::int64_t block_units = tables ? units_of(counted_block, run.unit) : part_units;
+    const auto register_size = static_cast<std::size_t>((block_units * run.unit + 15) / 16 * 16);
+    const std::size_t registers_size = (plan_.registers() + run.out.size()) * register_size * sizeof(float);
+    std::size_t room = registers_size + 16 * sizeof(float);
+    const auto storage = std::make_unique_for_overwrite<float[]>(room / sizeof(float));
+    void* start = storage.get();
+    auto* registers = static_cast<float*>(std::align(64, registers_size, start, room));
+    for (std::int64_t unit = begin; unit < end; unit += block_units)
+      run_block({run, unit * run.unit, std::min(block_units, end - unit) * run.unit, registers, register_size},
+                part_units * run.unit, counted, slot);
+    // Threads end at the same time: each begins with another tensor, so that they do not wait for each other.
+    for (std::size_t i = 0; i < counted.size(); ++i) {
+      const std::size_t c = (slot + i) % counted.size();
+      counted[c].observer->close(c, slot);
+    }
+  }
+
+  /// Through the steps in parts that fit the first-level cache, up to a result that is counted in tables: that is
+  /// counted whole.
+  void run_block(const Block& block, std::int64_t part_elements, std::span<const Counted> counted,
+                 std::size_t slot) const {
+    const auto count = [&](std::size_t c, const float* values, std::int64_t n) {
+      counted[c].observer->count(c, slot, values, static_cast<std::size_t>(n));
+    };
+    std::size_t c = 0;
+    for (; c < counted.size() && counted[c].is_input; ++c)
+      count(c, reinterpret_cast<const float*>(block.run.in[counted[c].of]) + block.first, block.count);
+    for (std::size_t first = 0; first < steps_.size();) {
+      std::size_t stop = c;  // the next result in tables
+      while (stop < counted.size() && !counted[stop].has_tables()) ++stop;
+      const std::size_t last = stop < counted.size() ? counted[stop].of + 1 : steps_.size();
+      for (std::int64_t at = 0; at < block.count; at += part_elements) {
+        const Block part = block.part(at, part_elements);
+        std::size_t passed = c;
+        for (std::size_t s = first; s < last; ++s) {
+          apply(s, part);
+          if (passed < stop && counted[passed].of == s) count(passed++, place(s, part), part.count);
+        }
+      }
+      if (stop < counted.size()) count(stop, place(last - 1, block), block.count);
+      c = stop + 1;
+      first = last;
+    }
+  }
 
   float* place(std::size_t s, const Block& block) const {
     const ChainPlan::Place& place = plan_.places()[s];

@@ -77,7 +77,7 @@ inline Tensor random_tensor(const Shape& shape, Layout layout, unsigned seed) {
 /// Odd: of two NaN, a sum is either; on the CPU chains and operators share their loops, elsewhere the compiler may
 /// choose.
 inline void expect_same_bits(const Backend& backend, std::span<const Tensor> actual, std::span<const Tensor> expected,
-                      const std::string& where) {
+                             const std::string& where) {
   const bool any_nan = backend.name() != "cpu";
   ASSERT_EQ(actual.size(), expected.size());
   for (std::size_t o = 0; o < actual.size(); ++o) {
