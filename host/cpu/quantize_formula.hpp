@@ -1,5 +1,5 @@
 // What quantize-dequantize needs of a grid, and does with it: one struct a formula, for the loops of the CPU and the
-// kernels of CUDA.
+// kernels of CUDA. keeps_its_results: what is quantized stays as it is when that is done again.
 #pragma once
 
 #include "tare/numerics.hpp"
@@ -7,6 +7,7 @@
 namespace tare::cpu {
 
 struct ByDivision {
+  static constexpr bool keeps_its_results = false;  ///< a zero point that is no integer moves the ends of the grid
   float scale, zero_point, low, high;
 
   ByDivision() = default;
@@ -17,6 +18,7 @@ struct ByDivision {
 
 /// Of grids that have a reciprocal.
 struct ByProduct {
+  static constexpr bool keeps_its_results = true;
   float scale, reciprocal, rest, lowest, highest;
 
   ByProduct() = default;
@@ -28,6 +30,7 @@ struct ByProduct {
 };
 
 struct HalfUp {
+  static constexpr bool keeps_its_results = false;
   float scale, offset, minimum, maximum;
 
   HalfUp() = default;
@@ -46,6 +49,7 @@ struct Float16 {
 /// 3 bits of mantissa: e4m3fn, 2: e5m2.
 template <int mantissa_bits>
 struct Float8 {
+  static constexpr bool keeps_its_results = false;
   float scale;
 
   Float8() = default;

@@ -183,6 +183,35 @@ TEST(QuantizeDequantize, ChannelsOfWhichSomeHaveNoReciprocal) {
     }
 }
 
+TEST(QuantizeDequantize, ColumnsOfZeroPointsThatAreNoIntegers) {
+  const Shape shape{2, 43, 9};
+  std::vector<std::pair<double, double>> grids;
+  for (int channel = 0; channel < 43; ++channel) grids.emplace_back(0.01 + 0.003 * channel, -3.0 * channel - 0.25);
+  for (const Rounding rounding : {Rounding::half_even, Rounding::half_up})
+    check(test::tensor_of(test::normal_values(static_cast<std::size_t>(shape.elements()), 6, 30.0f), shape),
+          encodings_of({.bitwidth = 8, .channel_axis = 1}, grids), rounding);
+}
+
+/// Then they are made as they are needed: rows of channels, blocks of channels, and channels of blocks.
+TEST(QuantizeDequantize, MoreGridsThanAPlanKeeps) {
+  struct Case {
+    Shape shape;
+    int channel_axis;
+    std::optional<int> block_axis;
+    std::size_t grids;
+  };
+  for (const Case& c : {Case{{5000, 3}, 0, {}, 5000}, Case{{2, 5000, 2}, 1, {}, 5000}, Case{{70, 1031}, 0, 1, 70 * 65},
+                        Case{{1031, 70}, 1, 0, 70 * 65}, Case{{1031, 70, 3}, 1, 0, 70 * 65}}) {
+    QuantizerSpec spec{.bitwidth = 8, .channel_axis = c.channel_axis, .block_axis = c.block_axis};
+    if (c.block_axis) spec.block_size = 16;
+    std::vector<std::pair<double, double>> grids;
+    for (std::size_t i = 0; i < c.grids; ++i)
+      grids.emplace_back(0.01 + 0.001 * static_cast<double>(i % 1013), -static_cast<double>(i % 239));
+    check(test::tensor_of(test::normal_values(static_cast<std::size_t>(c.shape.elements()), 6), c.shape),
+          encodings_of(spec, grids), Rounding::half_even);
+  }
+}
+
 TEST(QuantizeDequantize, OddSizes) {
   for (const std::int64_t n : {0, 1, 2, 7, 15, 16, 17, 31, 63, 64, 65, 1023, 16385, 49157})
     for (const Rounding rounding : {Rounding::half_even, Rounding::half_up})

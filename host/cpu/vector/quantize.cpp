@@ -87,7 +87,7 @@ TARE_HD void for_columns(const float* in, float* out, std::size_t rows, std::siz
     float* to = out + row * n;
     std::size_t i = 0;
     for (; i + lanes <= n; i += lanes) for_columns<Formula, lanes>(from, to, some, n, grids, i);
-    if (i < n && n > lanes) {  // some columns twice: what is quantized stays as it is
+    if (Formula::keeps_its_results && i < n && n > lanes) {  // some columns twice
       for_columns<Formula, lanes>(from, to, some, n, grids, n - lanes);
     } else {
       for (; i < n; ++i) for_columns<Formula, 1>(from, to, some, n, grids, i);
