@@ -242,13 +242,16 @@ TensorStatistics mapped(const TensorStatistics& statistics,
       (value > 0 ? result.positive_infinity_count : result.negative_infinity_count) += count;
     }
   }
-  for (std::size_t i = 0; i < bins.size() && low <= high && extremes == nullptr; ++i) {
-    result.min_count += images.values[i] == low ? images.counts[i] : 0;
-    result.max_count += images.values[i] == high ? images.counts[i] : 0;
+  if (extremes != nullptr) {
+    result = *extremes;
+  } else {
+    result.min = low;
+    result.max = high;
+    for (std::size_t i = 0; i < bins.size() && low <= high; ++i) {
+      result.min_count += images.values[i] == low ? images.counts[i] : 0;
+      result.max_count += images.values[i] == high ? images.counts[i] : 0;
+    }
   }
-  result.min = low;
-  result.max = high;
-  if (extremes != nullptr) result = *extremes;
   result.bins.clear();
   if (statistics.bins.empty()) return result;
   result.bins.reserve(statistics.bins.size());

@@ -53,13 +53,6 @@ ObserverKind observer_of(Scheme scheme) {
   return scheme == Scheme::tf_enhanced ? ObserverKind::tf_enhanced : ObserverKind::histogram;
 }
 
-std::vector<bool> with_site(const std::vector<std::int32_t>& site_of_value) {
-  std::vector<bool> visible;
-  visible.reserve(site_of_value.size());
-  for (const std::int32_t site : site_of_value) visible.push_back(site >= 0);
-  return visible;
-}
-
 std::vector<NodeTime> time_nodes(Backend& backend, Graph runnable, const std::vector<std::int32_t>& site_of_value,
                                  std::size_t sites, ValueHook& inner, std::span<const Tensor> inputs, int repetitions) {
   Executor executor(std::move(runnable), backend, site_of_value);
@@ -95,14 +88,17 @@ std::vector<NodeTime> profile_float(Session& session, std::span<const Tensor> in
   const Graph& graph = session.graph();
   Backend& backend = session.backend();
   std::vector<std::int32_t> sites(graph.values.size(), -1);
+  std::vector<bool> visible(graph.values.size());
   std::size_t count = 0;
   if (observing)
     for (const QuantSite& site : place(graph, load_config(calibration.config), calibration.types))
-      if (site.enabled && site.role == SiteRole::activation && graph.constant(site.value) == nullptr)
+      if (site.enabled && site.role == SiteRole::activation && graph.constant(site.value) == nullptr) {
         sites[static_cast<std::size_t>(site.value)] = static_cast<std::int32_t>(count++);
+        visible[static_cast<std::size_t>(site.value)] = true;
+      }
   const std::unique_ptr<Observer> observer = backend.make_observer(observer_of(calibration.search.scheme), count);
   ObserveHook hook([&](std::size_t site, const Tensor& value) { observer->observe(site, value); });
-  return time_nodes(backend, make_runnable(graph, with_site(sites), backend), sites, count, hook, inputs, repetitions);
+  return time_nodes(backend, make_runnable(graph, visible, backend), sites, count, hook, inputs, repetitions);
 }
 
 std::vector<NodeTime> profile_simulated(Session& session, const Batch& batch, const CalibrationOptions& options,
@@ -110,12 +106,10 @@ std::vector<NodeTime> profile_simulated(Session& session, const Batch& batch, co
   Backend& backend = session.backend();
   Calibration calibration = session.start_calibration(options);
   calibration.add(batch.inputs, batch.samples);
-  QuantizedGraph quantized = quantize_constants(session.graph(), calibration.finish().encodings, backend, rounding);
-  quantized.quantize_in_nodes(rounding, backend);
+  QuantizedGraph quantized = make_simulated(session.graph(), calibration.finish().encodings, backend, rounding);
   QuantizeHook hook(backend, quantized.sites, rounding);
-  Graph runnable = make_runnable(std::move(quantized.graph), with_site(quantized.site_of_value), backend);
-  return time_nodes(backend, std::move(runnable), quantized.site_of_value, quantized.sites.size(), hook, batch.inputs,
-                    repetitions);
+  return time_nodes(backend, std::move(quantized.graph), quantized.site_of_value, quantized.sites.size(), hook,
+                    batch.inputs, repetitions);
 }
 
 }  // namespace

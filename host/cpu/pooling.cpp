@@ -216,20 +216,25 @@ void reduce_rows(const Call& call, Pooling kind, const Tensor& x, std::int64_t s
   const std::int64_t width = parts > 1 ? channels : std::min(chunk, channels);
   const std::int64_t blocks = (channels + width - 1) / width;
   Tensor scratch;
-  if (parts > 1) scratch = call.device.allocate(DataType::float32, {images, parts, channels});
-  float* partial = parts > 1 ? scratch.mutable_data<float>() : out;
+  if (parts > 1) scratch = call.device.allocate(DataType::float32, {images, parts - 1, channels});
+  // The first part's results are where those of all will be.
+  const auto results = [&](std::int64_t image, std::int64_t part) {
+    return part == 0 ? out + image * channels
+                     : scratch.mutable_data<float>() + (image * (parts - 1) + part - 1) * channels;
+  };
   call.device.parallel(images * parts * blocks, std::max<std::int64_t>(1, 16384 / (std::min(size, chunk) * width)),
                        [&](std::int64_t begin, std::int64_t end) {
                          for (std::int64_t task = begin; task < end; ++task) {
                            const std::int64_t first = task % blocks * width;
-                           const std::int64_t part = task / blocks;
-                           const std::int64_t start = part % parts * chunk;
-                           const float* in = x.data<float>() + part / parts * size * channels + first;
+                           const std::int64_t part = task / blocks % parts;
+                           const std::int64_t image = task / blocks / parts;
+                           const std::int64_t start = part * chunk;
+                           const float* in = x.data<float>() + image * size * channels + first;
                            const float* rows[chunk];
                            std::size_t count = 0;
                            for (std::int64_t i = start; i < std::min(start + chunk, size); ++i)
                              rows[count++] = in + i * channels;
-                           float* to = partial + part * channels + first;
+                           float* to = results(image, part) + first;
                            const auto n = static_cast<std::size_t>(std::min(width, channels - first));
                            if (kind == Pooling::max)
                              vector.max_of_rows(rows, count, to, n);
@@ -238,16 +243,10 @@ void reduce_rows(const Call& call, Pooling kind, const Tensor& x, std::int64_t s
                          }
                        });
   for (std::int64_t n = 0; n < images; ++n) {
-    float* result = out + n * channels;
-    for (std::int64_t part = 0; part < parts && parts > 1; ++part) {
-      const float* of_part = partial + (n * parts + part) * channels;
-      if (part == 0)
-        std::copy_n(of_part, channels, result);
-      else if (kind == Pooling::max)
-        vector.binary_maximum_vv(result, of_part, result, static_cast<std::size_t>(channels));
-      else
-        vector.binary_add_vv(result, of_part, result, static_cast<std::size_t>(channels));
-    }
+    float* result = results(n, 0);
+    for (std::int64_t part = 1; part < parts; ++part)
+      (kind == Pooling::max ? vector.binary_maximum_vv : vector.binary_add_vv)(result, results(n, part), result,
+                                                                               static_cast<std::size_t>(channels));
     if (kind == Pooling::average) {
       const auto divisor = static_cast<float>(size);
       vector.binary_divide_vs(result, &divisor, result, static_cast<std::size_t>(channels));

@@ -42,7 +42,6 @@ QuantizePlan::QuantizePlan(const VectorKernels& vector, const Tensor& tensor, co
       steps_(static_cast<double>(encodings.spec.steps())),
       loops_(loops_of(vector, encodings.spec.format, rounding)) {
   lay_out(tensor, encodings);
-  check_count(encodings);
   keep_grids();
 }
 
@@ -56,18 +55,25 @@ void QuantizePlan::lay_out(const Tensor& tensor, const TensorEncodings& encoding
     return positive;
   };
   const QuantizerSpec& spec = encodings.spec;
-  const bool has_grids = spec.format != NumberFormat::float16;
-  const std::int64_t channel_axis = has_grids && spec.channel_axis ? axis_of(*spec.channel_axis, "channel") : -1;
-  const std::int64_t block_axis = has_grids && spec.block_axis ? axis_of(*spec.block_axis, "block") : -1;
+  const bool has_axes = spec.format != NumberFormat::float16;
+  const bool has_grids = spec.format == NumberFormat::integer || (has_axes && !encodings_.empty());
+  const std::int64_t channel_axis = has_axes && spec.channel_axis ? axis_of(*spec.channel_axis, "channel") : -1;
+  const std::int64_t block_axis = has_axes && spec.block_axis ? axis_of(*spec.block_axis, "block") : -1;
   if (block_axis >= 0 && spec.block_size <= 0) fail(encodings, fmt::format("block size {}", spec.block_size));
   if (block_axis >= 0 && block_axis == channel_axis)
     fail(encodings, fmt::format("axis {} is both the channel and the block axis", block_axis));
+  if (!has_grids) {
+    dimensions_.push_back({});
+    return;
+  }
 
   channels_ = channel_axis >= 0 ? shape[static_cast<std::size_t>(channel_axis)] : 1;
   if (block_axis >= 0) {
     const std::int64_t size = shape[static_cast<std::size_t>(block_axis)];
     blocks_ = (size + spec.block_size - 1) / spec.block_size;
   }
+  if (static_cast<std::int64_t>(encodings_.size()) != channels_ * blocks_)
+    fail(encodings, fmt::format("{} encodings for {} channels of {} blocks", encodings_.size(), channels_, blocks_));
 
   std::vector<std::int64_t> order;
   for (std::size_t i = 0; i < shape.rank(); ++i) order.push_back(static_cast<std::int64_t>(i));
@@ -95,18 +101,11 @@ void QuantizePlan::lay_out(const Tensor& tensor, const TensorEncodings& encoding
   if (dimensions_.empty()) dimensions_.push_back({});
 }
 
-void QuantizePlan::check_count(const TensorEncodings& encodings) const {
-  const NumberFormat format = encodings.spec.format;
-  if (format == NumberFormat::float16 || (format != NumberFormat::integer && encodings_.empty())) return;
-  if (static_cast<std::int64_t>(encodings_.size()) != channels_ * blocks_)
-    fail(encodings, fmt::format("{} encodings for {} channels of {} blocks", encodings_.size(), channels_, blocks_));
-}
-
 /// Few channels side by side and no blocks: several rows become one, so that the loop over a row pays.
 void QuantizePlan::keep_grids() {
   Dimension& inner = dimensions_.back();
   const std::int64_t count = channels_ * blocks_;
-  const bool columns = inner.stride == 1 && inner.block == 1;
+  const bool columns = inner.has_columns();
   if (inner.stride == 0) grid_ = single_grid();
   if (inner.stride == 0 || (!columns && count > most_kept)) return;
   std::int64_t copies = 1;
@@ -124,11 +123,6 @@ void QuantizePlan::keep_grids() {
 }
 
 bool QuantizePlan::make(std::int64_t first, std::int64_t count, float* members, std::int64_t pitch) const {
-  if (encodings_.empty()) {  // a float format needs no range
-    for (std::size_t m = 0; m < grid_members; ++m)
-      std::fill_n(members + static_cast<std::int64_t>(m) * pitch, count, m == 0 ? 1.0f : 0.0f);
-    return false;
-  }
   bool by_product = true;
   const auto* numbers = reinterpret_cast<const double*>(encodings_.data());
   const std::int64_t stride = channels_inner_ ? blocks_ : 1;
@@ -145,24 +139,12 @@ bool QuantizePlan::make(std::int64_t first, std::int64_t count, float* members, 
   return by_product;
 }
 
-Grids QuantizePlan::view(const float* members, std::int64_t pitch, bool by_product) const {
-  const auto array = [&](std::int64_t m) { return members + m * pitch; };
-  return {array(0),
-          array(1),
-          array(2),
-          array(3),
-          array(4),
-          array(5),
-          array(6),
-          array(7),
-          array(8),
-          0.0f,
-          static_cast<float>(steps_),
-          by_product};
+Grids QuantizePlan::kept_from(std::int64_t grid) const {
+  return {members_.data() + grid, static_cast<std::size_t>(kept_), static_cast<float>(steps_), by_product_};
 }
 
 Grid QuantizePlan::single_grid() const {
-  if (encodings_.empty()) return make_grid(1.0, 0.0, 0.0, 0.0, 0.0);
+  if (encodings_.empty()) return make_grid(1.0, 0.0, 0.0, 0.0, 0.0);  // a float format needs no range
   const Encoding& e = encodings_[0];
   return make_grid(e.scale, e.offset, steps_, e.min, e.max);
 }
@@ -180,7 +162,7 @@ std::int64_t QuantizePlan::first_grid(std::int64_t row) const {
 void QuantizePlan::run(const float* in, float* out, std::int64_t begin, std::int64_t end, Window& window) const {
   const Dimension& inner = dimensions_.back();
   if (inner.stride == 0) return loops_.uniform(in, out, static_cast<std::size_t>(end - begin), grid_);
-  const bool columns = inner.stride == 1 && inner.block == 1;
+  const bool columns = inner.has_columns();
   const bool same_rows = dimensions_.size() == 1 || (dimensions_.size() == 2 && dimensions_[0].stride == 0);
   while (begin < end) {
     const std::int64_t at = dimensions_.size() == 1 ? begin : begin % inner.size;
@@ -188,8 +170,7 @@ void QuantizePlan::run(const float* in, float* out, std::int64_t begin, std::int
     std::int64_t done = std::min(inner.size - at, end - begin);
     if (columns) {
       const std::int64_t rows = same_rows && at == 0 ? std::max<std::int64_t>((end - begin) / inner.size, 1) : 1;
-      loops_.columns(in, out, static_cast<std::size_t>(rows), static_cast<std::size_t>(done),
-                     view(members_.data() + first + at, kept_, by_product_));
+      loops_.columns(in, out, static_cast<std::size_t>(rows), static_cast<std::size_t>(done), kept_from(first + at));
       done *= rows;
     } else {
       run_rows(in, out, done, first * inner.block + at, window);
@@ -209,7 +190,7 @@ void QuantizePlan::run_rows(const float* in, float* out, std::int64_t count, std
     loops_.rows(in, out, static_cast<std::size_t>(some), static_cast<std::size_t>(n), static_cast<std::size_t>(place),
                 grids);
   };
-  if (kept_ > 0) return rows(count, view(members_.data() + grid, kept_, by_product_));
+  if (kept_ > 0) return rows(count, kept_from(grid));
   while (count > 0) {
     if (grid < window.first || grid >= window.first + window.count) {
       window.first = grid;
@@ -218,7 +199,7 @@ void QuantizePlan::run_rows(const float* in, float* out, std::int64_t count, std
     }
     const std::int64_t end = window.first + window.count;
     const std::int64_t some = std::min(count, (end - grid) * n - place);
-    rows(some, view(window.members + (grid - window.first), Window::most, window.by_product));
+    rows(some, {window.members + (grid - window.first), Window::most, static_cast<float>(steps_), window.by_product});
     count -= some;
     in += some;
     out += some;

@@ -35,6 +35,9 @@ class QuantizePlan {
     std::int64_t size = 1;
     std::int64_t stride = 0;  ///< grids from one block to the next; 0: it has none
     std::int64_t block = 1;   ///< neighbours that share a grid
+
+    /// As the innermost dimension: a grid an element.
+    bool has_columns() const { return stride == 1 && block == 1; }
   };
   /// The loops of one number format.
   struct Loops {
@@ -45,13 +48,11 @@ class QuantizePlan {
   static Loops loops_of(const VectorKernels& vector, NumberFormat format, Rounding rounding);
 
   void lay_out(const Tensor& tensor, const TensorEncodings& encodings);
-  void check_count(const TensorEncodings& encodings) const;
   void keep_grids();
   std::int64_t first_grid(std::int64_t row) const;
   /// Grids [first, first + count) to `members`, arrays `pitch` apart; true when all have a reciprocal.
   bool make(std::int64_t first, std::int64_t count, float* members, std::int64_t pitch) const;
-  /// Those at `members`.
-  Grids view(const float* members, std::int64_t pitch, bool by_product) const;
+  Grids kept_from(std::int64_t grid) const;
   Grid single_grid() const;
   void run_rows(const float* in, float* out, std::int64_t count, std::int64_t at, Window& window) const;
 

@@ -47,19 +47,11 @@ struct NarrowTaps {
   std::size_t channels;         ///< of the output
 };
 
-/// Consecutive grids (Grid of numerics.hpp), one array a member.
+/// Consecutive grids, one array a member, `pitch` floats apart: vector/quantize.cpp makes and reads them.
 struct Grids {
-  const float* scale;
-  const float* zero_point;
-  const float* offset;
-  const float* minimum;
-  const float* maximum;
-  const float* reciprocal;
-  const float* rest;
-  const float* lowest;
-  const float* highest;
-  float low;
-  float high;
+  const float* members;
+  std::size_t pitch;
+  float high;       ///< the last code; the first one is 0
   bool by_product;  ///< all of them have a reciprocal
 };
 /// The arrays.

@@ -6,6 +6,7 @@
 #include <optional>
 #include <unordered_map>
 
+#include "plan/fuse.hpp"
 #include "plan/ops.hpp"
 
 namespace tare {
@@ -144,6 +145,13 @@ QuantizedGraph quantize_constants(const Graph& graph, const EncodingSet& encodin
   Builder builder(graph, backend, rounding);
   for (const TensorEncodings& tensor : encodings.tensors) builder.add(tensor);
   return builder.finish();
+}
+
+QuantizedGraph make_simulated(const Graph& graph, const EncodingSet& encodings, Backend& backend, Rounding rounding) {
+  QuantizedGraph quantized = quantize_constants(graph, encodings, backend, rounding);
+  quantized.quantize_in_nodes(rounding, backend);
+  quantized.graph = make_runnable(std::move(quantized.graph), quantized.visible(), backend);
+  return quantized;
 }
 
 }  // namespace tare

@@ -25,4 +25,7 @@ struct QuantizedGraph {
 QuantizedGraph quantize_constants(const Graph& graph, const EncodingSet& encodings, Backend& backend,
                                   Rounding rounding);
 
+/// What an executor takes to simulate a model: constants quantized, quantizers in nodes, and made runnable.
+QuantizedGraph make_simulated(const Graph& graph, const EncodingSet& encodings, Backend& backend, Rounding rounding);
+
 }  // namespace tare

@@ -200,11 +200,8 @@ CalibrationResult Session::calibrate_from(const StatisticsFile& statistics, cons
 
 void Session::set_encodings(const EncodingSet& encodings) {
   Implementation& self = *implementation_;
-  QuantizedGraph quantized = quantize_constants(self.model.graph, encodings, *self.backend, self.options.rounding);
-  quantized.quantize_in_nodes(self.options.rounding, *self.backend);
-  const std::vector<bool> visible = quantized.visible();
-  self.simulated_executor.emplace(make_runnable(std::move(quantized.graph), visible, *self.backend), *self.backend,
-                                  quantized.site_of_value);
+  QuantizedGraph quantized = make_simulated(self.model.graph, encodings, *self.backend, self.options.rounding);
+  self.simulated_executor.emplace(std::move(quantized.graph), *self.backend, quantized.site_of_value);
   self.simulated_sites = std::move(quantized.sites);
   self.simulated_site_of_value = std::move(quantized.site_of_value);
 }

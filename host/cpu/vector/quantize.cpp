@@ -10,9 +10,12 @@ namespace {
 
 constexpr std::size_t lanes = 16;
 
+/// As make_grids lays them out.
 TARE_HD Grid grid_of(const Grids& grids, std::size_t i) {
-  return {grids.scale[i],   grids.zero_point[i], grids.low,     grids.high,      grids.offset[i], grids.minimum[i],
-          grids.maximum[i], grids.reciprocal[i], grids.rest[i], grids.lowest[i], grids.highest[i]};
+  const float* of = grids.members + i;
+  const std::size_t pitch = grids.pitch;
+  return {of[0 * pitch], of[1 * pitch], 0.0f,          grids.high,    of[2 * pitch], of[3 * pitch],
+          of[4 * pitch], of[5 * pitch], of[6 * pitch], of[7 * pitch], of[8 * pitch]};
 }
 
 template <class Formula>
@@ -60,14 +63,10 @@ template <class Formula, std::size_t width>
 TARE_HD void for_columns(const float* in, float* out, std::size_t rows, std::size_t n, const Grids& grids,
                          std::size_t first) {
   float own[grid_members][width];
-  const float* const members[grid_members] = {grids.scale,   grids.zero_point, grids.offset,
-                                              grids.minimum, grids.maximum,    grids.reciprocal,
-                                              grids.rest,    grids.lowest,     grids.highest};
 #pragma GCC unroll 9
   for (std::size_t m = 0; m < grid_members; ++m)
-    for (std::size_t i = 0; i < width; ++i) own[m][i] = members[m][first + i];
-  const Grids these{own[0], own[1], own[2], own[3],    own[4],     own[5],
-                    own[6], own[7], own[8], grids.low, grids.high, true};
+    for (std::size_t i = 0; i < width; ++i) own[m][i] = grids.members[m * grids.pitch + first + i];
+  const Grids these{own[0], width, grids.high, grids.by_product};
   for (std::size_t row = 0; row < rows; ++row) {
     const float* from = in + row * n + first;
     float* to = out + row * n + first;
