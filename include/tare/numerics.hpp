@@ -114,12 +114,13 @@ TARE_HD float exact_reciprocal(float scale, float zero_point, float low, float h
   const float below = zero_point - low;
   const float above = high - zero_point;
   const float reach = below > above ? below : above;  // steps from zero to the further end
-  const bool is_common = bool(scale >= 0x1p-100f) & bool(scale <= 0x1p100f) & bool(reach <= 0x1p16f) &
-                         bool(round_half_even(zero_point) == zero_point);
+  // No branches, so that loops over grids become vectors.
+  const bool is_common =
+      (scale >= 0x1p-100f) & (scale <= 0x1p100f) & (reach <= 0x1p16f) & (round_half_even(zero_point) == zero_point);
   const std::uint32_t mantissa = bits_of(scale) & 0x7fffffu;
   const std::uint32_t period = 0x800000u >> ((bits_of(clamp(reach, 1.0f, 0x1p16f)) >> 23) - 127);
   const std::uint32_t beyond = mantissa & (period - 1);
-  const bool may_differ = bool(mantissa != 0) & (bool(beyond < 10) | bool(period - beyond < 10));
+  const bool may_differ = (mantissa != 0) & ((beyond < 10) | (period - beyond < 10));
   return is_common & !may_differ ? 1 / scale : 0;
 }
 

@@ -23,6 +23,15 @@ inline constexpr bool has_multiply_add = true;
 inline constexpr bool has_multiply_add = false;
 #endif
 
+/// Calls body(in, out, rows) for as many rows of n elements as stay in the first-level cache with their results.
+template <class Body>
+TARE_HD void for_cached_rows(const float* in, float* out, std::size_t rows, std::size_t n, Body body) {
+  constexpr std::size_t cached = 4096;
+  const std::size_t together = n < cached ? cached / n : 1;
+  for (; rows > together; rows -= together, in += together * n, out += together * n) body(in, out, together);
+  if (rows > 0) body(in, out, rows);
+}
+
 #define TARE_VECTOR_KERNEL(result, name, ...) result name(__VA_ARGS__);
 #include "cpu/vector_kernels.def"
 #undef TARE_VECTOR_KERNEL

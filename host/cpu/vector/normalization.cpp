@@ -10,7 +10,6 @@ namespace {
 
 constexpr std::size_t wide = 16;
 constexpr std::size_t narrow = 8;
-constexpr std::size_t cached = 4096;  // elements, with their results half a first-level cache
 
 /// Parameters of columns, and `rows` rows `stride` apart.
 struct Columns {
@@ -54,16 +53,13 @@ void column_affine(const float* in, const float* centers, const float* factors, 
     }
     return column_affine(in, repeated[0], repeated[1], repeated[2], out, rows * n / wide, wide);
   }
-  const std::size_t together = n < cached ? cached / n : 1;
-  for (std::size_t row = 0; row < rows; row += together) {
-    const Columns columns{centers, factors, addends, rows - row < together ? rows - row : together, n};
-    const float* from = in + row * n;
-    float* to = out + row * n;
+  for_cached_rows(in, out, rows, n, [&](const float* from, float* to, std::size_t some) {
+    const Columns columns{centers, factors, addends, some, n};
     std::size_t i = 0;
     for (; i + wide <= n; i += wide) affine<wide>(columns, i, from, to);
     for (; i + narrow <= n; i += narrow) affine<narrow>(columns, i, from, to);
     for (; i < n; ++i) affine<1>(columns, i, from, to);
-  }
+  });
 }
 
 void row_normalize(const float* in, float center, float factor, const float* scales, const float* biases, float* out,

@@ -78,12 +78,7 @@ TARE_HD void for_columns(const float* in, float* out, std::size_t rows, std::siz
 template <class Formula>
 TARE_HD void for_columns(const float* in, float* out, std::size_t rows, std::size_t n, const Grids& grids) {
   if (rows == 1) return for_row<Formula>(in, out, n, grids);
-  constexpr std::size_t cached = 4096;
-  const std::size_t together = n < cached ? cached / n : 1;
-  for (std::size_t row = 0; row < rows; row += together) {
-    const std::size_t some = rows - row < together ? rows - row : together;
-    const float* from = in + row * n;
-    float* to = out + row * n;
+  for_cached_rows(in, out, rows, n, [&](const float* from, float* to, std::size_t some) {
     std::size_t i = 0;
     for (; i + lanes <= n; i += lanes) for_columns<Formula, lanes>(from, to, some, n, grids, i);
     if (Formula::keeps_its_results && i < n && n > lanes) {  // some columns twice
@@ -91,7 +86,7 @@ TARE_HD void for_columns(const float* in, float* out, std::size_t rows, std::siz
     } else {
       for (; i < n; ++i) for_columns<Formula, 1>(from, to, some, n, grids, i);
     }
-  }
+  });
 }
 
 }  // namespace
