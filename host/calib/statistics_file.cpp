@@ -6,14 +6,14 @@
 
 #include <algorithm>
 #include <bit>
-#include <cerrno>
 #include <cmath>
-#include <cstring>
-#include <fstream>
 #include <limits>
+#include <memory>
+#include <span>
 #include <string>
 
 #include "model/atomic_file.hpp"
+#include "run/bytes.hpp"
 #include "tare/calibration.hpp"
 #include "tare/error.hpp"
 #include "tare/numerics.hpp"
@@ -173,15 +173,9 @@ TensorStatistics read_statistics(Reader& reader) {
 }
 
 std::string read_file(const std::string& path) {
-  std::ifstream stream(path, std::ios::binary | std::ios::ate);
-  if (!stream)
-    throw Error(ErrorKind::io, fmt::format("cannot open statistics file '{}': {}", path, std::strerror(errno)));
-  const std::streamoff size = stream.tellg();
-  if (size < 0) throw Error(ErrorKind::io, fmt::format("cannot read statistics file '{}'", path));
-  std::string bytes(static_cast<std::size_t>(size), '\0');
-  stream.seekg(0);
-  if (!stream.read(bytes.data(), size))
-    throw Error(ErrorKind::io, fmt::format("cannot read statistics file '{}'", path));
+  const std::shared_ptr<ByteSource> file = open_file(path);
+  std::string bytes(file->size(), '\0');
+  file->read(0, std::as_writable_bytes(std::span(bytes)));
   return bytes;
 }
 

@@ -69,7 +69,8 @@ class ScaleRaiser {
   }
   /// Only the output's own quantizer counts: behind a fused activation AIMET does not look.
   const Encoding* output_of(const Op& op) const {
-    const TensorEncodings* output = encodings_of(site_of_[static_cast<std::size_t>(op.outputs[0])]);
+    const TensorEncodings* output = encodings_of(
+        op.outputs.empty() || op.outputs[0] == absent ? -1 : site_of_[static_cast<std::size_t>(op.outputs[0])]);
     return output == nullptr ? nullptr : &output->encodings.at(0);
   }
 

@@ -49,27 +49,47 @@ class FunctionKernel final : public Kernel {
   const Operator& op_;
 };
 
-/// Runs a float32 kernel on half tensors: what a half input's type is, the float32 outputs become.
+/// The kernel itself, without what is around it.
+std::unique_ptr<Kernel> make_bare(const Operator& op, const Compile& compile) {
+  if (op.factory != nullptr) return op.factory(compile);
+  return std::make_unique<FunctionKernel>(compile.node, compile.device, op);
+}
+
+/// Runs a float32 kernel on half tensors: what a half input's type is, the float32 outputs become, but for those that
+/// the model knows to be float32, such as the statistics of a LayerNormalization. Constants are widened once.
 class WideningKernel final : public Kernel {
  public:
-  WideningKernel(Device& device, std::unique_ptr<Kernel> inner) : device_(device), inner_(std::move(inner)) {}
+  WideningKernel(const Operator& op, const Compile& compile) : device_(compile.device) {
+    std::vector<const Tensor*> constants(compile.constants.begin(), compile.constants.end());
+    constants_.resize(constants.size());
+    for (std::size_t i = 0; i < constants.size(); ++i) {
+      if (constants[i] == nullptr || !is_half(constants[i]->type())) continue;
+      constants_[i] = widen(device_, *constants[i]);
+      constants[i] = &constants_[i];
+    }
+    inner_ = make_bare(op, Compile{compile.graph, compile.node, device_, constants});
+    for (const ValueId output : compile.node.outputs)
+      stays_float_.push_back(output != absent && compile.graph.value(output).type == DataType::float32);
+  }
   void run(std::span<Tensor> inputs, std::span<Tensor> outputs) override {
     DataType half = DataType::undefined;
-    for (Tensor& input : inputs)
-      if (is_half(input.type())) {
-        half = input.type();
-        input = widen(device_, input);
-      }
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      if (!is_half(inputs[i].type())) continue;
+      half = inputs[i].type();
+      inputs[i] = i < constants_.size() && constants_[i].present() ? constants_[i] : widen(device_, inputs[i]);
+    }
     inner_->run(inputs, outputs);
     if (half == DataType::undefined) return;
-    for (Tensor& output : outputs)
-      if (output.type() == DataType::float32) output = narrow(device_, output, half);
+    for (std::size_t i = 0; i < outputs.size(); ++i)
+      if (outputs[i].type() == DataType::float32 && !stays_float_[i]) outputs[i] = narrow(device_, outputs[i], half);
   }
   bool accepts_channels_last() const override { return inner_->accepts_channels_last(); }
 
  private:
   Device& device_;
+  std::vector<Tensor> constants_;  ///< by input; absent where it is no half constant
   std::unique_ptr<Kernel> inner_;
+  std::vector<bool> stays_float_;  ///< by output
 };
 
 /// Keeps strings, sequences and missing optional values from kernels that know numbers only.
@@ -97,8 +117,7 @@ std::unique_ptr<Kernel> make_kernel(const Compile& compile) {
   const Operator* op = operator_table().find(node);
   if (op == nullptr) throw Error(ErrorKind::unsupported, fmt::format("{}: no such operator", node.label()));
   std::unique_ptr<Kernel> kernel =
-      op->factory != nullptr ? op->factory(compile) : std::make_unique<FunctionKernel>(node, compile.device, *op);
-  if (op->half == Half::widen) kernel = std::make_unique<WideningKernel>(compile.device, std::move(kernel));
+      op->half == Half::widen ? std::make_unique<WideningKernel>(*op, compile) : make_bare(*op, compile);
   if (!op->objects) kernel = std::make_unique<NumbersOnly>(node, std::move(kernel));
   return kernel;
 }

@@ -5,6 +5,8 @@
 // one-image programs, one thread each, over the batch.
 #include <fmt/format.h>
 
+#include <limits>
+
 #include "cpu/convolution.hpp"
 #include "cpu/dnnl_shim.hpp"
 #include "cpu/narrow_convolution.hpp"
@@ -127,7 +129,8 @@ class ConvolutionKernel final : public Kernel {
         groups_(compile.node.integer("group", 1)),
         post_ops_(parse_post_ops(compile.node)),
         extra_(post_op_inputs(post_ops_)) {
-    if (groups_ < 1) throw Error(ErrorKind::model, fmt::format("{}: group is {}", node_.label(), groups_));
+    if (groups_ < 1 || groups_ > std::numeric_limits<std::int32_t>::max())
+      throw Error(ErrorKind::model, fmt::format("{}: group is {}", node_.label(), groups_));
     if (compile.constants.size() > 1 && compile.constants[1] != nullptr) weights_.emplace(*compile.constants[1]);
   }
 

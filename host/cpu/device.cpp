@@ -3,7 +3,6 @@
 // batch asks for the same sizes, so after the first batch nothing reaches the system allocator.
 #include <fmt/format.h>
 #include <omp.h>
-#include <sched.h>
 
 #include <bit>
 #include <cstdlib>
@@ -11,6 +10,7 @@
 #include <unordered_map>
 
 #include "calib/share.hpp"
+#include "cpu/cores.hpp"
 #include "cpu/operators.hpp"
 #include "cpu/vector.hpp"
 
@@ -63,11 +63,7 @@ Device::Device(const CpuOptions& options)
       isa_(supported_isa(options.isa)),
       vector_(&vector_kernels(isa_)),
       pool_(std::make_shared<Pool>()) {
-  if (threads_ <= 0) {
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    threads_ = sched_getaffinity(0, sizeof set, &set) == 0 ? std::max(1, CPU_COUNT(&set)) : 1;
-  }
+  if (threads_ <= 0) threads_ = usable_cores();
 }
 
 Device::~Device() = default;

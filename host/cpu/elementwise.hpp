@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cmath>
+#include <concepts>
+#include <cstdint>
 #include <limits>
 #include <string>
 #include <type_traits>
@@ -18,6 +20,18 @@ constexpr bool is_integer(DataType type) {
 /// The type in which T adds, subtracts and multiplies modulo 2^n.
 template <class T>
 using Wrapping = std::conditional_t<sizeof(T) <= 4, std::uint32_t, std::uint64_t>;
+
+/// What sums and products of T are taken in: integers wrap.
+template <class T>
+struct AccumulatorOf {
+  using Type = T;
+};
+template <std::integral T>
+struct AccumulatorOf<T> {
+  using Type = Wrapping<T>;
+};
+template <class T>
+using Accumulator = typename AccumulatorOf<T>::Type;
 
 template <class T>
 constexpr T wrapping_negate(T x) {

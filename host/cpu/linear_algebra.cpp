@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cpu/einsum.hpp"
+#include "cpu/elementwise.hpp"
 #include "cpu/vector.hpp"
 
 namespace tare::cpu {
@@ -47,7 +48,7 @@ std::vector<T> pack(const Device& device, const Operand<T>& operand, const Label
                       for (std::int64_t t = 0; t < terms; ++t) {
                         const T* in = base + offset_of(summed, t);
                         for (std::int64_t i = 0; i < inner.size; ++i)
-                          out[i] = static_cast<T>(out[i] + in[i * inner.stride]);
+                          out[i] = static_cast<T>(Accumulator<T>(out[i]) + Accumulator<T>(in[i * inner.stride]));
                       }
                     }
                   });
@@ -59,27 +60,29 @@ void multiply(const Device& device, const T* a, const T* b, T* c, std::int64_t b
               std::int64_t inner, std::int64_t columns) {
   constexpr std::int64_t block = 16;
   const std::int64_t blocks = (rows + block - 1) / block;
-  device.parallel(
-      batch * blocks, std::max<std::int64_t>(1, 16384 / (block * inner * columns + 1)),
-      [&](std::int64_t begin, std::int64_t end) {
-        for (std::int64_t item = begin; item < end; ++item) {
-          const std::int64_t first = item % blocks * block;
-          const std::int64_t height = std::min(block, rows - first);
-          const T* x = a + (item / blocks * rows + first) * inner;
-          const T* y = b + item / blocks * inner * columns;
-          T* z = c + (item / blocks * rows + first) * columns;
-          if constexpr (std::is_same_v<T, float>) {
-            device.vector().matrix_product(x, y, z, static_cast<std::size_t>(height), static_cast<std::size_t>(inner),
-                                           static_cast<std::size_t>(columns));
-          } else {
-            std::fill_n(z, height * columns, T{0});
-            for (std::int64_t r = 0; r < height; ++r)
-              for (std::int64_t k = 0; k < inner; ++k)
-                for (std::int64_t n = 0; n < columns; ++n)
-                  z[r * columns + n] = static_cast<T>(z[r * columns + n] + x[r * inner + k] * y[k * columns + n]);
-          }
-        }
-      });
+  device.parallel(batch * blocks, std::max<std::int64_t>(1, 16384 / (block * inner * columns + 1)),
+                  [&](std::int64_t begin, std::int64_t end) {
+                    for (std::int64_t item = begin; item < end; ++item) {
+                      const std::int64_t first = item % blocks * block;
+                      const std::int64_t height = std::min(block, rows - first);
+                      const T* x = a + (item / blocks * rows + first) * inner;
+                      const T* y = b + item / blocks * inner * columns;
+                      T* z = c + (item / blocks * rows + first) * columns;
+                      if constexpr (std::is_same_v<T, float>) {
+                        device.vector().matrix_product(x, y, z, static_cast<std::size_t>(height),
+                                                       static_cast<std::size_t>(inner),
+                                                       static_cast<std::size_t>(columns));
+                      } else {
+                        std::fill_n(z, height * columns, T{0});
+                        for (std::int64_t r = 0; r < height; ++r)
+                          for (std::int64_t k = 0; k < inner; ++k)
+                            for (std::int64_t n = 0; n < columns; ++n)
+                              z[r * columns + n] =
+                                  static_cast<T>(Accumulator<T>(z[r * columns + n]) +
+                                                 Accumulator<T>(x[r * inner + k]) * Accumulator<T>(y[k * columns + n]));
+                      }
+                    }
+                  });
 }
 
 /// One pair: what `needed` (the output and the operands to come) does not mention is summed.

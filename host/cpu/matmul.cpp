@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "cpu/dnnl_shim.hpp"
+#include "cpu/elementwise.hpp"
 #include "cpu/post_ops.hpp"
 
 namespace tare::cpu {
@@ -34,13 +35,13 @@ std::int64_t broadcast_index(std::int64_t index, const Shape& batch, const Shape
   return result;
 }
 
-/// float32 sums in float64, all others in their own type.
+/// float32 sums in float64, integers modulo 2^32 or 2^64, all others in their own type.
 template <class T>
 void direct(const Call& call, const Product& p, const Tensor& a, const Tensor& b, Tensor& y) {
   call.device.parallel(
       p.batch.elements() * p.rows, std::max<std::int64_t>(1, 8192 / (p.inner * p.columns + 1)),
       [&](std::int64_t begin, std::int64_t end) {
-        using Sum = std::conditional_t<std::is_same_v<T, float>, double, T>;
+        using Sum = std::conditional_t<std::is_same_v<T, float>, double, Accumulator<T>>;
         const auto sums = std::make_unique<Sum[]>(static_cast<std::size_t>(p.columns));
         for (std::int64_t i = begin; i < end; ++i) {
           const std::int64_t image = i / p.rows;
@@ -49,7 +50,7 @@ void direct(const Call& call, const Product& p, const Tensor& a, const Tensor& b
           const T* right = b.data<T>() + broadcast_index(image, p.batch, p.batch_b) * p.inner * p.columns;
           std::fill_n(sums.get(), p.columns, Sum(0));
           for (std::int64_t k = 0; k < p.inner; ++k) {
-            const Sum factor = p.transpose_a ? left[k * p.rows + row] : left[row * p.inner + k];
+            const auto factor = static_cast<Sum>(p.transpose_a ? left[k * p.rows + row] : left[row * p.inner + k]);
             const T* line = p.transpose_b ? right + k : right + k * p.columns;
             const std::int64_t step = p.transpose_b ? p.inner : 1;
             for (std::int64_t j = 0; j < p.columns; ++j) {

@@ -36,6 +36,15 @@ std::int64_t column_major(const Shape& input, std::int64_t element) {
   return result;
 }
 
+/// NaN stays, as in a ReduceMax.
+template <class T>
+bool exceeds(T value, T best) {
+  if constexpr (std::is_floating_point_v<T>)
+    return value > best || (std::isnan(value) && !std::isnan(best));
+  else
+    return value > best;
+}
+
 template <class T>
 void max_planes(const Call& call, const Planes& p, const T* in, T* out, std::int64_t* indices, bool by_column) {
   const std::int64_t in_size = p.input.elements();
@@ -48,7 +57,7 @@ void max_planes(const Call& call, const Planes& p, const T* in, T* out, std::int
         std::int64_t where = -1;
         for_each_tap(p.window, p.input, s, [&](std::int64_t, std::int64_t element) {
           const T value = in[plane * in_size + element];
-          if (where >= 0 && !(value > best)) return;
+          if (where >= 0 && !exceeds(value, best)) return;
           best = value;
           where = element;
         });
@@ -188,7 +197,7 @@ void reduce_planes(const Call& call, Pooling kind, double power, const T* in, st
           const T* values = in + plane * size;
           if (kind == Pooling::max) {
             T best = -std::numeric_limits<T>::infinity();
-            for (std::int64_t i = 0; i < size; ++i) best = values[i] > best ? values[i] : best;
+            for (std::int64_t i = 0; i < size; ++i) best = exceeds(values[i], best) ? values[i] : best;
             out[plane] = best;
             continue;
           }

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "cpu/quantized.hpp"
+#include "cpu/vector.hpp"
 #include "tare/small_float.hpp"
 
 namespace tare::cpu {
@@ -121,6 +122,18 @@ void quantize_linear(Call& call) {
   call.outputs[0] = std::move(y);
 }
 
+/// `output_dtype` of opset 23. What float16 scales give becomes float16 elsewhere.
+Tensor in_output_type(const Call& call, Tensor y) {
+  const auto type = static_cast<DataType>(call.node.integer("output_dtype", 0));
+  if (type == DataType::undefined || type == DataType::float32) return y;
+  if (type != DataType::float16 && type != DataType::bfloat16) call.fail("output_dtype is no type of floats");
+  Tensor narrowed = call.device.allocate(type, y.shape());
+  const VectorKernels& v = call.device.vector();
+  (type == DataType::float16 ? v.narrow_float16 : v.narrow_bfloat16)(
+      y.data<float>(), narrowed.mutable_data<std::uint16_t>(), static_cast<std::size_t>(y.elements()));
+  return narrowed;
+}
+
 void dequantize_linear(Call& call) {
   require_inputs(call, 2);
   const Granularity g = granularity(call);
@@ -146,7 +159,7 @@ void dequantize_linear(Call& call) {
       });
     });
   }
-  call.outputs[0] = std::move(y);
+  call.outputs[0] = in_output_type(call, std::move(y));
 }
 
 void dynamic_quantize_linear(Call& call) {

@@ -72,7 +72,7 @@ std::int64_t steps_between(const Call& call, T start, T limit, T delta) {
     const double count =
         std::ceil((static_cast<double>(limit) - static_cast<double>(start)) / static_cast<double>(delta));
     if (!(count < 0x1p40)) call.fail(fmt::format("from {} to {} by {} is not a range", start, limit, delta));
-    return std::max<std::int64_t>(0, static_cast<std::int64_t>(count));
+    return count > 0 ? static_cast<std::int64_t>(count) : 0;  // -inf is no integer
   } else {
     if (delta > 0 ? start >= limit : start <= limit) return 0;
     // Differences of any two 64-bit integers fit unsigned arithmetic.

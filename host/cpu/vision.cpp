@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "cpu/elementwise.hpp"
 #include "cpu/sampling.hpp"
 
 namespace tare::cpu {
@@ -79,7 +80,7 @@ void col2im(Call& call) {
                        offset += at * stride;
                        stride *= image[d];
                      }
-                     if (inside) y[offset] = static_cast<T>(y[offset] + *x);
+                     if (inside) y[offset] = static_cast<T>(Accumulator<T>(y[offset]) + Accumulator<T>(*x));
                    }
                }
              });

@@ -102,9 +102,9 @@ class Deriver {
   }
 
   void visit(const Node& node) {
-    if (!node.domain.empty() || !selects_values(node.op_type) || node.inputs.empty() || node.outputs.empty()) return;
+    if (!node.domain.empty() || !selects_values(node.op_type) || node.inputs.empty()) return;
     const std::size_t inputs = node.op_type == "Pad" ? 1 : node.inputs.size();
-    if (const TensorEncodings* output = encodings_of(node.outputs[0]);
+    if (const TensorEncodings* output = encodings_of(node.output(0));
         output != nullptr && output->encodings.size() == 1) {
       const TensorEncodings kept = *output;
       for (std::size_t i = 0; i < inputs; ++i) {

@@ -138,6 +138,8 @@ std::optional<TensorEncodings> read_grid(const onnx::NodeProto& node, const Grid
   const std::int64_t block_size = attribute(node, "block_size", 0);
   std::int64_t axis = attribute(node, "axis", 1);
   if (axis < 0) axis += static_cast<std::int64_t>(grid.rank);
+  constexpr std::int64_t largest_block = std::numeric_limits<int>::max();
+  if (axis >= static_cast<std::int64_t>(Shape::max_rank) || block_size > largest_block) return {};
   std::vector<std::int64_t> order(static_cast<std::size_t>(count));
   std::iota(order.begin(), order.end(), std::int64_t{0});
   if (block_size > 0) {

@@ -24,6 +24,8 @@ class AtomicFile {
 
   void write(std::span<const std::byte> bytes);
   void write(std::string_view text) { write(std::as_bytes(std::span(text.data(), text.size()))); }
+  /// Over what has been written; not where the file is written directly.
+  void write_at(std::size_t offset, std::span<const std::byte> bytes);
   /// Flushes and moves the file to its name. Nothing may be written afterwards.
   void commit() { commit_all(std::array{this}); }
   /// The same for files that belong together: all of them or none.

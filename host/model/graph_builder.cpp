@@ -196,7 +196,9 @@ class Builder {
       if (!node.attributes.emplace(written.name(), std::move(*value)).second)
         fail(fmt::format("{}: attribute '{}' is given twice", node.label(), written.name()));
     }
-    scope.target->graph.nodes.push_back(std::move(node));
+    const bool gives_nothing =
+        std::all_of(node.outputs.begin(), node.outputs.end(), [](ValueId output) { return output == absent; });
+    if (!gives_nothing) scope.target->graph.nodes.push_back(std::move(node));
   }
 
   /// The attribute meant: itself, or what the function's caller (or the function's default) gives for it.

@@ -26,7 +26,7 @@ onnx::AttributeProto::AttributeType type_of(const onnx::AttributeProto& attribut
 bool holds_strings(const onnx::TensorProto& tensor);
 std::vector<std::string> strings_of(const onnx::TensorProto& tensor);
 
-/// Type and shape as declared; what is not a tensor (a sequence, a map) stays unknown.
+/// Type and shape as declared; of sequences and optional values the type alone, of maps nothing.
 void declare(Value& value, const onnx::TypeProto& type);
 
 }  // namespace tare

@@ -26,12 +26,14 @@ using Visitor = std::function<void(onnx::TensorProto&)>;
 
 void visit_nodes(google::protobuf::RepeatedPtrField<onnx::NodeProto>& nodes, const Visitor& visit);
 
+void visit_sparse(onnx::SparseTensorProto& tensor, const Visitor& visit) {
+  visit(*tensor.mutable_values());
+  visit(*tensor.mutable_indices());
+}
+
 void visit_graph(onnx::GraphProto& graph, const Visitor& visit) {
   for (onnx::TensorProto& tensor : *graph.mutable_initializer()) visit(tensor);
-  for (onnx::SparseTensorProto& tensor : *graph.mutable_sparse_initializer()) {
-    visit(*tensor.mutable_values());
-    visit(*tensor.mutable_indices());
-  }
+  for (onnx::SparseTensorProto& tensor : *graph.mutable_sparse_initializer()) visit_sparse(tensor, visit);
   visit_nodes(*graph.mutable_node(), visit);
 }
 
@@ -40,6 +42,7 @@ void visit_nodes(google::protobuf::RepeatedPtrField<onnx::NodeProto>& nodes, con
     for (onnx::AttributeProto& attribute : *node.mutable_attribute()) {
       if (attribute.has_t()) visit(*attribute.mutable_t());
       if (attribute.has_g()) visit_graph(*attribute.mutable_g(), visit);
+      if (attribute.has_sparse_tensor()) visit_sparse(*attribute.mutable_sparse_tensor(), visit);
       for (onnx::TensorProto& tensor : *attribute.mutable_tensors()) visit(tensor);
       for (onnx::GraphProto& graph : *attribute.mutable_graphs()) visit_graph(graph, visit);
     }

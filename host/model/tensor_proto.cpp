@@ -143,17 +143,6 @@ Tensor from_typed_lists(DataType type, const Shape& shape, const onnx::TensorPro
   fail(what, fmt::format("tensors of type {} cannot be held", name_of(type)));
 }
 
-/// Truth values are read back as bool: any other byte than 0 and 1 would be undefined behaviour there.
-Tensor normalised(Tensor tensor) {
-  if (tensor.type() != DataType::boolean) return tensor;
-  const std::span<const std::uint8_t> bytes = tensor.span<std::uint8_t>();
-  if (std::all_of(bytes.begin(), bytes.end(), [](std::uint8_t b) { return b <= 1; })) return tensor;
-  Tensor clean = Tensor::host(DataType::boolean, tensor.shape());
-  std::transform(bytes.begin(), bytes.end(), clean.mutable_data<std::uint8_t>(),
-                 [](std::uint8_t b) { return static_cast<std::uint8_t>(b != 0); });
-  return clean;
-}
-
 std::uint64_t read_size(const std::string& text, std::string_view key, const std::string& what) {
   std::uint64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
@@ -185,6 +174,16 @@ std::filesystem::path locate(const std::filesystem::path& folder, const std::str
 }
 
 }  // namespace
+
+Tensor normalised(Tensor tensor) {
+  if (tensor.type() != DataType::boolean) return tensor;
+  const std::span<const std::uint8_t> bytes = tensor.span<std::uint8_t>();
+  if (std::all_of(bytes.begin(), bytes.end(), [](std::uint8_t b) { return b <= 1; })) return tensor;
+  Tensor clean = Tensor::host(DataType::boolean, tensor.shape());
+  std::transform(bytes.begin(), bytes.end(), clean.mutable_data<std::uint8_t>(),
+                 [](std::uint8_t b) { return static_cast<std::uint8_t>(b != 0); });
+  return clean;
+}
 
 bool is_external(const onnx::TensorProto& proto) {
   return proto.has_data_location() && proto.data_location() == onnx::TensorProto::EXTERNAL;

@@ -23,6 +23,9 @@ ExternalBytes external_bytes(const std::filesystem::path& folder, ExternalFiles&
 /// Bytes of the tensor's elements in a file, from its type and shape.
 std::size_t stored_bytes(const onnx::TensorProto& proto, const std::string& what);
 
+/// Truth values as 0 and 1: reading any other byte as bool is undefined behaviour. Other tensors as they are.
+Tensor normalised(Tensor tensor);
+
 /// Views keep `source` alive; `proto` must be part of it. Throws Error naming `what`.
 Tensor read_tensor(const std::shared_ptr<ModelSource>& source, const onnx::TensorProto& proto, const std::string& what);
 /// Name, type and shape alone.

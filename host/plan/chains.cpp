@@ -78,7 +78,7 @@ class Joiner {
   bool is_tensor(ValueId value) const { return value != absent && graph_.constant(value) == nullptr; }
 
   bool is_link(const Node& node) const {
-    if (node.inputs.empty() || node.outputs.empty() || !backend_.joins(graph_.value(node.outputs[0]).type))
+    if (node.input(0) == absent || node.output(0) == absent || !backend_.joins(graph_.value(node.outputs[0]).type))
       return false;
     for (std::size_t i = 1; i < node.outputs.size(); ++i)
       if (node.outputs[i] != absent) return false;

@@ -136,7 +136,9 @@ OpRule read_op_rule(const Section& section) {
     rule.fixed_min = constraints.number("min");
     rule.fixed_max = constraints.number("max");
     if (!rule.fixed_min) constraints.fail("min", "is missing");
-    if (rule.fixed_max && *rule.fixed_max < *rule.fixed_min) constraints.fail("max", "is below min");
+    if (*rule.fixed_min > 0) constraints.fail("min", "is above 0, which every range holds");
+    if (rule.fixed_max && *rule.fixed_max < 0) constraints.fail("max", "is below 0, which every range holds");
+    if (rule.fixed_max && *rule.fixed_max == *rule.fixed_min) constraints.fail("max", "is no more than min");
   }
   return rule;
 }
@@ -207,7 +209,7 @@ Config load_config(const std::string& name_or_path) {
   std::ifstream stream(name_or_path, std::ios::binary);
   std::stringstream text;
   text << stream.rdbuf();
-  if (!stream)
+  if (!stream || std::filesystem::is_directory(name_or_path))
     throw Error(ErrorKind::io, fmt::format("no config '{}': neither a file that can be read nor one of {}",
                                            name_or_path, fmt::join(config_names(), ", ")));
   return read_config(parse(text.str(), name_or_path), name_or_path);

@@ -53,6 +53,7 @@ class Fuser {
   std::optional<std::size_t> only_reader(const Node& node) const {
     for (std::size_t i = 1; i < node.outputs.size(); ++i)
       if (node.outputs[i] != absent) return std::nullopt;
+    if (node.output(0) == absent) return std::nullopt;
     const auto output = static_cast<std::size_t>(node.outputs[0]);
     if (kept_[output] || readers_[output].size() != 1) return std::nullopt;
     return static_cast<std::size_t>(readers_[output][0]);
@@ -83,7 +84,9 @@ class Fuser {
     const auto n = static_cast<std::size_t>(channels);
     Affine result{std::vector<double>(n, 0.0), std::vector<double>(n, 1.0), std::vector<double>(n, 0.0)};
     if (is(node, "BatchNormalization")) {
-      if (node.inputs[0] != x || node.integer("training_mode", 0) != 0) return std::nullopt;
+      const bool trains = node.integer("training_mode", 0) != 0 ||
+                          (node.opset != 0 && node.opset < 7 && node.integer("is_test", 0) == 0);
+      if (node.inputs[0] != x || trains) return std::nullopt;
       const Tensor* scale = float_constant(node, 1, channels);
       const Tensor* shift = float_constant(node, 2, channels);
       const Tensor* mean = float_constant(node, 3, channels);
@@ -251,8 +254,8 @@ class Fuser {
 
   /// The target of a Reshape that is known and has so many dimensions.
   std::optional<std::vector<std::int64_t>> target(const Node& node, std::size_t rank) const {
-    if (!is(node, "Reshape") || node.inputs.size() != 2 || node.integer("allowzero", 0) != 0) return std::nullopt;
-    const Tensor* shape = node.inputs[1] == absent ? nullptr : graph_.constant(node.inputs[1]);
+    if (!is(node, "Reshape") || node.input(0) == absent || node.integer("allowzero", 0) != 0) return std::nullopt;
+    const Tensor* shape = graph_.constant(node.input(1));
     if (shape == nullptr || shape->type() != DataType::int64 || shape->elements() != static_cast<std::int64_t>(rank))
       return std::nullopt;
     return std::vector<std::int64_t>(shape->data<std::int64_t>(), shape->data<std::int64_t>() + rank);

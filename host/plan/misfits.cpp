@@ -65,8 +65,9 @@ std::string unknown_word(const Node& node) {
 
 class Channels {
  public:
-  explicit Channels(const Graph& graph) : graph_(graph), known_(graph.values.size()) {
-    for (const ValueId input : graph.inputs) {  // checked when the model is fed
+  Channels(const Graph& graph, bool is_body) : graph_(graph), known_(graph.values.size()) {
+    if (is_body) return;
+    for (const ValueId input : graph.inputs) {  // compared with what the model is fed
       const std::optional<Shape>& shape = graph.value(input).shape;
       if (shape && shape->rank() >= 3 && (*shape)[1] >= 0) of(input) = (*shape)[1];
     }
@@ -74,14 +75,15 @@ class Channels {
 
   /// In the order of the nodes. What is wrong with the channels that a node reads, if anything is.
   std::string pass(const Node& node) {
-    if (node.outputs.empty() || node.outputs[0] == absent || node.inputs.empty() || node.inputs[0] == absent) return {};
+    if (node.output(0) == absent || node.input(0) == absent) return {};
     const std::optional<std::int64_t> given = of(node.inputs[0]);
     if (keeps_channels(node)) of(node.outputs[0]) = given;
     const bool forward = node.op_type == "Conv";
-    if ((!forward && node.op_type != "ConvTranspose") || node.inputs.size() < 2 || node.inputs[1] == absent) return {};
+    if ((!forward && node.op_type != "ConvTranspose") || node.input(1) == absent) return {};
     const Tensor* weights = graph_.constant(node.inputs[1]);
     const std::int64_t groups = node.integer("group", 1);
     if (weights == nullptr || weights->rank() < 3 || groups < 1) return {};
+    if (groups > weights->shape()[0]) return fmt::format("{} groups of weights {}", groups, weights->shape().text());
     const std::int64_t wanted = weights->shape()[forward ? 1 : 0] * (forward ? groups : 1);
     of(node.outputs[0]) = weights->shape()[forward ? 0 : 1] * (forward ? 1 : groups);
     if (!given || *given == wanted) return {};
@@ -105,9 +107,9 @@ class Channels {
 
 }  // namespace
 
-std::vector<std::string> find_misfits(const Graph& graph) {
+std::vector<std::string> find_misfits(const Graph& graph, bool is_body) {
   std::vector<std::string> found;
-  Channels channels(graph);
+  Channels channels(graph, is_body);
   for (const Node& node : graph.nodes) {
     std::string& text = found.emplace_back();
     if (!node.domain.empty()) continue;

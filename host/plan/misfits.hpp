@@ -11,7 +11,8 @@
 namespace tare {
 
 /// By node: a text attribute that its operator does not know, constant weights that do not fit the channels they are
-/// applied to, an attribute of the wrong kind. Empty where nothing is wrong. Bodies are graphs of their own.
-std::vector<std::string> find_misfits(const Graph& graph);
+/// applied to, an attribute of the wrong kind. Empty where nothing is wrong. Bodies are graphs of their own; what these
+/// declare of their inputs is not believed either, as nothing compares it with what they are fed.
+std::vector<std::string> find_misfits(const Graph& graph, bool is_body = false);
 
 }  // namespace tare

@@ -102,7 +102,7 @@ class Collector {
     if (producer < 0) return std::nullopt;
     const Node& transpose = graph_.nodes[static_cast<std::size_t>(producer)];
     if (transpose.op_type != "Transpose" || !transpose.domain.empty()) return std::nullopt;
-    const Tensor* constant = graph_.constant(transpose.inputs[0]);
+    const Tensor* constant = graph_.constant(transpose.input(0));
     if (constant == nullptr) return std::nullopt;
     return matrix_parameter(transpose.inputs[0], *constant, true);
   }
@@ -115,7 +115,8 @@ class Collector {
   /// MatMul by a constant, read only by an Add of a constant vector, is a Gemm with a bias.
   void fuse_add(Op& op, const Node& node, std::vector<bool>& taken) const {
     if (op.type != "MatMul" || !node.domain.empty() || op.parameters.size() != 1) return;
-    const ValueId product = node.outputs[0];
+    const ValueId product = node.output(0);
+    if (product == absent) return;
     const auto& readers = consumers_[static_cast<std::size_t>(product)];
     if (readers.size() != 1 || is_output(product)) return;
     const auto reader = static_cast<std::size_t>(readers[0]);
@@ -149,12 +150,12 @@ std::vector<Op> collect_ops_of_all_passes(const Graph& graph) {
 }
 
 bool is_grid_preserving(const std::string& op_type) {
-  static constexpr std::array<std::string_view, 27> list = {
-      "Col2Im",         "Compress",  "DepthToSpace", "Dropout",   "Expand",       "Flatten",     "Gather",
-      "GatherElements", "GatherND",  "Identity",     "MaxPool",   "MaxRoiPool",   "NonZero",     "Pad",
-      "ReduceMax",      "ReduceMin", "Reshape",      "Slice",     "SpaceToDepth", "Split",       "SplitToSequence",
-      "Squeeze",        "Tile",      "TopK",         "Transpose", "Unsqueeze",    "BatchToSpace"};
-  return contains(list, op_type) || op_type == "SpaceToBatch";
+  static constexpr std::array<std::string_view, 28> list = {
+      "Col2Im",         "Compress",  "DepthToSpace", "Dropout",   "Expand",       "Flatten",      "Gather",
+      "GatherElements", "GatherND",  "Identity",     "MaxPool",   "MaxRoiPool",   "NonZero",      "Pad",
+      "ReduceMax",      "ReduceMin", "Reshape",      "Slice",     "SpaceToDepth", "Split",        "SplitToSequence",
+      "Squeeze",        "Tile",      "TopK",         "Transpose", "Unsqueeze",    "BatchToSpace", "SpaceToBatch"};
+  return contains(list, op_type);
 }
 
 bool has_no_output_quantizer(const std::string& op_type) {
@@ -166,13 +167,13 @@ bool has_no_output_quantizer(const std::string& op_type) {
 
 bool is_unfusable_convolution(const Graph& graph, const Node& node) {
   if (node.op_type != "Conv" && node.op_type != "ConvTranspose") return false;
-  if (node.inputs.size() < 2) return false;
+  if (node.input(1) == absent) return false;
   const Tensor* weight = graph.constant(node.inputs[1]);
   const Value& declared = graph.value(node.inputs[1]);
   const Shape shape = weight != nullptr ? weight->shape() : declared.shape.value_or(Shape());
   if (shape.rank() == 5) return true;
   const std::int64_t group = node.integer("group", 1);
-  if (group <= 1 || shape.rank() < 2) return false;
+  if (group <= 1 || shape.rank() < 2 || group > shape[0]) return false;
   // Weights are [out, in / group, …] for Conv and [in, out / group, …] for ConvTranspose.
   const std::int64_t in_channels = node.op_type == "Conv" ? shape[1] * group : shape[0];
   return group == in_channels;

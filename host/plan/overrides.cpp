@@ -70,8 +70,8 @@ class Selection {
 }
 
 bool parse_boolean(std::string_view value, std::string_view text) {
-  if (value == "true" || value == "1") return true;
-  if (value == "false" || value == "0") return false;
+  if (value == "true" || value == "True" || value == "1") return true;
+  if (value == "false" || value == "False" || value == "0") return false;
   refuse(text, fmt::format("'{}' is neither true nor false", value));
 }
 
@@ -125,6 +125,12 @@ const std::map<std::string_view, Setter>& setters() {
   return all;
 }
 
+std::string keys_text() {
+  std::vector<std::string_view> keys;
+  for (const auto& [key, unused] : setters()) keys.push_back(key);
+  return fmt::format("{}", fmt::join(keys, ", "));
+}
+
 /// Where the expression ends: names of tensors hold colons themselves.
 std::size_t end_of_pattern(std::string_view text) {
   for (std::size_t colon = text.rfind(':'); colon != std::string_view::npos && colon > 0;
@@ -133,7 +139,7 @@ std::size_t end_of_pattern(std::string_view text) {
     if (equals != std::string_view::npos && setters().contains(text.substr(colon + 1, equals - colon - 1)))
       return colon;
   }
-  refuse(text, "it must be REGEX:KEY=VALUE,…");
+  refuse(text, fmt::format("it must be REGEX:KEY=VALUE,… with keys of {}", keys_text()));
 }
 
 void apply(QuantSite& site, const SiteOverride& given) {
@@ -154,6 +160,13 @@ void apply(QuantSite& site, const SiteOverride& given) {
   if (given.decompressed_bitwidth) spec.decompressed_bitwidth = *given.decompressed_bitwidth;
   if (given.min) spec.fixed_min = given.min;
   if (given.max) spec.fixed_max = given.max;
+  if (given.decompressed_bitwidth && !given.block_size && !spec.block_axis)
+    refuse(given.pattern, "decompressed_bits goes with block: the scales of blocks are multiples of their channel's");
+  // Every range holds zero: one bound alone must leave room for it.
+  if ((given.min || given.max) && spec.fixed_min.value_or(0) > spec.fixed_max.value_or(0))
+    refuse(given.pattern,
+           fmt::format("'{}' would range from {:g} to {:g}; a range holds zero, and min is not above max", site.tensor,
+                       spec.fixed_min.value_or(0), spec.fixed_max.value_or(0)));
   if (given.enabled) site.enabled = *given.enabled;
   site.reason = fmt::format("override {}", given.pattern);
 }
@@ -237,9 +250,7 @@ SiteOverride parse_override(std::string_view text) {
     const std::size_t equals = std::min(setting.find('='), setting.size());
     const auto setter = setters().find(setting.substr(0, equals));
     if (setter == setters().end() || equals == setting.size()) {
-      std::vector<std::string_view> keys;
-      for (const auto& [key, unused] : setters()) keys.push_back(key);
-      refuse(text, fmt::format("'{}' is not KEY=VALUE with one of the keys {}", setting, fmt::join(keys, ", ")));
+      refuse(text, fmt::format("'{}' is not KEY=VALUE with one of the keys {}", setting, keys_text()));
     }
     setter->second(result, setting.substr(equals + 1), text);
   }

@@ -45,8 +45,10 @@ class Patterns {
   const std::vector<std::int32_t>& readers(ValueId value) const { return consumers_[static_cast<std::size_t>(value)]; }
   /// The node that alone reads the output of `n`, or none.
   std::size_t only_reader(std::size_t n) const {
-    const ValueId output = node(n).outputs[0];
-    return readers(output).size() == 1 && !is_output(output) ? static_cast<std::size_t>(readers(output)[0]) : none;
+    const ValueId output = node(n).output(0);
+    return output != absent && readers(output).size() == 1 && !is_output(output)
+               ? static_cast<std::size_t>(readers(output)[0])
+               : none;
   }
   /// The operand of a commutative node that is not `value`.
   ValueId other_operand(std::size_t n, ValueId value) const {
@@ -63,48 +65,49 @@ class Patterns {
     if (!is(n, "ReduceMean") || node(n).integer("keepdims", 1) == 0) return false;
     std::vector<std::int64_t> axes = node(n).integers("axes");
     if (node(n).inputs.size() > 1)
-      if (const Tensor* given = constant(node(n).inputs[1]); given != nullptr && given->type() == DataType::int64)
+      if (const Tensor* given = constant(node(n).input(1)); given != nullptr && given->type() == DataType::int64)
         axes.assign(given->data<std::int64_t>(), given->data<std::int64_t>() + given->elements());
     if (axes.size() != 1) return false;
-    const std::optional<Shape>& shape = graph_.value(node(n).inputs[0]).shape;
+    if (node(n).input(0) == absent) return false;
+    const std::optional<Shape>& shape = graph_.value(node(n).input(0)).shape;
     return axes[0] == -1 || (axes[0] > 0 && (!shape || axes[0] == static_cast<std::int64_t>(shape->rank()) - 1));
   }
 
   /// The node that squares `value`: Pow by 2, or a product with itself.
   bool is_square(std::size_t n) const {
-    return (is(n, "Pow") && is_number(node(n).inputs[1], 2.0f)) ||
-           (is(n, "Mul") && node(n).inputs[0] == node(n).inputs[1]);
+    return (is(n, "Pow") && is_number(node(n).input(1), 2.0f)) ||
+           (is(n, "Mul") && node(n).input(0) == node(n).input(1));
   }
 
   /// From the root of the mean square to the value divided by it: one Div, or a product with the reciprocal.
   std::optional<std::vector<std::size_t>> division(std::size_t root, ValueId value) const {
     const std::size_t first = only_reader(root);
-    const ValueId deviation = node(root).outputs[0];
-    if (is(first, "Div") && node(first).inputs[0] == value && node(first).inputs[1] == deviation) return {{first}};
-    const bool inverts = is(first, "Reciprocal") || (is(first, "Div") && is_number(node(first).inputs[0], 1.0f) &&
-                                                     node(first).inputs[1] == deviation);
+    const ValueId deviation = node(root).output(0);
+    if (is(first, "Div") && node(first).input(0) == value && node(first).input(1) == deviation) return {{first}};
+    const bool inverts = is(first, "Reciprocal") || (is(first, "Div") && is_number(node(first).input(0), 1.0f) &&
+                                                     node(first).input(1) == deviation);
     if (!inverts) return std::nullopt;
     const std::size_t product = only_reader(first);
-    if (!is(product, "Mul") || other_operand(product, node(first).outputs[0]) != value) return std::nullopt;
+    if (!is(product, "Mul") || other_operand(product, node(first).output(0)) != value) return std::nullopt;
     return {{first, product}};
   }
 
   /// x -> [x - mean(x)] -> y / sqrt(mean(y^2) + epsilon) * weight [+ bias]
   std::optional<Op> normalization(std::size_t root, const std::string& pass) const {
-    const std::size_t sum = producer(node(root).inputs[0]);
+    const std::size_t sum = producer(node(root).input(0));
     if (!is(sum, "Add") || only_reader(sum) != root) return std::nullopt;
-    const bool epsilon_last = constant(node(sum).inputs[1]) != nullptr;
-    const std::size_t mean = producer(node(sum).inputs[epsilon_last ? 0 : 1]);
-    if (constant(node(sum).inputs[epsilon_last ? 1 : 0]) == nullptr) return std::nullopt;
+    const bool epsilon_last = constant(node(sum).input(1)) != nullptr;
+    const std::size_t mean = producer(node(sum).input(epsilon_last ? 0 : 1));
+    if (constant(node(sum).input(epsilon_last ? 1 : 0)) == nullptr) return std::nullopt;
     if (!is_mean_over_last_axis(mean) || only_reader(mean) != sum) return std::nullopt;
-    const std::size_t square = producer(node(mean).inputs[0]);
+    const std::size_t square = producer(node(mean).input(0));
     if (!is_square(square) || only_reader(square) != mean) return std::nullopt;
-    const ValueId value = node(square).inputs[0];
+    const ValueId value = node(square).input(0);
     const std::optional<std::vector<std::size_t>> divided = division(root, value);
     if (!divided) return std::nullopt;
     const std::size_t scaled = only_reader(divided->back());
     if (!is(scaled, "Mul")) return std::nullopt;
-    const ValueId weight = other_operand(scaled, node(divided->back()).outputs[0]);
+    const ValueId weight = other_operand(scaled, node(divided->back()).output(0));
     if (constant(weight) == nullptr) return std::nullopt;
 
     Op op{pass, {}, {value}, node(scaled).outputs, {parameter(weight, "weight")}};
@@ -126,9 +129,9 @@ class Patterns {
       const auto r = static_cast<std::size_t>(reader);
       if (r != square && r != divided) return false;
     }
-    const ValueId input = node(centred).inputs[0];
-    const std::size_t mean = producer(node(centred).inputs[1]);
-    if (!is_mean_over_last_axis(mean) || node(mean).inputs[0] != input || only_reader(mean) != centred) return false;
+    const ValueId input = node(centred).input(0);
+    const std::size_t mean = producer(node(centred).input(1));
+    if (!is_mean_over_last_axis(mean) || node(mean).input(0) != input || only_reader(mean) != centred) return false;
     op.inputs = {input};
     op.nodes.push_back(static_cast<std::int32_t>(centred));
     op.nodes.push_back(static_cast<std::int32_t>(mean));
@@ -137,7 +140,7 @@ class Patterns {
   bool add_bias(Op& op, std::size_t scaled) const {
     const std::size_t shifted = only_reader(scaled);
     if (!is(shifted, "Add")) return false;
-    const ValueId bias = other_operand(shifted, node(scaled).outputs[0]);
+    const ValueId bias = other_operand(shifted, node(scaled).output(0));
     if (constant(bias) == nullptr) return false;
     op.parameters.push_back(parameter(bias, "bias"));
     op.outputs = node(shifted).outputs;
@@ -147,8 +150,8 @@ class Patterns {
 
   /// Where(keep, scores, fill) -> Softmax: the fill is a constant that no quantizer should stretch to.
   std::optional<Op> masked_softmax(std::size_t softmax) const {
-    const std::size_t where = producer(node(softmax).inputs[0]);
-    if (!is(where, "Where") || only_reader(where) != softmax || constant(node(where).inputs[2]) == nullptr)
+    const std::size_t where = producer(node(softmax).input(0));
+    if (!is(where, "Where") || only_reader(where) != softmax || constant(node(where).input(2)) == nullptr)
       return std::nullopt;
     return Op{"MaskedSoftmax",
               {static_cast<std::int32_t>(where), static_cast<std::int32_t>(softmax)},

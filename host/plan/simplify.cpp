@@ -156,13 +156,13 @@ std::string lines_of(const std::string& op, const std::vector<std::string>& node
   return text;
 }
 
-void collect_misfits(const Graph& graph, std::vector<std::string>& found) {
-  const std::vector<std::string> misfits = find_misfits(graph);
+void collect_misfits(const Graph& graph, bool is_body, std::vector<std::string>& found) {
+  const std::vector<std::string> misfits = find_misfits(graph, is_body);
   const std::vector<bool> needed = needed_nodes(graph);
   for (std::size_t n = 0; n < graph.nodes.size(); ++n) {
     if (!needed[n]) continue;
     if (!misfits[n].empty()) found.push_back(fmt::format("{}: {}", graph.nodes[n].label(), misfits[n]));
-    visit_bodies(graph.nodes[n], [&](const Graph& body) { collect_misfits(body, found); });
+    visit_bodies(graph.nodes[n], [&](const Graph& body) { collect_misfits(body, true, found); });
   }
 }
 
@@ -215,7 +215,7 @@ void check_supported(const Graph& graph, const Backend& backend) {
 
 void check_sound(const Graph& graph) {
   std::vector<std::string> misfits;
-  collect_misfits(graph, misfits);
+  collect_misfits(graph, false, misfits);
   if (!misfits.empty()) throw Error(ErrorKind::model, list_of_broken_nodes(misfits));
 }
 

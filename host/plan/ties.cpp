@@ -67,10 +67,8 @@ class Ties {
   /// Layer input, hidden state and output are added and compared on one grid; so are the cell states of an LSTM.
   void tie_recurrent(const Op& op) {
     const Node& node = graph_.nodes[static_cast<std::size_t>(op.nodes[0])];
-    const auto in = [&](std::size_t i) { return i < node.inputs.size() ? effective_.of(node.inputs[i]) : -1; };
-    const auto out = [&](std::size_t i) {
-      return i < node.outputs.size() && node.outputs[i] != absent ? effective_.of(node.outputs[i]) : -1;
-    };
+    const auto in = [&](std::size_t i) { return effective_.of(node.input(i)); };
+    const auto out = [&](std::size_t i) { return effective_.of(node.output(i)); };
     tie_all({in(0), in(5), out(0), out(1)});
     if (op.type == "LSTM") tie_all({in(6), out(2)});
   }
@@ -106,7 +104,7 @@ class Ties {
     for (const ValueId input : op.inputs) adopt(input, output);
   }
   std::int32_t effective_output(ValueId value) const {
-    const std::int32_t s = site_of_[static_cast<std::size_t>(value)];
+    const std::int32_t s = value == absent ? -1 : site_of_[static_cast<std::size_t>(value)];
     return s >= 0 && sites_[static_cast<std::size_t>(s)].enabled ? s : -1;
   }
   /// An input that only this op reads takes the op's grid, through ops that merely move it.

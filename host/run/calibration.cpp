@@ -59,7 +59,9 @@ void Calibration::Implementation::describe_sites() {
 }
 
 void Calibration::Implementation::place_sites() {
-  sites = place(graph, load_config(options.config), options.types);
+  Config config = load_config(options.config);
+  sites = place(graph, config, options.types);
+  supergroup_passes = std::move(config.supergroup_passes);
   select_sites(sites, graph, options.selection);
   apply_overrides(sites, graph, options.overrides);
   if (options.given) given = adopt_encodings(sites, graph, *options.given);
@@ -93,7 +95,7 @@ const Calibration::Implementation::Runnable& Calibration::Implementation::runnab
   std::vector<std::int32_t> site_of_value = prepared.site_of_value;
   std::vector<bool> visible;
   for (std::size_t v = 0; v < site_of_value.size(); ++v) {
-    if (!refining() && derived->reading(static_cast<ValueId>(v)) == DerivedStatistics::Reading::nothing)
+    if (!refining && derived->reading(static_cast<ValueId>(v)) == DerivedStatistics::Reading::nothing)
       site_of_value[v] = -1;
     visible.push_back(site_of_value[v] >= 0);
   }
@@ -128,7 +130,12 @@ void Calibration::Implementation::find_parameters() {
   parameters.tensors.resize(wanted.size());
   parallel_sites(wanted.size(), threads, [&](std::size_t i) {
     const QuantSite& site = *wanted[i];
-    parameters.tensors[i] = find_parameter_encodings(site.tensor, *graph.constant(site.value), site.spec, search);
+    const Tensor& weights = *graph.constant(site.value);
+    if (const auto bad = options.nonfinite == NonfinitePolicy::error ? first_nonfinite(weights) : std::nullopt)
+      throw Error(ErrorKind::model, fmt::format("weight '{}' of shape {} holds NaN or infinity at element {}; mend the "
+                                                "model, or use --nonfinite skip",
+                                                site.tensor, weights.shape().text(), *bad));
+    parameters.tensors[i] = find_parameter_encodings(site.tensor, weights, site.spec, search);
     parameters.tensors[i].role = SiteRole::parameter;
   });
   for (const TensorEncodings& tensor : given.set.tensors)
@@ -142,7 +149,8 @@ void Calibration::Implementation::add(Batch batch, bool keeps_inputs) {
     batch.samples = !batch.inputs.empty() && batch.inputs[0].rank() > 0
                         ? static_cast<std::size_t>(batch.inputs[0].shape()[0])
                         : std::size_t{1};
-  if (refining()) {
+  if (refining) {
+    if (accumulators.empty()) return;  // no range depends on the data
     ObserveHook hook(
         [&](std::size_t i, const Tensor& value) { accumulators[group_of[i]].add(backend.download(value)); });
     if (!measuring) measuring.emplace(make_executor(backend));
@@ -197,7 +205,8 @@ void Calibration::Implementation::wait() {
 
 void Calibration::Implementation::start_refinement() {
   close_statistics();
-  if (refining()) throw Error(ErrorKind::usage, "the refinement of this calibration has begun already");
+  if (refining) throw Error(ErrorKind::usage, "the refinement of this calibration has begun already");
+  refining = true;
   std::vector<std::vector<Encoding>> candidates(groups.size());
   parallel_sites(groups.size(), threads, [&](std::size_t g) {
     candidates[g] = find_candidates(*groups[g].statistics, spec_of(g), options.search, refine_candidates);
@@ -222,7 +231,7 @@ std::vector<Encoding> Calibration::Implementation::search() const {
   for (std::size_t g = 0; g < groups.size(); ++g) {
     if (is_searched_in_full(g)) {
       in_full.push_back(g);
-    } else if (refining()) {
+    } else if (refining) {
       found[g] = accumulators[g].best();
     } else {
       by_statistics.push_back(g);
@@ -257,7 +266,7 @@ CalibrationResult Calibration::Implementation::finish() {
             [](const TensorEncodings& a, const TensorEncodings& b) { return a.tensor < b.tensor; });
   result.encodings.tensors.insert(result.encodings.tensors.end(), parameters.tensors.begin(), parameters.tensors.end());
   const std::vector<std::string> overflowing =
-      raise_weight_scales(graph, sites, load_config(options.config).supergroup_passes, result.encodings, given.set);
+      raise_weight_scales(graph, sites, supergroup_passes, result.encodings, given.set);
   result.statistics = std::move(kept);
   result.statistics.samples = samples;
   result.given = given.set.tensors.size();
@@ -287,9 +296,13 @@ std::vector<std::string> Calibration::Implementation::warnings() const {
       lines.push_back(fmt::format("'{}': {} values down to {:g} only mark something; {}", name, sentinels->count,
                                   sentinels->min,
                                   clamped ? fmt::format("taken for {:.6g}", sentinels->floor) : "they set the range"));
-    else if (statistics[i]->count > 0 && statistics[i]->max <= highest_sentinel)
+    else if (statistics[i]->min <= statistics[i]->max && statistics[i]->max <= highest_sentinel)
       lines.push_back(fmt::format("'{}': all {} values ({:g} and above) only mark something; kept, their grid is exact",
                                   name, statistics[i]->count, statistics[i]->min));
+    if (options.nonfinite == NonfinitePolicy::skip && statistics[i]->nonfinite_count() > 0)
+      lines.push_back(fmt::format("'{}': {} of {} values are NaN or infinite; left out{}", name,
+                                  statistics[i]->nonfinite_count(), statistics[i]->count,
+                                  statistics[i]->min <= statistics[i]->max ? "" : ", so that no range is known"));
     const auto& histogram = statistics[i]->tf_enhanced;
     if (histogram && static_cast<double>(histogram->lost) > 1e-4 * static_cast<double>(statistics[i]->count))
       lines.push_back(fmt::format("'{}': tf_enhanced lost {} of {} values outside the window of the first batch", name,

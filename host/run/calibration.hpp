@@ -66,7 +66,6 @@ struct Calibration::Implementation {
   const QuantizerSpec& spec_of(std::size_t group) const { return sites[observed[groups[group].members[0]]].spec; }
   bool is_searched_in_full(std::size_t group) const;
   std::vector<Encoding> search() const;  ///< by group
-  bool refining() const { return !accumulators.empty(); }
   std::vector<std::string> warnings() const;
 
   const Graph& graph;
@@ -76,6 +75,7 @@ struct Calibration::Implementation {
   int threads;
   std::chrono::steady_clock::time_point start;
   std::vector<QuantSite> sites;
+  std::vector<std::string> supergroup_passes;  ///< of the config, which is read once
   AdoptedEncodings given;
   std::vector<std::size_t> observed;  ///< indices into `sites`
   EncodingSet parameters;
@@ -93,6 +93,7 @@ struct Calibration::Implementation {
   std::vector<const TensorStatistics*> statistics;  ///< in it, by observed site, once closed
   std::vector<Group> groups;
   std::vector<std::size_t> group_of;            ///< by observed site
+  bool refining = false;                        ///< the second pass has begun
   std::vector<RefineAccumulator> accumulators;  ///< by group, while refining
   std::optional<Lanes> lane_threads;            ///< last: they use all of the above
 };

@@ -163,7 +163,7 @@ class Scan final : public ControlFlow {
     if (node_.opset >= 9) return run_one(inputs, captures[0]);
     if (!inputs.empty() && inputs[0].present())
       fail(node_, "sequence_lens is not supported; convert the model to opset 9 or later");
-    inputs = inputs.subspan(1);
+    if (inputs.size() > 1) inputs = inputs.subspan(1);
     if (inputs.empty() || inputs[0].rank() == 0) fail(node_, "inputs need a batch axis in opset 8");
     std::vector<std::vector<Tensor>> results;
     for (std::int64_t b = 0; b < inputs[0].shape()[0]; ++b) {

@@ -127,11 +127,11 @@ class Planner {
       close();
       return;
     }
+    if (!current_.pieces.empty() && !(joinable_ && rows_ != 0 && same_rows(current_.pieces[0].record, r))) close();
     const std::int64_t all = rows_in(r);
     std::int64_t rows = std::min<std::int64_t>(
         all, static_cast<std::int64_t>(std::min<std::size_t>(options_.samples - taken_ - current_.samples, 1u << 30)));
     for (std::int64_t first = 0; rows > 0;) {
-      if (!current_.pieces.empty() && !(joinable_ && rows_ != 0 && same_rows(current_.pieces[0].record, r))) close();
       const std::int64_t room = rows_ == 0 ? rows : rows_ - static_cast<std::int64_t>(current_.samples);
       const std::int64_t part = std::min(rows, room);
       current_.pieces.push_back({r, first, part, first == 0 && part == all});

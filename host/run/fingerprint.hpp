@@ -1,4 +1,4 @@
-// Hashes that tell whether saved statistics still fit: 64-bit FNV-1a over eight bytes at a time. Not a protection
+// Hashes that tell whether saved statistics still fit: 64 bits, as FNV-1a but eight bytes at a time. Not a protection
 // against anybody, only against mistakes. Odd: weights of many GB are hashed in full, too. A calibration reads them
 // several times to find their encodings, and a spot check would miss the one tensor that was changed.
 #pragma once

@@ -12,6 +12,7 @@
 #include <optional>
 #include <vector>
 
+#include "model/tensor_proto.hpp"
 #include "tare/error.hpp"
 
 namespace tare {
@@ -268,7 +269,7 @@ Tensor NpyReader::read_elements(std::int64_t first, const Shape& shape, DataType
     source_->read(header_.data_offset + offset, target);
     if (header_.swapped) swap_bytes(target, width);
   }
-  return convert(std::move(tensor), wanted, header_);
+  return normalised(convert(std::move(tensor), wanted, header_));
 }
 
 const Tensor& NpyReader::transposed() const {

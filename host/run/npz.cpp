@@ -1,15 +1,11 @@
 // .npy and .npz files for callers: reading whole arrays, and writing them as NumPy would.
 // Odd: a member's local header is written with room for 64-bit sizes and filled in when the member ends, so that arrays
 // are written in one pass whatever their size.
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
-#include <unistd.h>
 #include <zlib.h>
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <set>
 #include <system_error>
 
@@ -21,62 +17,14 @@
 namespace tare {
 namespace {
 
-/// A file under a temporary name beside its place.
-class PendingFile {
- public:
-  explicit PendingFile(const std::filesystem::path& path)
-      : path_(path), temporary_(path.string() + fmt::format(".{}.tmp", ::getpid())) {
-    struct ::stat status {};
-    if (::stat(path_.c_str(), &status) == 0 && !S_ISREG(status.st_mode))
-      throw Error(ErrorKind::io, fmt::format("file '{}': cannot be written: it is no regular file; give another name",
-                                             path_.string()));
-    descriptor_ = ::open(temporary_.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0666);
-    if (descriptor_ < 0) fail("created");
-  }
-  PendingFile(const PendingFile&) = delete;
-  PendingFile& operator=(const PendingFile&) = delete;
-  ~PendingFile() {
-    if (descriptor_ >= 0) ::close(descriptor_);
-    if (!committed_) ::unlink(temporary_.c_str());
-  }
-
-  void append(std::span<const std::byte> bytes) {
-    write_at(size_, bytes);
-    size_ += bytes.size();
-  }
-  void append(std::string_view text) { append(std::as_bytes(std::span(text))); }
-  void write_at(std::uint64_t offset, std::span<const std::byte> bytes) {
-    while (!bytes.empty()) {
-      const ssize_t count = ::pwrite(descriptor_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
-      if (count < 0 && errno == EINTR) continue;
-      if (count < 0) fail("written");
-      offset += static_cast<std::uint64_t>(count);
-      bytes = bytes.subspan(static_cast<std::size_t>(count));
-    }
-  }
-  std::uint64_t size() const { return size_; }
-  const std::filesystem::path& path() const { return path_; }
-
-  void commit() {
-    const int status = ::close(descriptor_);
-    descriptor_ = -1;
-    if (status != 0 || ::rename(temporary_.c_str(), path_.c_str()) != 0) fail("moved to its place");
-    committed_ = true;
-  }
-
- private:
-  [[noreturn]] void fail(const char* what) const {
-    const int error = errno;
-    throw Error(ErrorKind::io, fmt::format("file '{}': cannot be {}: {}; {}", path_.string(), what,
-                                           std::generic_category().message(error), write_advice(error)));
-  }
-
-  std::filesystem::path path_;
-  std::string temporary_;
-  int descriptor_ = -1;
-  std::uint64_t size_ = 0;
-  bool committed_ = false;
-};
+/// Headers are written again when their members end: into no pipe.
+const std::filesystem::path& regular(const std::filesystem::path& path) {
+  std::error_code ignored;
+  if (std::filesystem::exists(path, ignored) && !std::filesystem::is_regular_file(path, ignored))
+    throw Error(ErrorKind::io,
+                fmt::format("file '{}': cannot be written: it is no regular file; give another name", path.string()));
+  return path;
+}
 
 std::span<const std::byte> elements_of(const Tensor& tensor) { return {tensor.data(), tensor.bytes()}; }
 
@@ -115,9 +63,9 @@ Tensor read_npy(const std::filesystem::path& path) {
 
 void write_npy(const std::filesystem::path& path, const Tensor& tensor) {
   const std::string header = npy_header(tensor.type(), tensor.shape(), path.filename().string());
-  PendingFile file(path);
-  file.append(header);
-  file.append(elements_of(tensor));
+  AtomicFile file(regular(path));
+  file.write(header);
+  file.write(elements_of(tensor));
   file.commit();
 }
 
@@ -155,7 +103,7 @@ Tensor NpzFile::read(std::string_view key) const {
 }
 
 struct NpzWriter::State {
-  State(const std::filesystem::path& path, Compression how) : file(path), compression(how) {}
+  State(const std::filesystem::path& path, Compression how) : file(regular(path)), compression(how) {}
   ~State() {
     if (deflating) ::deflateEnd(&stream);
   }
@@ -173,8 +121,8 @@ struct NpzWriter::State {
     put(record, member.size, 8);
     put(record, member.packed_size, 8);
     const auto bytes = std::as_bytes(std::span(record));
-    if (member.offset == file.size())
-      file.append(bytes);
+    if (member.offset == file.bytes_written())
+      file.write(bytes);
     else
       file.write_at(member.offset, bytes);
   }
@@ -189,7 +137,7 @@ struct NpzWriter::State {
       throw Error(ErrorKind::internal, fmt::format("NpzWriter: key '{}' is taken or too long", key));
     member.method = compression == Compression::none ? 0 : 8;
     member.checksum = static_cast<std::uint32_t>(::crc32(0, nullptr, 0));
-    member.offset = file.size();
+    member.offset = file.bytes_written();
     expected = header.size() + static_cast<std::uint64_t>(shape.elements()) * size_of(type);
     open = std::move(member);
     write_local_header(*open);
@@ -212,7 +160,7 @@ struct NpzWriter::State {
       if (deflating)
         deflate(piece, Z_NO_FLUSH);
       else {
-        file.append(piece);
+        file.write(piece);
         open->packed_size += piece.size();
       }
       bytes = bytes.subspan(piece.size());
@@ -227,7 +175,7 @@ struct NpzWriter::State {
       stream.avail_out = static_cast<uInt>(packed.size());
       if (::deflate(&stream, flush) == Z_STREAM_ERROR) throw Error(ErrorKind::internal, "zlib: deflate failed");
       const std::size_t made = packed.size() - stream.avail_out;
-      file.append(std::span(packed).first(made));
+      file.write(std::span(packed).first(made));
       open->packed_size += made;
     } while (stream.avail_out == 0);
   }
@@ -249,7 +197,7 @@ struct NpzWriter::State {
 
   void commit() {
     if (open) throw Error(ErrorKind::internal, fmt::format("NpzWriter: '{}' has not ended", open->name));
-    const std::uint64_t start = file.size();
+    const std::uint64_t start = file.bytes_written();
     for (const WrittenMember& member : written) {
       std::string record;
       put(record, 0x02014b50, 4);
@@ -265,9 +213,9 @@ struct NpzWriter::State {
       put(record, member.size, 8);
       put(record, member.packed_size, 8);
       put(record, member.offset, 8);
-      file.append(record);
+      file.write(record);
     }
-    const std::uint64_t end_of_directory = file.size();
+    const std::uint64_t end_of_directory = file.bytes_written();
     std::string record;
     put(record, 0x06064b50, 4);
     put(record, 44, 8);
@@ -289,11 +237,11 @@ struct NpzWriter::State {
     put(record, 0xffffffff, 4);
     put(record, 0xffffffff, 4);
     put(record, 0, 2);
-    file.append(record);
+    file.write(record);
     file.commit();
   }
 
-  PendingFile file;
+  AtomicFile file;
   Compression compression;
   std::set<std::string> names;
   std::vector<WrittenMember> written;

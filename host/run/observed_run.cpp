@@ -2,9 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 
 #include "run/nonfinite.hpp"
+#include "tare/error.hpp"
 
 namespace tare {
 namespace {
@@ -71,6 +73,12 @@ void ObservedRun::refuse(const Batch& batch) {
                      batch.samples);
   });
   executor().run_for(batch.inputs, hook);
+  throw Error(
+      ErrorKind::data,
+      fmt::format("samples {} to {}: a tensor inside the model holds NaN or infinite values, but not with what the "
+                  "inputs hold by now; leave them as they are until the next batch has been added to learn its "
+                  "name, or use --nonfinite skip",
+                  batch.first_sample, batch.first_sample + std::max<std::size_t>(batch.samples, 1) - 1));
 }
 
 void ObservedRun::end() {

@@ -63,8 +63,8 @@ class ObservedRun {
 
  private:
   Executor& executor();
-  /// Runs a batch once more and throws Error(data) for the first NaN or infinity.
-  void refuse(const Batch& batch);
+  /// Runs a batch once more and throws Error(data) for the first NaN or infinity, or because there is none any more.
+  [[noreturn]] void refuse(const Batch& batch);
   std::uint64_t nonfinite_count() const { return observer_->nonfinite_count() + extremes_observer_->nonfinite_count(); }
 
   const ObservedSites& of_;

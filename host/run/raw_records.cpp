@@ -4,8 +4,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 #include <sstream>
 
+#include "model/tensor_proto.hpp"
 #include "run/bytes.hpp"
 #include "run/records.hpp"
 #include "tare/error.hpp"
@@ -55,7 +57,7 @@ class ListRecords final : public Records {
     Tensor tensor = Tensor::host(inputs_[input].type, shape);
     const std::size_t width = size_of(inputs_[input].type);
     open_file(file.path)->read(static_cast<std::uint64_t>(first) * width, {tensor.mutable_data(), tensor.bytes()});
-    return tensor;
+    return normalised(std::move(tensor));
   }
 
   void add_line(const std::string& line, const std::string& where, const std::filesystem::path& folder) {
@@ -105,7 +107,8 @@ class ListRecords final : public Records {
                                                where, input.name, input.text()));
     RawFile file{path, *input.shape};
     std::int64_t known = 1;
-    for (const std::int64_t dim : file.shape) known *= dim < 0 ? 1 : dim;
+    for (const std::int64_t dim : file.shape)
+      if (__builtin_mul_overflow(known, dim < 0 ? 1 : dim, &known)) known = std::numeric_limits<std::int64_t>::max();
     const std::uintmax_t unit = static_cast<std::uintmax_t>(known) * size_of(input.type);
     if (unit == 0 ? size != 0 : (size % unit != 0 || (dynamic == 0 && size != unit) || size == 0))
       throw Error(ErrorKind::data,

@@ -4,8 +4,8 @@
 
 #include <algorithm>
 #include <optional>
-#include <thread>
 
+#include "cpu/cores.hpp"
 #include "plan/fuse.hpp"
 #include "plan/quantized_graph.hpp"
 #include "plan/simplify.hpp"
@@ -43,8 +43,7 @@ struct Session::Implementation {
 
   Implementation(const std::filesystem::path& path, std::unique_ptr<Backend> device, const SessionOptions& o)
       : options(o), backend(std::move(device)), model(load_model(path)) {
-    if (options.cpu.threads <= 0)
-      options.cpu.threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+    if (options.cpu.threads <= 0) options.cpu.threads = usable_cores();
     if (options.take_quantizers) {
       UnquantizedModel parts = take_quantizers(model);
       model = std::move(parts.model);

@@ -1,4 +1,4 @@
-// A backend is one device and one stream behind a dozen functions. Everything above it (plan, executor, calibration) is
+// A backend is one device and one stream behind few functions. Everything above it (plan, executor, calibration) is
 // the same for every device; everything below it depends on these public headers alone.
 // Odd: kernels see their inputs by mutable span so that they may take over the storage of an input that nobody else
 // holds; the executor has already let go of values that are used for the last time.

@@ -1,6 +1,6 @@
 // A model as plain data: values, nodes in topological order, constants. Nothing here runs and nothing points back.
 // Quantizers are not part of it: they live in a side table keyed by ValueId (see quantizer.hpp), so one Graph serves
-// float, observing, simulated and training runs.
+// float, observing and simulated runs.
 // Odd: a body of If/Loop/Scan is a Graph of its own; what it reads from outside is listed in `captures`, never looked
 // up.
 #pragma once
@@ -48,6 +48,10 @@ struct Node {
   std::vector<ValueId> inputs;
   std::vector<ValueId> outputs;
   std::map<std::string, Attribute, std::less<>> attributes;
+
+  /// `absent` for what is left out, be it at the end: models name fewer than their operators need.
+  ValueId input(std::size_t i) const { return i < inputs.size() ? inputs[i] : absent; }
+  ValueId output(std::size_t i) const { return i < outputs.size() ? outputs[i] : absent; }
 
   bool has(std::string_view key) const { return attributes.find(key) != attributes.end(); }
   /// Typed attribute access. The default is used when the attribute is absent; a wrong type throws Error(model) naming

@@ -1,5 +1,5 @@
 // Every formula of the product that touches an element, once, for host and device: conversions of half types, quantize,
-// dequantize, histogram bins, search cost. Both backends, the tests and the training code call these.
+// dequantize, histogram bins, search cost. Both backends and the tests call these.
 // Always inlined: a copy compiled for AVX-512 must never be the one the linker keeps for a machine without it.
 // Built without FMA contraction and with IEEE division, so that the CPU, CUDA and ONNX Runtime agree bit for bit.
 #pragma once

@@ -19,7 +19,7 @@ enum class Scheme : std::uint8_t { min_max, sqnr, mse, percentile, entropy, tf_e
 
 enum class Rounding : std::uint8_t {
   half_even,  ///< ONNX QuantizeLinear: round(x / scale) to even, then add the zero point
-  half_up,    ///< AIMET: floor(x / scale - offset + 0.5) on the shifted grid
+  half_up,    ///< AIMET: clamp to [min, max], then floor(x / scale - offset + 0.5)
 };
 
 /// How one tensor is quantized: everything but the range.

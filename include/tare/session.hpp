@@ -44,7 +44,8 @@ enum class NonfinitePolicy : std::uint8_t {
   skip,   ///< leave them out of the statistics
 };
 
-/// Told after every batch; return false to stop (calibrate then throws Error(interrupted)).
+/// Told before every batch and at the end, by one thread at a time, which need not be the caller's; return false to
+/// stop (calibrate then throws Error(interrupted)).
 using Progress = std::function<bool(std::size_t samples_done, std::size_t samples_total)>;
 
 struct CalibrationOptions {
@@ -87,12 +88,13 @@ class Calibration {
   /// One batch, in the order of graph.inputs. `samples`: how many samples it holds (0: its first dimension). It may
   /// still run when this returns: small batches of small models run on one thread each, beside each other, and what is
   /// wrong with one of them is thrown by a later add(), by wait() or by finish(), and ends the calibration. The inputs
-  /// may be written over.
+  /// may be written over; on a device that runs behind, a NaN of a batch that is gone is reported without its tensor.
   void add(std::span<const Tensor> inputs, std::size_t samples = 0);
   /// Until all batches are done.
   void wait();
   /// For the second pass of `refine`: search, then measure candidates on the same batches again.
   void start_refinement();
+  /// Once, behind all batches.
   CalibrationResult finish();
 
  private:
@@ -141,6 +143,8 @@ class BatchRuns {
   std::unique_ptr<Implementation> implementation_;
 };
 
+/// A model on a device. One thread at a time may call it, several sessions may run beside each other. What run() and
+/// simulate() return may share memory with the inputs and with constants of the model: copy before writing there.
 class Session {
  public:
   /// Loads and checks the model. Throws one Error(unsupported) that lists everything the device cannot run, or one

@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#include <limits>
 #include <memory>
 #include <span>
 #include <string>
@@ -154,10 +155,11 @@ class Shape {
 
   /// Product of all dimensions (1 for a scalar).
   std::int64_t elements() const { return elements(0, rank_); }
-  /// Product of dimensions [first, last).
+  /// Product of dimensions [first, last); the largest number where it is beyond that: no memory holds so many.
   std::int64_t elements(std::size_t first, std::size_t last) const {
     std::int64_t n = 1;
-    for (std::size_t i = first; i < last; ++i) n *= dims_[i];
+    for (std::size_t i = first; i < last; ++i)
+      if (__builtin_mul_overflow(n, dims_[i], &n)) n = std::numeric_limits<std::int64_t>::max();
     return n;
   }
 
@@ -190,7 +192,7 @@ class Tensor {
   /// Uninitialised host memory, aligned to 64 bytes; empty strings for DataType::string. Throws Error when the shape is
   /// negative or memory runs out.
   static Tensor host(DataType type, const Shape& shape, Layout layout = Layout::plain);
-  /// A host tensor holding a copy of `values`.
+  /// A host tensor holding a copy of `values`; throws Error(usage) when there are not as many as the shape has.
   template <class T>
   static Tensor of(const Shape& shape, std::span<const T> values);
   /// A sequence of tensors.
@@ -271,12 +273,16 @@ constexpr DataType type_of() {
     return DataType::uint64;
   else if constexpr (std::is_same_v<T, std::string>)
     return DataType::string;
-  else
+  else {
+    static_assert(std::is_same_v<T, std::int64_t>, "no ONNX type");
     return DataType::int64;
+  }
 }
 
 template <class T>
 Tensor Tensor::of(const Shape& shape, std::span<const T> values) {
+  if (static_cast<std::int64_t>(values.size()) != shape.elements())
+    throw Error(ErrorKind::usage, std::to_string(values.size()) + " values for a tensor of shape " + shape.text());
   Tensor tensor = host(type_of<T>(), shape);
   std::copy(values.begin(), values.end(), tensor.mutable_data<T>());
   return tensor;

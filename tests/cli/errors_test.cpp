@@ -309,7 +309,7 @@ TEST_F(Errors, OutputsThatCannotBeWrittenLeaveNothing) {
     expect_error(tare({"calibrate", model(), "--data", data(), "--output", folder}), 5, folder);
   expect_error(tare({"run", model(), "--data", data(), "--output", "/proc/tare/o.npz"}), 5, "/proc/tare/o.npz");
   expect_error(tare({"run", model(), "--data", data(), "--output", at("missing/o.npz")}), 5,
-               "missing/o.npz': cannot be created: No such file or directory; create the folder first");
+               "missing/o.npz': create failed: No such file or directory; create the folder first");
   expect_error(calibrate({"--data", data(), "--save-stats", at("missing/x.stats")}), 5, "missing/x.stats");
   EXPECT_FALSE(std::filesystem::exists(at("out")));
   // Something that is no file stays what it is.
@@ -326,7 +326,7 @@ TEST_F(Errors, OutputsThatCannotBeWrittenLeaveNothing) {
   expect_error(calibrate({"--data", data(), "--output", at("locked/deeper")}, bound), 5, "locked/deeper");
   expect_error(calibrate({"--data", data(), "--save-stats", at("locked/x.stats")}, bound), 5, "locked/");
   expect_error(tare({"run", model(), "--data", data(), "--output", at("locked/o.npz")}, bound), 5,
-               "locked/o.npz': cannot be created: Permission denied; check the path and its permissions");
+               "locked/o.npz': create failed: Permission denied; check the path and its permissions");
   EXPECT_THAT(names_in(at("locked")), IsEmpty());
   EXPECT_FALSE(std::filesystem::exists(at("out")));
   // A folder that carries the name of a file to be.

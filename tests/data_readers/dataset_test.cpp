@@ -168,6 +168,23 @@ TEST_F(DatasetTest, BatchesWithStatesAreNotJoined) {
   EXPECT_THAT(all_values(*dataset, 1), ElementsAre(0, 1, 2, 3, 1, 2, 3, 4));
 }
 
+TEST_F(DatasetTest, RowsThatFillNoBatchDoNotCountAgainstTheLimit) {
+  // Lengths differ, so that the batches of two cannot be filled across records.
+  save("a.npz", {{"000/x", counting<float>({3, 2})}, {"001/x", counting<float>({3, 5})}});
+  const auto dataset = open_dataset(file("a.npz"), graph_with({{"x", f32, Shape{2, -1}}}), {.samples = 4, .image = {}});
+  EXPECT_EQ(dataset->samples(), 4u);
+  EXPECT_THAT(batch_sizes(*dataset), ElementsAre(2, 2));
+}
+
+TEST_F(DatasetTest, TruthValuesAreZeroAndOne) {
+  Tensor x = Tensor::host(DataType::boolean, {4});
+  const std::uint8_t bytes[] = {0, 1, 2, 255};
+  std::copy_n(bytes, 4, x.mutable_data<std::uint8_t>());
+  write_npy(file("a.npy"), x);
+  const auto dataset = open_dataset(file("a.npy"), graph_with({{"x", DataType::boolean, Shape{-1}}}));
+  EXPECT_THAT(all_values<std::uint8_t>(*dataset), ElementsAre(0, 1, 1, 1));
+}
+
 TEST_F(DatasetTest, NpyAndConversions) {
   write_npy(file("a.npy"), counting<double>({3, 2}));
   auto dataset = open_dataset(file("a.npy"), graph_with({{"x", f32, Shape{-1, 2}}}));

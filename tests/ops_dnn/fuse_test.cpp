@@ -110,6 +110,26 @@ Graph conv_and(const char* type, const Shape& shape, bool constant_first, bool h
   return std::move(g.graph);
 }
 
+TEST(Fuse, OldNormalizationsThatTrainAreRefusedWhereverTheyStand) {
+  const auto backend = make_cpu_backend({.threads = 2});
+  for (const bool inference : {true, false}) {
+    Builder g;
+    g.graph.inputs = {g.value("x")};
+    const ValueId convolved = g.node("Conv", {g.graph.inputs[0], g.random("w", {5, 3, 3, 3}, 7)}, "convolved");
+    std::vector<ValueId> inputs = {convolved};
+    for (const char* name : {"scale", "bias", "mean", "variance"}) {
+      Tensor ones = Tensor::host(DataType::float32, {5});
+      std::fill_n(ones.mutable_data<float>(), 5, 1.0f);
+      inputs.push_back(g.constant(name, ones));
+    }
+    g.graph.outputs = {g.node("BatchNormalization", inputs, "y")};
+    g.graph.nodes.back().opset = 6;
+    if (inference) g.graph.nodes.back().attributes["is_test"] = std::int64_t{1};
+    const Graph fused = fuse(g.graph, std::vector<bool>(g.graph.values.size(), false), *backend);
+    EXPECT_EQ(fused.nodes.size(), inference ? 1u : 2u);
+  }
+}
+
 TEST(Fuse, SumsAndProductsOfChannelsBecomePartOfTheirConvolution) {
   const auto backend = make_cpu_backend({.threads = 2});
   const auto check = [&](const Graph& graph, std::size_t nodes) {

@@ -46,6 +46,26 @@ TEST(Pooling, WindowsInBothLayouts) {
         }
 }
 
+TEST(Pooling, NanStaysWhereverItStandsInAWindow) {
+  for (const std::int64_t channels : {3, 75})
+    for (const std::string op : {"MaxPool", "GlobalMaxPool"})
+      for (std::int64_t place = 0; place < 9; ++place) {
+        Tensor x = random_tensor({1, channels, 3, 3}, 5);
+        x.mutable_data<float>()[9 + place] = NAN;  // of the second channel
+        for (const bool last : {false, true}) {
+          NodeRunner node(op, 1);
+          if (op == "MaxPool") node.set("kernel_shape", Ints{3, 3});
+          const Tensor y = node.run({last ? channels_last(x) : x})[0];
+          for (std::int64_t c = 0; c < channels; ++c)
+            EXPECT_EQ(std::isnan(y.data<float>()[c]), c == 1) << op << ", place " << place << ", channel " << c;
+        }
+      }
+  NodeRunner node("MaxPool", 1, 2);
+  Tensor x = random_tensor({1, 1, 3, 3}, 5);
+  x.mutable_data<float>()[4] = NAN;
+  EXPECT_EQ(node.set("kernel_shape", Ints{3, 3}).run({x})[1].data<std::int64_t>()[0], 4);
+}
+
 TEST(Pooling, GlobalFormsInBothLayouts) {
   const Tensor x = random_tensor({2, 70, 9, 15}, 5);
   std::vector<double> mean, most;

@@ -31,6 +31,10 @@ class NodeRunner {
     node_.outputs[i] = absent;
     return *this;
   }
+  NodeRunner& declare_output(std::size_t i, DataType type) {
+    graph_.value(node_.outputs[i]).type = type;
+    return *this;
+  }
   NodeRunner& options(const CpuOptions& options) {
     options_ = options;
     return *this;

@@ -152,7 +152,11 @@ TEST(ConfigFile, WrongKeysAreNamedByTheirPath) {
   EXPECT_THAT(with(&ConfigText::op_type, R"({"Conv": {"encoding_constraints": {"max": 1}}})"),
               HasSubstr("$.op_type.Conv.encoding_constraints.min is missing"));
   EXPECT_THAT(with(&ConfigText::op_type, R"({"Conv": {"encoding_constraints": {"min": 1, "max": 0}}})"),
-              HasSubstr("$.op_type.Conv.encoding_constraints.max is below min"));
+              HasSubstr("$.op_type.Conv.encoding_constraints.min is above 0, which every range holds"));
+  EXPECT_THAT(with(&ConfigText::op_type, R"({"Conv": {"encoding_constraints": {"min": -5, "max": -3}}})"),
+              HasSubstr("$.op_type.Conv.encoding_constraints.max is below 0, which every range holds"));
+  EXPECT_THAT(with(&ConfigText::op_type, R"({"Conv": {"encoding_constraints": {"min": 0, "max": 0}}})"),
+              HasSubstr("$.op_type.Conv.encoding_constraints.max is no more than min"));
   EXPECT_THAT(with(&ConfigText::supergroups, R"([{"op_list": ["Conv", "Relu"]}, {"op_list": ["Conv"]}])"),
               HasSubstr("$.supergroups[1].op_list must name at least two op types"));
   EXPECT_THAT(with(&ConfigText::passes, R"(["MatmulAdd", "MatMulAdd"])"),

@@ -15,11 +15,13 @@
 #include <random>
 
 #include "plan/control_flow.hpp"
+#include "plan/fuse.hpp"
 #include "plan/simplify.hpp"
 #include "run/executor.hpp"
 #include "support/paths.hpp"
 #include "tare/backend.hpp"
 #include "tare/model.hpp"
+#include "tare/placement.hpp"
 
 #if defined(__SANITIZE_ADDRESS__)
 // The sanitizer would end the process where memory runs out; outside of it that is an exception like any other.
@@ -87,9 +89,13 @@ class Damage {
 
   /// Leaves out an input or an output, or reads another value instead.
   void damage_wiring(Graph& graph, Node& node) {
-    switch (below(4)) {
+    switch (below(5)) {
       case 0:
         if (!node.inputs.empty()) node.inputs.pop_back();
+        break;
+      case 4:
+        for (ValueId& output : node.outputs)
+          if (output != absent && is_unread(graph, output)) output = absent;
         break;
       case 1:
         if (!node.inputs.empty()) node.inputs[below(node.inputs.size())] = absent;
@@ -107,6 +113,13 @@ class Damage {
   std::size_t below(std::size_t limit) { return random_() % limit; }
 
  private:
+  static bool is_unread(const Graph& graph, ValueId value) {
+    const auto holds = [&](const std::vector<ValueId>& list) {
+      return std::find(list.begin(), list.end(), value) != list.end();
+    };
+    return !holds(graph.outputs) &&
+           std::none_of(graph.nodes.begin(), graph.nodes.end(), [&](const Node& node) { return holds(node.inputs); });
+  }
   static bool is_index(DataType type) { return type == DataType::int64 || type == DataType::int32; }
 
   std::int64_t odd_integer() {
@@ -213,11 +226,6 @@ class DamagedModel : public testing::Test {
       if (!fs::exists(file)) GTEST_SKIP() << "no data";
       inputs.push_back(load_value(file, model.graph.value(input).type));
     }
-    // What the graph declares would be refused before it reaches an operator.
-    for (Value& value : model.graph.values) {
-      value.type = DataType::undefined;
-      value.shape.reset();
-    }
     for (int attempt = 0; attempt < attempts; ++attempt) {
       SCOPED_TRACE(fmt::format("attempt {}", attempt));
       run(*backend, model.graph, inputs, attempt);
@@ -237,8 +245,21 @@ class DamagedModel : public testing::Test {
     if (kind == 1 || kind == 2) damage.damage_attribute(node);
     if (kind > 2 || (!loops && damage.below(4) == 0)) damage.damage_inputs(inputs);
     try {
+      place(graph, load_config("htp_v81"), {});
+    } catch (const Error& error) {
+      EXPECT_STRNE(error.what(), "");
+    }
+    // What the graph declares would be refused before it reaches an operator.
+    for (Value& value : graph.values) {
+      value.type = DataType::undefined;
+      value.shape.reset();
+    }
+    try {
       const std::vector<bool> nothing_visible(graph.values.size(), false);
-      Executor executor(simplify(std::move(graph), nothing_visible, backend), backend);
+      const bool joined = attempt % 2 == 1;
+      Executor executor(joined ? make_runnable(std::move(graph), nothing_visible, backend)
+                               : simplify(std::move(graph), nothing_visible, backend),
+                        backend);
       for (const Tensor& output : executor.run(inputs)) EXPECT_TRUE(output.present());
     } catch (const Error& error) {
       EXPECT_STRNE(error.what(), "");

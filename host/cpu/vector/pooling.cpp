@@ -36,7 +36,8 @@ inline void reduce_rows(const float* const* rows, std::size_t count, float* out,
 
 void max_of_rows(const float* const* rows, std::size_t count, float* out, std::size_t n) {
   reduce_rows(
-      rows, count, out, n, [](float a, float b) { return b > a ? b : a; }, [](float x) { return x; });
+      rows, count, out, n, [](float best, float x) { return (x > best) | (x != x) ? x : best; },
+      [](float x) { return x; });
 }
 void mean_of_rows(const float* const* rows, std::size_t count, float divisor, float* out, std::size_t n) {
   reduce_rows(
