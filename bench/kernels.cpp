@@ -10,10 +10,11 @@
 #include <iostream>
 #include <map>
 #include <memory>
-#include <thread>
 
 #include "bench/support/kernel_cases.hpp"
 #include "cli/bandwidth.hpp"
+#include "cli/waits.hpp"
+#include "cpu/cores.hpp"
 #include "run/parallel_sites.hpp"
 #include "support/backends.hpp"
 
@@ -30,7 +31,7 @@ struct Device {
 
 std::vector<Device> devices() {
   std::vector<Device> result;
-  const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  const int cores = usable_cores();
   for (const int threads : {1, cores}) {
     if (threads == 1 && !result.empty()) continue;
     CpuOptions options;
@@ -162,6 +163,7 @@ void add_all(const Device& device) {
 }  // namespace tare::bench
 
 int main(int argc, char** argv) {
+  tare::cli::wait_briefly(argv);
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
   try {

@@ -11,6 +11,7 @@
 
 #include "bench/support/models.hpp"
 #include "cli/benchmark.hpp"
+#include "cli/waits.hpp"
 
 namespace tare::bench {
 namespace {
@@ -116,6 +117,7 @@ int run(int argc, char** argv) {
 }  // namespace tare::bench
 
 int main(int argc, char** argv) {
+  tare::cli::wait_briefly(argv);
   try {
     return tare::bench::run(argc, argv);
   } catch (const std::exception& error) {

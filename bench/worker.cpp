@@ -11,6 +11,7 @@
 #include <iostream>
 #include <sstream>
 
+#include "cli/waits.hpp"
 #include "tare/overrides.hpp"
 #include "tare/session.hpp"
 
@@ -93,6 +94,7 @@ int run(int argc, char** argv) {
 }  // namespace tare::bench
 
 int main(int argc, char** argv) {
+  tare::cli::wait_briefly(argv);
   try {
     return tare::bench::run(argc, argv);
   } catch (const std::exception& error) {

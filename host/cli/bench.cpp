@@ -2,13 +2,13 @@
 #include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
-#include <thread>
 
 #include "cli/bandwidth.hpp"
 #include "cli/benchmark.hpp"
 #include "cli/options.hpp"
 #include "cli/profile.hpp"
 #include "cli/terminal.hpp"
+#include "cpu/cores.hpp"
 
 namespace tare::cli {
 namespace {
@@ -146,8 +146,7 @@ int bench(const Flags& flags) {
 
   Report report;
   report.device = session.backend().name();
-  report.threads =
-      flags.run.threads > 0 ? flags.run.threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  report.threads = flags.run.threads > 0 ? flags.run.threads : usable_cores();
   report.batches = batches.size();
   {
     ProgressBar progress("measuring", flags.report.quiet);
@@ -188,7 +187,7 @@ void add_bench(CLI::App& root, Action& action) {
   command.add_option("--activation-type", flags->activation_type, "Of activations, as in calibrate")
       ->type_name("TYPE")
       ->capture_default_str();
-  command.add_option("--repetitions", flags->repetitions, "Of every batch; the figures are medians")
+  command.add_option("--repetitions", flags->repetitions, "Passes through the data; the figures are medians")
       ->type_name("N")
       ->check(CLI::Range(1, 1000000).description(""))
       ->capture_default_str();

@@ -59,7 +59,8 @@ CalibrationOptions calibration_options(const Flags& flags) {
   options.types.parameter = parse_quantized_type(flags.parameter_type);
   options.types.activation = parse_quantized_type(flags.activation_type);
   options.search.scheme = parse_scheme(flags.scheme);
-  if (!flags.parameter_scheme.empty()) options.parameter_scheme = parse_scheme(flags.parameter_scheme);
+  if (!flags.parameter_scheme.empty())
+    options.parameter_scheme = parse_scheme(flags.parameter_scheme, "--param-scheme");
   options.search.gamma = flags.gamma;
   options.search.percentile = flags.percentile;
   options.search.keep_sentinels = flags.sentinels == "keep";
@@ -73,9 +74,7 @@ CalibrationOptions calibration_options(const Flags& flags) {
   return options;
 }
 
-struct Counts {
-  std::size_t activations = 0;
-  std::size_t parameters = 0;
+struct Counts : QuantizerCounts {
   std::size_t disabled = 0;
 };
 
@@ -111,7 +110,7 @@ void report(const Flags& flags, const CalibrationResult& result, const std::vect
                                      {"batches", result.batches},
                                      {"seconds", result.seconds},
                                      {"samples_per_second", rate},
-                                     {"quantizers", counts.activations + counts.parameters},
+                                     {"quantizers", counts.all()},
                                      {"activation_quantizers", counts.activations},
                                      {"parameter_quantizers", counts.parameters},
                                      {"disabled_quantizers", counts.disabled},
@@ -136,8 +135,7 @@ void report(const Flags& flags, const CalibrationResult& result, const std::vect
     text += fmt::format("shard       {}: statistics alone; --from-stats takes those of all\n", flags.shard);
   text += fmt::format("scheme      {}, weights {}, activations {}, config {}\n", flags.scheme, flags.parameter_type,
                       flags.activation_type, flags.config);
-  text += fmt::format("quantizers  {}: {} of activations, {} of parameters; {} disabled\n",
-                      counts.activations + counts.parameters, counts.activations, counts.parameters, counts.disabled);
+  text += fmt::format("quantizers  {}; {} disabled\n", counts_text(counts), counts.disabled);
   if (result.given > 0) text += fmt::format("given       encodings of {} quantizers\n", result.given);
   text += lines_text("mismatches", result.mismatches) + lines_text("warnings", result.warnings);
   text += fmt::format("memory      {} at most\n", bytes_text(peak_memory_bytes()));
@@ -266,8 +264,11 @@ int calibrate(const Flags& flags) {
         throw Error(ErrorKind::usage, fmt::format("the export would replace '{}', which is part of the model; give "
                                                   "another --output or --prefix",
                                                   input.string()));
+  inputs.insert(inputs.end(), {flags.data.data, flags.config});
+  refuse_replacing(flags.save_stats, inputs);
   if (!flags.data.data.empty()) session.prepare();
   OutputSet files(flags.output);
+  const std::filesystem::path statistics = flags.save_stats.empty() ? "" : files.place_at(flags.save_stats);
 
   CalibrationResult result;
   if (flags.from_stats.empty() && flags.data.data.empty()) {
@@ -285,7 +286,7 @@ int calibrate(const Flags& flags) {
 
   if (flags.shard.empty()) export_files(flags, session, options, result, prefix, files);
   stop_if_interrupted();
-  if (!flags.save_stats.empty()) save_statistics(files.place_at(flags.save_stats), result.statistics);
+  if (!flags.save_stats.empty()) save_statistics(statistics, result.statistics);
   report(flags, result, files.commit());
   return 0;
 }

@@ -88,6 +88,7 @@ class Evaluation {
     }
   }
 
+  const OutputError& error() const { return error_; }
   double float_figure() const { return rows_ > 0 ? float_sum_ / static_cast<double>(rows_) : 0; }
   double simulated_figure() const {
     if (flags_.metric == "mse") return error_.mean_squared_error();
@@ -135,7 +136,7 @@ std::string figure_text(const std::string& metric, double value) {
   return fmt::format("{:.2f} %", 100 * value);
 }
 
-void report(const Flags& flags, const Evaluation& evaluation, const Pass& pass) {
+void report(const Flags& flags, const Evaluation& evaluation, const Pass& pass, const QuantizerCounts& quantizers) {
   const auto rate = [&](double seconds) { return seconds > 0 ? static_cast<double>(pass.samples) / seconds : 0; };
   if (flags.report.json) {
     nlohmann::ordered_json object = {{"model", flags.model},
@@ -148,6 +149,8 @@ void report(const Flags& flags, const Evaluation& evaluation, const Pass& pass) 
     if (evaluation.classes()) object["float"] = evaluation.float_figure();
     if (evaluation.simulated()) {
       object["encodings"] = flags.encodings;  // empty: the model's own
+      object["activation_quantizers"] = quantizers.activations;
+      object["parameter_quantizers"] = quantizers.parameters;
       object["simulated_samples_per_second"] = rate(pass.simulated_seconds);
       object[evaluation.classes() ? "simulated" : "value"] = evaluation.simulated_figure();
       if (evaluation.classes()) object["difference"] = evaluation.simulated_figure() - evaluation.float_figure();
@@ -161,6 +164,7 @@ void report(const Flags& flags, const Evaluation& evaluation, const Pass& pass) 
     text += fmt::format("float       {:>12}   {:.1f} samples/s\n", figure_text(flags.metric, evaluation.float_figure()),
                         rate(pass.float_seconds));
   if (evaluation.simulated()) {
+    text += fmt::format("quantizers  {}\n", counts_text(quantizers));
     text += fmt::format("{}{:>12}   {:.1f} samples/s\n", evaluation.classes() ? "simulated   " : "simulated to float ",
                         figure_text(flags.metric, evaluation.simulated_figure()), rate(pass.simulated_seconds));
     if (evaluation.classes())
@@ -171,12 +175,22 @@ void report(const Flags& flags, const Evaluation& evaluation, const Pass& pass) 
   print(text);
 }
 
+/// A model whose outputs are no numbers has not been evaluated.
+void check_compared(const Evaluation& evaluation) {
+  if (evaluation.error().has_nothing())
+    throw Error(ErrorKind::data,
+                fmt::format("all {} values of output '{}' are NaN or infinite in the float or the simulated model: "
+                            "there is nothing to compare",
+                            evaluation.error().left_out(), evaluation.output_name()));
+}
+
 int evaluate(const Flags& flags) {
   Session session = open_session(flags.model, flags.run, true);
   const Graph& graph = session.graph();
   const bool own = flags.encodings.empty() && !session.held_encodings().tensors.empty();
   Evaluation evaluation(flags, graph, own || !flags.encodings.empty());
-  if (evaluation.simulated()) use_encodings(session, flags.encodings);
+  QuantizerCounts quantizers;
+  if (evaluation.simulated()) quantizers = use_encodings(session, flags.encodings);
   session.prepare();
   const std::unique_ptr<Dataset> data = open_data(flags.data, flags.run, graph);
   evaluation.check_labels(*data);
@@ -186,7 +200,8 @@ int evaluate(const Flags& flags) {
         evaluation.add(batch, outputs.exact[evaluation.output()],
                        evaluation.simulated() ? &outputs.simulated[evaluation.output()] : nullptr);
       });
-  report(flags, evaluation, pass);
+  check_compared(evaluation);
+  report(flags, evaluation, pass, quantizers);
   return 0;
 }
 

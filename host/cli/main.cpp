@@ -9,6 +9,7 @@
 
 #include "cli/options.hpp"
 #include "cli/terminal.hpp"
+#include "cli/waits.hpp"
 
 namespace tare::cli {
 namespace {
@@ -16,7 +17,7 @@ namespace {
 constexpr const char* description =
     "tare sets the zero and the scale: calibrates and simulates quantized ONNX models.\n"
     "Exit codes: 0 done, 1 diff or lint found something, 2 usage, 3 model, config or encodings file, 4 data,\n"
-    "5 input and output, 6 not supported, 130 interrupted.";
+    "5 input and output, 6 not supported, 70 failure inside, 130 interrupted.";
 
 /// Lists of what is not supported keep their lines; everything else is one.
 std::string message_text(ErrorKind kind, std::string text) {
@@ -92,6 +93,7 @@ int run(int count, const char* const* arguments) {
 
 int main(int count, char** arguments) {
   using tare::ErrorKind;
+  tare::cli::wait_briefly(arguments);
   tare::cli::catch_interrupts();
   try {
     return tare::cli::run(count, arguments);

@@ -22,6 +22,7 @@ double decibels(double signal, double noise) {
 void OutputError::add_batch(std::span<const float> exact, std::span<const float> simulated) {
   double signal = 0;
   double noise = 0;
+  const std::size_t compared = count_;
   for (std::size_t i = 0; i < std::min(exact.size(), simulated.size()); ++i) {
     const double s = exact[i];
     const double difference = s - static_cast<double>(simulated[i]);
@@ -33,6 +34,7 @@ void OutputError::add_batch(std::span<const float> exact, std::span<const float>
     noise += difference * difference;
     ++count_;
   }
+  if (count_ == compared && !exact.empty()) return;  // nothing to compare in this batch
   signal_ += signal;
   noise_ += noise;
   decibels_ += decibels(signal, noise);
@@ -40,15 +42,20 @@ void OutputError::add_batch(std::span<const float> exact, std::span<const float>
 }
 
 double OutputError::mean_sqnr_db() const {
+  if (has_nothing()) return std::numeric_limits<double>::quiet_NaN();
   if (noise_ == 0 || batches_ == 0) return std::numeric_limits<double>::infinity();
   return decibels_ / static_cast<double>(batches_);
 }
 
 double OutputError::total_sqnr_db() const {
+  if (has_nothing()) return std::numeric_limits<double>::quiet_NaN();
   return noise_ > 0 ? decibels(signal_, noise_) : std::numeric_limits<double>::infinity();
 }
 
-double OutputError::mean_squared_error() const { return count_ > 0 ? noise_ / static_cast<double>(count_) : 0; }
+double OutputError::mean_squared_error() const {
+  if (has_nothing()) return std::numeric_limits<double>::quiet_NaN();
+  return count_ > 0 ? noise_ / static_cast<double>(count_) : 0;
+}
 
 std::size_t largest(std::span<const float> values) {
   std::size_t best = 0;
@@ -81,6 +88,7 @@ double cosine(std::span<const float> a, std::span<const float> b) {
 }
 
 std::string decibel_text(double value) {
+  if (std::isnan(value)) return "none";
   return std::isinf(value) && value > 0 ? "equal" : fmt::format("{:.2f} dB", value);
 }
 

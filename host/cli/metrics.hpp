@@ -18,12 +18,14 @@ class OutputError {
  public:
   void add_batch(std::span<const float> exact, std::span<const float> simulated);
   /// Mean over the batches of 10 log10(sum s² / sum (s - q)²), each figure held within ±200 dB: what AIMET's users and
-  /// the reference figures quote. Infinity when nothing differs at all.
+  /// the reference figures quote. Infinity when nothing differs at all; this and the other figures are NaN when every
+  /// value was left out.
   double mean_sqnr_db() const;
   /// The same ratio over all values of all batches: batches with loud outputs weigh more.
   double total_sqnr_db() const;
   double mean_squared_error() const;
   std::size_t left_out() const { return left_out_; }
+  bool has_nothing() const { return count_ == 0 && left_out_ > 0; }
 
  private:
   double signal_ = 0;
@@ -41,7 +43,7 @@ bool among_largest(std::span<const float> values, std::int64_t label, std::size_
 /// 1 for two vectors of zeros.
 double cosine(std::span<const float> a, std::span<const float> b);
 
-/// "41.27 dB", "equal"
+/// "41.27 dB", "equal", "none" for NaN
 std::string decibel_text(double value);
 
 }  // namespace tare::cli

@@ -155,14 +155,21 @@ std::vector<Session> open_sessions(const std::filesystem::path& model, const Run
   return sessions;
 }
 
-void use_encodings(Session& session, const std::string& file) {
-  if (file.empty()) return session.set_encodings(session.held_encodings());
-  const EncodingSet encodings = load_encodings(file);
+std::string counts_text(const QuantizerCounts& counts) {
+  return fmt::format("{}: {} of activations, {} of parameters", counts.all(), counts.activations, counts.parameters);
+}
+
+QuantizerCounts use_encodings(Session& session, const std::string& file) {
+  const EncodingSet encodings = file.empty() ? session.held_encodings() : load_encodings(file);
   try {
     session.set_encodings(encodings);
   } catch (const Error& error) {
-    throw Error(error.kind(), fmt::format("{}: {}", file, error.what()));
+    throw Error(error.kind(), file.empty() ? error.what() : fmt::format("{}: {}", file, error.what()));
   }
+  QuantizerCounts counts;
+  for (const TensorEncodings& tensor : encodings.tensors)
+    ++(tensor.role == SiteRole::parameter ? counts.parameters : counts.activations);
+  return counts;
 }
 
 NonfinitePolicy nonfinite_policy(const RunFlags& flags) {
@@ -187,11 +194,20 @@ std::unique_ptr<Dataset> open_data(const DataFlags& flags, const RunFlags& run, 
   return prefetch(open_dataset(flags.data, graph, options));
 }
 
-Scheme parse_scheme(const std::string& text) {
+void refuse_replacing(const std::filesystem::path& output, const std::vector<std::filesystem::path>& read) {
+  std::error_code ignored;
+  for (const std::filesystem::path& input : read)
+    if (std::filesystem::is_regular_file(output, ignored) && std::filesystem::equivalent(output, input, ignored))
+      throw Error(ErrorKind::usage,
+                  fmt::format("'{}' would replace '{}', which is read; give another name for the output",
+                              output.string(), input.string()));
+}
+
+Scheme parse_scheme(const std::string& text, std::string_view flag) {
   if (const std::optional<Scheme> scheme = scheme_of(text)) return *scheme;
   throw Error(
       ErrorKind::usage,
-      fmt::format("--scheme: '{}' is not one of min_max (tf), sqnr, mse, percentile, entropy, tf_enhanced", text));
+      fmt::format("{}: '{}' is not one of min_max (tf), sqnr, mse, percentile, entropy, tf_enhanced", flag, text));
 }
 
 std::vector<std::string> with_dashes(int count, const char* const* arguments) {

@@ -59,11 +59,18 @@ void add_report_flags(CLI::App& command, ReportFlags& flags);
 /// `wrap`: what the session gets instead of the device's backend.
 Session open_session(const std::filesystem::path& model, const RunFlags& flags, bool take_quantizers = false,
                      const std::function<std::unique_ptr<Backend>(std::unique_ptr<Backend>)>& wrap = {});
-/// Simulates from now on with the encodings of a file, or with the model's own where none is given.
-void use_encodings(Session& session, const std::string& file);
 /// The same for a command that several devices can share: one session a device.
 std::vector<Session> open_sessions(const std::filesystem::path& model, const RunFlags& flags,
                                    bool take_quantizers = false);
+struct QuantizerCounts {
+  std::size_t activations = 0;
+  std::size_t parameters = 0;
+  std::size_t all() const { return activations + parameters; }
+};
+/// "311: 207 of activations, 104 of parameters"
+std::string counts_text(const QuantizerCounts& counts);
+/// Simulates from now on with the encodings of a file, or with the model's own where none is given. How many they are.
+QuantizerCounts use_encodings(Session& session, const std::string& file);
 /// Runs a command; then, where that has searched algorithms of convolutions, writes the file that the flags name.
 int with_convolutions(RunFlags& flags, const std::function<int()>& command);
 /// Backends for "cuda:N", "cuda:N,M", "cuda:all", from device/cuda.cpp or, in a build without CUDA, device/none.cpp.
@@ -73,7 +80,10 @@ NonfinitePolicy nonfinite_policy(const RunFlags& flags);
 /// Reads ahead of the run.
 std::unique_ptr<Dataset> open_data(const DataFlags& flags, const RunFlags& run, const Graph& graph);
 
-Scheme parse_scheme(const std::string& text);
+/// Throws Error(usage) when writing `output` would replace one of the files that are read.
+void refuse_replacing(const std::filesystem::path& output, const std::vector<std::filesystem::path>& read);
+
+Scheme parse_scheme(const std::string& text, std::string_view flag = "--scheme");
 
 /// Takes `_` for `-` in the names of long flags.
 std::vector<std::string> with_dashes(int count, const char* const* arguments);

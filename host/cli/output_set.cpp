@@ -1,11 +1,11 @@
 #include "cli/output_set.hpp"
 
 #include <fmt/format.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <system_error>
 
 #include "tare/error.hpp"
@@ -24,12 +24,13 @@ OutputSet::OutputSet(const std::filesystem::path& folder) : folder_(folder) {
   std::error_code failed;
   created_ = std::filesystem::create_directories(folder_, failed);
   if (failed) fail(folder_, failed);
-  temporary_ = folder_ / fmt::format(".tare.{}.tmp", ::getpid());
-  if (::mkdir(temporary_.c_str(), 0777) != 0) {
+  std::string name = folder_ / ".tare.XXXXXX";
+  if (::mkdtemp(name.data()) != nullptr) {
+    temporary_ = name;
+  } else {
     const std::error_code why(errno, std::generic_category());
     std::error_code ignored;
     if (created_) std::filesystem::remove(folder_, ignored);
-    temporary_.clear();
     fail(folder_, why);
   }
 }

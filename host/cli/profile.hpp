@@ -19,7 +19,8 @@ struct NodeTime {
 
 enum class Profiled { plain, observe, simulate };
 
-/// Plain inference, the run that a calibration makes with its observers, or the simulated model with the encodings of a
+/// Plain inference; inference with an observer at every activation quantizer, each reading its tensor, where a
+/// calibration derives what it can and counts inside of chains; or the simulated model with the encodings of a
 /// calibration on this batch alone. The device is waited for after every node: the sum is more than a run takes.
 std::vector<NodeTime> profile(Session& session, const Batch& batch, const CalibrationOptions& calibration,
                               Profiled what, Rounding rounding, int repetitions);

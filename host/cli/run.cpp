@@ -20,6 +20,9 @@ struct Flags {
 
 int run(const Flags& flags) {
   Session session = open_session(flags.model, flags.run);
+  std::vector<std::filesystem::path> read = external_files(session.model());
+  read.insert(read.end(), {flags.model, flags.data.data});
+  refuse_replacing(flags.output, read);
   session.prepare();
   OutputFile file(flags.output);
   const std::unique_ptr<Dataset> data = open_data(flags.data, flags.run, session.graph());

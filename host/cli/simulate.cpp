@@ -22,10 +22,13 @@ struct Flags {
   ReportFlags report;
 };
 
-void report(const Flags& flags, const Graph& graph, const Pass& pass, const std::vector<OutputError>& errors) {
+void report(const Flags& flags, const Graph& graph, const Pass& pass, const QuantizerCounts& quantizers,
+            const std::vector<OutputError>& errors) {
   if (flags.report.json) {
     nlohmann::ordered_json object = {{"model", flags.model},
                                      {"encodings", flags.encodings},
+                                     {"activation_quantizers", quantizers.activations},
+                                     {"parameter_quantizers", quantizers.parameters},
                                      {"samples", pass.samples},
                                      {"batches", pass.batches},
                                      {"seconds", pass.seconds},
@@ -44,6 +47,7 @@ void report(const Flags& flags, const Graph& graph, const Pass& pass, const std:
   if (flags.report.quiet) return;
   std::string text = fmt::format("simulated   {} samples in {} batches, {} with the float model beside it\n",
                                  pass.samples, pass.batches, seconds_text(pass.seconds));
+  text += fmt::format("quantizers  {}\n", counts_text(quantizers));
   std::size_t width = 6;
   for (const ValueId output : graph.outputs)
     width = std::max(width, std::min<std::size_t>(graph.value(output).name.size(), 60));
@@ -62,7 +66,10 @@ int simulate(const Flags& flags) {
   Session session = open_session(flags.model, flags.run, true);
   if (flags.encodings.empty() && session.held_encodings().tensors.empty())
     throw Error(ErrorKind::usage, "--encodings is required: the model holds no quantizers of its own");
-  use_encodings(session, flags.encodings);
+  const QuantizerCounts quantizers = use_encodings(session, flags.encodings);
+  std::vector<std::filesystem::path> read = external_files(session.model());
+  read.insert(read.end(), {flags.model, flags.data.data, flags.encodings});
+  refuse_replacing(flags.output, read);
   session.prepare();
   OutputFile file(flags.output);
   const std::unique_ptr<Dataset> data = open_data(flags.data, flags.run, session.graph());
@@ -79,7 +86,7 @@ int simulate(const Flags& flags) {
                     file.add(index, graph, outputs.simulated);
                   });
   file.commit();
-  report(flags, graph, pass, errors);
+  report(flags, graph, pass, quantizers, errors);
   return 0;
 }
 

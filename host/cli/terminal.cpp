@@ -5,6 +5,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
@@ -22,6 +23,10 @@ void write_all(int descriptor, std::string_view text) {
   while (!text.empty()) {
     const ::ssize_t n = ::write(descriptor, text.data(), text.size());
     if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && errno == EPIPE) {  // whoever reads has had enough: end as any filter does
+      std::signal(SIGPIPE, SIG_DFL);
+      std::raise(SIGPIPE);
+    }
     if (n < 0)
       throw Error(ErrorKind::io,
                   fmt::format("cannot write to standard output: {}", std::generic_category().message(errno)));
@@ -43,6 +48,10 @@ void catch_interrupts() {
   sigemptyset(&action.sa_mask);
   ::sigaction(SIGINT, &action, nullptr);
   ::sigaction(SIGTERM, &action, nullptr);
+  ::sigaction(SIGHUP, &action, nullptr);
+  // Writing fails instead, with a message, and leaves nothing behind.
+  std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);
 }
 
 bool interrupted() { return interrupt_requested != 0; }
@@ -90,7 +99,11 @@ void ProgressBar::clear() {
 }
 
 void print_message(std::string_view kind, std::string_view text) {
-  write_error(fmt::format("tare: {}: {}\n", kind, text));
+  std::string line = fmt::format("tare: {}: {}\n", kind, text);
+  // Names come from files, and a terminal obeys what it is sent.
+  std::replace_if(
+      line.begin(), line.end(), [](char c) { return (c >= 0 && c < ' ' && c != '\n') || c == '\x7f'; }, '?');
+  write_error(line);
 }
 
 void print(std::string_view text) { write_all(STDOUT_FILENO, text); }

@@ -1,0 +1,168 @@
+// What happens by accident: outputs named like inputs, folders where files are meant, weights and outputs that are no
+// numbers, readers that go away.
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "cli/command.hpp"
+#include "tare/dataset.hpp"
+
+namespace tare::test {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+class Accidents : public testing::Test {
+ protected:
+  Accidents() {
+    write_model(small_model(), folder_ / "m.onnx");
+    write_samples(folder_ / "x.npz", 2);
+  }
+  std::string at(const std::string& name) const { return (folder_ / name).string(); }
+  CommandResult calibrate(std::vector<std::string> more, const std::string& model = "m.onnx") const {
+    more.insert(more.begin(), {"calibrate", at(model), "--data", at("x.npz"), "--output", at("out")});
+    return tare(more);
+  }
+  /// y = Sqrt(x), NaN for what lies below zero.
+  std::string write_root() const {
+    onnx::ModelProto model = empty_model();
+    add_input(*model.mutable_graph(), "x", {-1, 4});
+    add_output(*model.mutable_graph(), "y", {-1, 4});
+    add_node(*model.mutable_graph(), "Sqrt", {"x"}, {"y"}, "root");
+    write_model(model, folder_ / "root.onnx");
+    for (const float value : {4.0f, -4.0f}) {
+      Tensor x = Tensor::host(DataType::float32, {2, 4});
+      std::fill_n(x.mutable_data<float>(), 8, value);
+      write_npy(folder_ / (value > 0 ? "above.npy" : "below.npy"), x);
+    }
+    return at("root.onnx");
+  }
+
+  TemporaryFolder folder_;
+};
+
+TEST_F(Accidents, OutputsReplaceNothingThatIsRead) {
+  ASSERT_EQ(calibrate({}).exit_code, 0);
+  const std::string encodings = at("out/m.encodings");
+  const std::vector<std::string> read = {at("m.onnx"), at("x.npz"), encodings};
+  std::vector<std::string> before;
+  for (const std::string& file : read) before.push_back(read_bytes(file));
+  for (const std::string& file : {at("m.onnx"), at("x.npz")}) {
+    expect_error(tare({"run", at("m.onnx"), "--data", at("x.npz"), "--output", file}), 2, "which is read");
+    expect_error(calibrate({"--save-stats", file}), 2, "which is read");
+  }
+  for (const std::string& file : read)
+    expect_error(tare({"simulate", at("m.onnx"), "--data", at("x.npz"), "--encodings", encodings, "--output", file}), 2,
+                 "which is read");
+  for (std::size_t i = 0; i < read.size(); ++i) EXPECT_EQ(read_bytes(read[i]), before[i]) << read[i];
+}
+
+TEST_F(Accidents, FoldersAreNoFiles) {
+  std::filesystem::create_directory(at("folder"));
+  expect_error(tare({"calibrate", at("m.onnx"), "--from-stats", at("folder"), "--output", at("out")}), 5, "folder");
+  expect_error(calibrate({"--config", at("folder")}), 5, "folder");
+}
+
+TEST_F(Accidents, FilesThatCannotBeWrittenAreFoundBeforeTheDataAre) {
+  // Data that do not exist would be the next thing to complain about.
+  expect_error(tare({"calibrate", at("m.onnx"), "--data", at("none.npz"), "--save-stats", at("missing/x.stats"),
+                     "--output", at("out")}),
+               5, "missing/x.stats");
+}
+
+TEST_F(Accidents, WeightsThatAreNoNumbersAreNamed) {
+  onnx::ModelProto model = small_model();
+  onnx::TensorProto& weights = *model.mutable_graph()->mutable_initializer(0);
+  std::vector<float> values(4 * 3 * 3 * 3, 0.5f);
+  values[30] = NAN;
+  set_raw(weights, values);
+  write_model(model, folder_ / "nan.onnx");
+  expect_error(calibrate({}, "nan.onnx"), 3, "weight 'w' of shape [4,3,3,3] holds NaN or infinity at element 30");
+  EXPECT_EQ(calibrate({"--nonfinite", "skip"}, "nan.onnx").exit_code, 0);
+}
+
+TEST_F(Accidents, OutputsThatAreNoNumbersAreNoSuccess) {
+  const std::string model = write_root();
+  ASSERT_EQ(tare({"calibrate", model, "--data", at("above.npy"), "--output", at("out")}).exit_code, 0);
+  const std::string encodings = at("out/root.encodings");
+  for (const std::string metric : {"mse", "sqnr"})
+    expect_error(tare({"evaluate", model, "--data", at("below.npy"), "--encodings", encodings, "--metric", metric}), 4,
+                 "all 8 values of output 'y' are NaN or infinite");
+  const CommandResult shown = tare({"simulate", model, "--data", at("below.npy"), "--encodings", encodings});
+  EXPECT_EQ(shown.exit_code, 0);
+  EXPECT_THAT(shown.output, HasSubstr("none"));
+  EXPECT_THAT(shown.output, Not(HasSubstr("equal")));
+  const auto json =
+      tare({"simulate", model, "--data", at("below.npy"), "--encodings", encodings, "--json"}).json()["outputs"][0];
+  EXPECT_TRUE(json["mse"].is_null());
+  EXPECT_EQ(json["nonfinite_left_out"], 8);
+}
+
+TEST_F(Accidents, SimulatingWithoutQuantizersCanBeSeen) {
+  write_bytes(folder_ / "none.encodings", R"({"version": "1.0.0", "activation_encodings": [], "param_encodings": []})");
+  const CommandResult result =
+      tare({"simulate", at("m.onnx"), "--data", at("x.npz"), "--encodings", at("none.encodings")});
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_THAT(result.output, HasSubstr("quantizers  0: 0 of activations, 0 of parameters\n"));
+  ASSERT_EQ(calibrate({}).exit_code, 0);
+  const auto json = tare({"evaluate", at("m.onnx"), "--data", at("x.npz"), "--encodings", at("out/m.encodings"),
+                          "--metric", "mse", "--json"})
+                        .json();
+  EXPECT_EQ(json["parameter_quantizers"], 1);
+  EXPECT_EQ(json["activation_quantizers"], 2);
+}
+
+TEST_F(Accidents, WhatWasLeftOutIsSaid) {
+  write_samples(folder_ / "x.npz", 2, NAN, 7);
+  const CommandResult some = calibrate({"--nonfinite", "skip"});
+  EXPECT_THAT(some.output, HasSubstr("'x': 1 of 384 values are NaN or infinite; left out\n"));
+  Tensor x = Tensor::host(DataType::float32, {1, 3, 8, 8});
+  std::fill_n(x.mutable_data<float>(), x.elements(), NAN);
+  write_npy(folder_ / "nan.npy", x);
+  const CommandResult all =
+      tare({"calibrate", at("m.onnx"), "--data", at("nan.npy"), "--output", at("out"), "--nonfinite", "skip"});
+  EXPECT_THAT(all.output, HasSubstr("'x': 192 of 192 values are NaN or infinite; left out, so that no range is known"));
+  EXPECT_THAT(all.output, Not(HasSubstr("mark something")));
+}
+
+TEST_F(Accidents, RefiningWithoutRangesFromDataTakesThemAllTheSame) {
+  for (const char* threads : {"1", "2"}) {
+    const CommandResult result =
+        calibrate({"--refine", "--activation-type", "float32", "--threads", threads, "--json"});
+    ASSERT_EQ(result.exit_code, 0) << result.errors;
+    EXPECT_EQ(result.json()["samples"], 2);
+    EXPECT_EQ(result.json()["activation_quantizers"], 0);
+  }
+}
+
+TEST_F(Accidents, ImpossibleOverridesAreFoundAtOnce) {
+  expect_error(calibrate({"--override", "y:min=1e9"}), 2, "'y' would range from 1e+09 to 0");
+  expect_error(calibrate({"--override", "x:decompressed_bits=8"}), 2, "decompressed_bits goes with block");
+  expect_error(calibrate({"--override", "x:foo=1"}), 2, "with keys of bits, block,");
+  expect_error(calibrate({"--param-scheme", "foo"}), 2, "--param-scheme: 'foo'");
+}
+
+TEST_F(Accidents, IdleThreadsSleepSoonUnlessToldOtherwise) {
+  const auto shown = [&](const std::string& settings) {
+    return run_command({"/bin/bash", "-c",
+                        fmt::format("unset GOMP_SPINCOUNT; {} OMP_DISPLAY_ENV=verbose {} --version 2>&1 | "
+                                    "grep SPINCOUNT | tail -n 1",
+                                    settings, tare_binary().string())})
+        .output;
+  };
+  EXPECT_THAT(shown(""), HasSubstr("'1000'"));
+  EXPECT_THAT(shown("GOMP_SPINCOUNT=77"), HasSubstr("'77'"));
+  EXPECT_THAT(shown("OMP_WAIT_POLICY=passive"), HasSubstr("'0'"));
+}
+
+TEST_F(Accidents, ReadersMayGoAway) {
+  const std::string command =
+      fmt::format("{} inspect '{}' --all | true; echo ${{PIPESTATUS[0]}}", tare_binary().string(), at("m.onnx"));
+  const CommandResult result = run_command({"/bin/bash", "-c", command});
+  EXPECT_EQ(result.errors, "");
+  EXPECT_THAT(result.output, testing::AnyOf("141\n", "0\n"));  // all of it may have gone into the pipe
+}
+
+}  // namespace
+}  // namespace tare::test
