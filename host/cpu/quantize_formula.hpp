@@ -46,7 +46,8 @@ struct Float16 {
   TARE_HD float operator()(float x) const { return half_to_float(float_to_half(x)); }
 };
 
-/// 3 bits of mantissa: e4m3fn, 2: e5m2.
+/// 3 bits of mantissa: e4m3fn, 2: e5m2. NaN stays the NaN that it is, made quiet: arithmetic does so on the CPU, but
+/// gives another one on a GPU.
 template <int mantissa_bits>
 struct Float8 {
   static constexpr bool keeps_its_results = false;
@@ -56,7 +57,8 @@ struct Float8 {
   TARE_HD explicit Float8(const Grid& grid) : scale(grid.scale) {}
   TARE_HD float operator()(float x) const {
     const float steps = x / scale;
-    return (mantissa_bits == 3 ? round_to_float8e4m3fn(steps) : round_to_float8e5m2(steps)) * scale;
+    const float rounded = mantissa_bits == 3 ? round_to_float8e4m3fn(steps) : round_to_float8e5m2(steps);
+    return x != x ? float_of(bits_of(x) | 0x400000u) : rounded * scale;
   }
 };
 

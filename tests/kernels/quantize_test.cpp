@@ -119,6 +119,24 @@ TEST(QuantizeDequantize, SpecialValuesAndTies) {
         check(input, encodings_of(spec, {grid}), rounding);
 }
 
+TEST(QuantizeDequantize, Float8MakesNaNQuietAndKeepsItsBits) {
+  const std::vector<std::pair<std::uint32_t, std::uint32_t>> quiet{
+      {0x7f800001u, 0x7fc00001u}, {0xff800001u, 0xffc00001u}, {0x7fbfffffu, 0x7fffffffu},
+      {0x7fc00000u, 0x7fc00000u}, {0xffd12345u, 0xffd12345u}, {0xffa00000u, 0xffe00000u}};
+  std::vector<float> values;
+  std::vector<std::uint32_t> want;
+  for (int i = 0; i < 100; ++i) {
+    values.push_back(float_of(quiet[static_cast<std::size_t>(i) % quiet.size()].first));
+    want.push_back(quiet[static_cast<std::size_t>(i) % quiet.size()].second);
+  }
+  for (const NumberFormat format : {NumberFormat::float8e4m3fn, NumberFormat::float8e5m2})
+    for (const test::Device& device : devices())
+      EXPECT_EQ(bits_of_all(device.backend->quantize_dequantize(
+                    test::tensor_of(values, {100}), encodings_of({.format = format}, {{0.1, 0}}), Rounding::half_even)),
+                want)
+          << device.name;
+}
+
 /// Too large for caches: a copy is written another way than in place.
 TEST(QuantizeDequantize, LargeCopiesHaveTheBitsOfTensorsInPlace) {
   const Shape shape{343, 49, 1001};  // 64 MiB and a little
