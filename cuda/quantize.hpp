@@ -18,7 +18,17 @@ enum class Operation : std::uint8_t { half_even, half_even_by_product, half_up, 
 /// The fastest one of integers on these grids.
 Operation operation_of(Rounding rounding, std::span<const Grid> grids);
 
-/// A dimension whose index picks the grid: index = run / runs_inside % size, grid += index / block * stride.
+/// A grid as kernels read it, in one load: what the operation's formula needs, or makes by the functions that make_grid
+/// makes it with.
+struct alignas(16) PackedGrid {
+  float scale;
+  float zero_point;
+  float third;   ///< the reciprocal; half_up: the minimum
+  float fourth;  ///< the highest code; half_up: the maximum
+};
+
+/// A dimension whose index picks the grid: index = run / runs_inside % size, grid += index / block * stride. The stride
+/// of one that is not there is 0.
 struct GridDimension {
   std::int64_t runs_inside = 1;
   std::int64_t size = 1;
@@ -30,22 +40,21 @@ struct GridDimension {
 struct GridMap {
   std::int64_t elements = 0;
   std::int64_t run = 1;
-  GridDimension dimensions[2];
-  const Grid* grids = nullptr;  ///< on the device; null: one grid for all, `uniform`
+  GridDimension dimensions[2];  ///< the innermost one first, which has one run inside
+  const void* grids = nullptr;  ///< PackedGrids on the device; null: one grid for all, `uniform`
   Grid uniform{};
   Operation operation = Operation::half_even;
 
   /// The innermost dimension is that of the channels: neighbours have neighbouring grids.
   TARE_HD bool column_mode() const {
-    return run == 1 && dimensions[0].stride == 1 && dimensions[0].block == 1 && dimensions[0].runs_inside == 1 &&
-           dimensions[1].stride == 0;
+    return run == 1 && dimensions[0].stride == 1 && dimensions[0].block == 1 && dimensions[1].stride == 0;
   }
 };
 
 /// A quantizer's map, which lacks `grids`, and these, in its order: one alone is the uniform one.
 struct QuantizerPlan {
   GridMap map;
-  std::vector<Grid> grids;
+  std::vector<PackedGrid> grids;
 };
 /// Throws Error(data) naming the tensor when axes, blocks or the number of encodings do not fit.
 QuantizerPlan plan_quantizer(const Shape& shape, Layout layout, const TensorEncodings& encodings, Rounding rounding);

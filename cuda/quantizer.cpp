@@ -33,6 +33,11 @@ Operation operation_of(NumberFormat format, Rounding rounding, std::span<const G
   return cuda::operation_of(rounding, grids);
 }
 
+PackedGrid pack(const Grid& grid, Operation operation) {
+  if (operation == Operation::half_up) return {grid.scale, grid.zero_point, grid.minimum, grid.maximum};
+  return {grid.scale, grid.zero_point, grid.reciprocal, grid.high};
+}
+
 /// Geometry, without grids.
 struct Geometry {
   GridMap map;
@@ -95,8 +100,7 @@ std::vector<Grid> make_grids(const Geometry& geometry, const TensorEncodings& en
   const QuantizerSpec& spec = encodings.spec;
   const std::int64_t wanted = geometry.channels * geometry.blocks;
   if (spec.format != NumberFormat::integer && encodings.encodings.empty())  // a float format needs no range
-    return std::vector<Grid>(static_cast<std::size_t>(std::max<std::int64_t>(wanted, 1)),
-                             make_grid(1.0, 0.0, 0.0, 0.0, 0.0));
+    return {make_grid(1.0, 0.0, 0.0, 0.0, 0.0)};
   if (spec.format != NumberFormat::float16 && static_cast<std::int64_t>(encodings.encodings.size()) != wanted)
     fail_data(encodings, fmt::format("{} encodings for {} channels of {} blocks", encodings.encodings.size(),
                                      geometry.channels, geometry.blocks));
@@ -124,9 +128,11 @@ QuantizerPlan plan_quantizer(const Shape& shape, Layout layout, const TensorEnco
   QuantizerPlan plan;
   plan.map = geometry.map;
   if (plan.map.elements == 0) return plan;
-  plan.grids = make_grids(geometry, encodings);
-  plan.map.uniform = plan.grids.front();
-  plan.map.operation = operation_of(encodings.spec.format, rounding, plan.grids);
+  const std::vector<Grid> grids = make_grids(geometry, encodings);
+  plan.map.uniform = grids.front();
+  plan.map.operation = operation_of(encodings.spec.format, rounding, grids);
+  plan.grids.reserve(grids.size());
+  for (const Grid& grid : grids) plan.grids.push_back(pack(grid, plan.map.operation));
   return plan;
 }
 
@@ -147,7 +153,7 @@ void quantize_checked(const std::string& tensor, const void* input, void* output
 struct Quantizer::Implementation {
   std::string tensor;
   GridMap map;
-  DeviceBuffer<Grid> grids;
+  DeviceBuffer<PackedGrid> grids;
 };
 
 Quantizer::Quantizer(const Shape& shape, Layout layout, const TensorEncodings& encodings, Rounding rounding,
@@ -158,7 +164,7 @@ Quantizer::Quantizer(const Shape& shape, Layout layout, const TensorEncodings& e
   const QuantizerPlan plan = plan_quantizer(shape, layout, encodings, rounding);
   implementation_->map = plan.map;
   if (plan.grids.size() <= 1) return;
-  implementation_->grids = DeviceBuffer<Grid>(plan.grids.size(), view, allocator);
+  implementation_->grids = DeviceBuffer<PackedGrid>(plan.grids.size(), view, allocator);
   implementation_->grids.upload(plan.grids, view);  // from pageable memory: staged when the call returns
   implementation_->map.grids = implementation_->grids.data();
 }

@@ -1,6 +1,7 @@
 // Quantize-dequantize on the device against the CPU backend, bit for bit: granularities, odd sizes, every format and
 // type, special values, pointers that are not aligned.
 #include "cuda/device.hpp"
+#include "grid_locator.hpp"
 #include "kernels/inputs.hpp"
 #include "tare/backend.hpp"
 #include "tare/numerics.hpp"
@@ -14,6 +15,7 @@ struct Case {
   Shape shape;
   QuantizerSpec spec;
   Layout layout = Layout::plain;
+  bool lacks_reciprocals = false;  ///< some of the grids
 };
 
 std::vector<Case> cases() {
@@ -25,6 +27,9 @@ std::vector<Case> cases() {
   const QuantizerSpec half{.format = NumberFormat::float16};
   const QuantizerSpec e4m3{.format = NumberFormat::float8e4m3fn, .channel_axis = 1};
   const QuantizerSpec e5m2{.format = NumberFormat::float8e5m2};
+  const QuantizerSpec e5m2_last{.format = NumberFormat::float8e5m2, .channel_axis = -1};
+  const QuantizerSpec odd_block{.bitwidth = 4, .channel_axis = 0, .block_axis = 1, .block_size = 25};
+  const QuantizerSpec one_block{.bitwidth = 4, .channel_axis = 0, .block_axis = 1, .block_size = 2147483647};
   return {{Shape{100003}, per_tensor},
           {Shape{}, per_tensor},
           {Shape{0, 3}, channel},
@@ -39,14 +44,24 @@ std::vector<Case> cases() {
           {Shape{64, 33}, block_outside},
           {Shape{70, 33}, block_outside},
           {Shape{9, 1001}, half},
+          {Shape{40, 61, 49}, channel},
+          {Shape{40, 61, 49}, channel, Layout::plain, true},
+          {Shape{96, 1250}, odd_block},
+          {Shape{70, 33, 40}, block_outside, Layout::plain, true},
+          {Shape{9, 1001}, one_block},
+          {Shape{517, 64}, last, Layout::plain, true},
+          {Shape{100, 63}, last, Layout::plain, true},
+          {Shape{2, 40, 9, 9}, channel, Layout::channels_last, true},
           {Shape{8, 12, 5}, e4m3},
+          {Shape{40, 61, 49}, e4m3},
+          {Shape{2, 40, 9, 9}, e4m3, Layout::channels_last},
+          {Shape{517, 64}, e5m2_last},
+          {Shape{100, 63}, e5m2_last},
           {Shape{9, 1001}, e5m2}};
 }
 
 TensorEncodings encodings_of(const Case& test) {
-  TensorEncodings result;
-  result.tensor = "x";
-  result.spec = test.spec;
+  TensorEncodings result{"x", SiteRole::activation, test.spec, {}};
   const auto size = [&](int axis) {
     return test.shape[static_cast<std::size_t>(axis < 0 ? axis + static_cast<int>(test.shape.rank()) : axis)];
   };
@@ -55,7 +70,8 @@ TensorEncodings encodings_of(const Case& test) {
       test.spec.block_axis ? (size(*test.spec.block_axis) + test.spec.block_size - 1) / test.spec.block_size : 1;
   const double steps = static_cast<double>(test.spec.steps());
   for (std::int64_t i = 0; i < channels * blocks; ++i) {
-    const double scale = static_cast<double>(static_cast<float>(0.01 * (1.0 + 0.37 * static_cast<double>(i % 11))));
+    double scale = static_cast<double>(static_cast<float>(0.01 * (1.0 + 0.37 * static_cast<double>(i % 11))));
+    if (test.lacks_reciprocals && i % 3 == 1) scale = 0x1.000002p-6;  // just beyond a power of two
     const double offset = test.spec.format == NumberFormat::integer ? -static_cast<double>(i % 9) : 0.0;
     result.encodings.push_back({scale * offset, scale * (offset + steps), scale, offset});
   }
@@ -118,6 +134,47 @@ TEST_F(CudaQuantize, EveryFloatGivesTheBitsOfTheCpu) {
       const Tensor expected = cpu->quantize_dequantize(input, encodings, Rounding::half_even);
       EXPECT_EQ(std::memcmp(device.download().data(), expected.data(), expected.bytes()), 0) << scale << " " << slice;
     }
+  }
+}
+
+/// Grids found with 32 bits, with 64 bits, and by counting dimensions.
+TEST(CudaQuantizer, FindsTheGridOfEveryRun) {
+  struct Sizes {
+    std::int64_t outer, size, between, inner_size, block, inner_block;
+  };
+  for (const Sizes& s : {Sizes{2, 7, 3, 5, 1, 1}, Sizes{1, 7, 1, 10, 3, 4}, Sizes{3, 1, 1, 9, 1, 1},
+                         Sizes{1, 6, 5, 1, 4, 1}, Sizes{2, 4, 1, 6, 2147483647, 7}}) {
+    cuda::GridMap map;
+    map.dimensions[0] = {1, s.inner_size, s.inner_block, 1};
+    map.dimensions[1] = {s.inner_size * s.between, s.size, s.block, 1000};
+    const cuda::GridLocator locator(map);
+    std::uint32_t run = 0;
+    for (std::int64_t o = 0; o < s.outer; ++o)
+      for (std::int64_t i = 0; i < s.size; ++i)
+        for (std::int64_t b = 0; b < s.between; ++b)
+          for (std::int64_t k = 0; k < s.inner_size; ++k, ++run) {
+            const std::int64_t wanted = i / s.block * 1000 + k / s.inner_block;
+            std::uint32_t small[1] = {};
+            locator.find({run}, small);
+            EXPECT_EQ(small[0], wanted) << run;
+            // Outer indices start again and again: far beyond 32 bits, too.
+            std::int64_t large[1] = {};
+            const std::int64_t lap = s.size * s.between * s.inner_size;
+            locator.find({run + lap * (std::int64_t{1} << 40)}, large);
+            EXPECT_EQ(large[0], wanted) << run;
+          }
+  }
+}
+
+TEST(CudaQuantizer, DividesNumbersBelowTwoToThe31st) {
+  constexpr std::uint32_t most = (std::uint32_t{1} << 31) - 1;
+  for (const std::int64_t by :
+       {std::int64_t{1}, std::int64_t{3}, std::int64_t{49}, std::int64_t{3136}, std::int64_t{1} << 30,
+        std::int64_t{most} - 1, std::int64_t{most}, std::int64_t{1} << 31, std::int64_t{1} << 40}) {
+    const cuda::Divisor divisor(by);
+    for (const std::int64_t near : {std::int64_t{0}, by, 2 * by, 12345 * by, std::int64_t{1} << 30, std::int64_t{most}})
+      for (std::int64_t number = std::max<std::int64_t>(near - 2, 0); number <= near + 2 && number <= most; ++number)
+        EXPECT_EQ(divisor.quotient(static_cast<std::uint32_t>(number)), number / by) << number << " / " << by;
   }
 }
 
