@@ -151,29 +151,50 @@ void quantize_checked(const std::string& tensor, const void* input, void* output
 }
 
 struct Quantizer::Implementation {
+  explicit Implementation(StreamView on) : stream(on) {}
+  ~Implementation() {
+    if (uploaded != nullptr) static_cast<void>(cudaEventDestroy(uploaded));
+  }
+  Implementation(const Implementation&) = delete;
+  Implementation& operator=(const Implementation&) = delete;
+
+  /// What is queued on `other` from now on finds the grids. A stream that is captured does not know the event: its
+  /// graph waits for it with every launch.
+  void hold_back(StreamView other) const {
+    if (uploaded == nullptr || other.get() == stream.get()) return;
+    cudaStreamCaptureStatus status{};
+    TARE_CUDA_CHECK(cudaStreamIsCapturing(other.get(), &status));
+    const unsigned flags = status == cudaStreamCaptureStatusNone ? cudaEventWaitDefault : cudaEventWaitExternal;
+    TARE_CUDA_CHECK(cudaStreamWaitEvent(other.get(), uploaded, flags));
+  }
+
   std::string tensor;
-  GridMap map;
+  QuantizerPlan plan;
+  StreamView stream;  ///< of the constructor
   DeviceBuffer<PackedGrid> grids;
+  cudaEvent_t uploaded = nullptr;  ///< null: nothing was
 };
 
 Quantizer::Quantizer(const Shape& shape, Layout layout, const TensorEncodings& encodings, Rounding rounding,
                      Stream stream, const Allocator& allocator)
-    : implementation_(std::make_unique<Implementation>()) {
-  const StreamView view(stream);
-  implementation_->tensor = encodings.tensor;
-  const QuantizerPlan plan = plan_quantizer(shape, layout, encodings, rounding);
-  implementation_->map = plan.map;
-  if (plan.grids.size() <= 1) return;
-  implementation_->grids = DeviceBuffer<PackedGrid>(plan.grids.size(), view, allocator);
-  implementation_->grids.upload(plan.grids, view);  // from pageable memory: staged when the call returns
-  implementation_->map.grids = implementation_->grids.data();
+    : implementation_(std::make_unique<Implementation>(StreamView(stream))) {
+  Implementation& own = *implementation_;
+  own.tensor = encodings.tensor;
+  own.plan = plan_quantizer(shape, layout, encodings, rounding);
+  if (own.plan.grids.size() <= 1) return;
+  own.grids = DeviceBuffer<PackedGrid>(own.plan.grids.size(), own.stream, allocator);
+  own.grids.upload(own.plan.grids, own.stream);
+  own.plan.map.grids = own.grids.data();
+  TARE_CUDA_CHECK(cudaEventCreateWithFlags(&own.uploaded, cudaEventDisableTiming));
+  TARE_CUDA_CHECK(cudaEventRecord(own.uploaded, own.stream.get()));
 }
 Quantizer::~Quantizer() = default;
 Quantizer::Quantizer(Quantizer&&) noexcept = default;
 Quantizer& Quantizer::operator=(Quantizer&&) noexcept = default;
 
 void Quantizer::run(const void* input, void* output, DataType type, Stream stream) const {
-  quantize_checked(implementation_->tensor, input, output, type, implementation_->map, StreamView(stream));
+  implementation_->hold_back(StreamView(stream));
+  quantize_checked(implementation_->tensor, input, output, type, implementation_->plan.map, StreamView(stream));
 }
 
 }  // namespace tare::cuda

@@ -77,10 +77,13 @@ std::unique_ptr<Backend> make_cuda_backend(const CudaOptions& options = {});
 /// Of a backend made here; throws Error(usage) for others.
 GraphUse graph_use(const Backend& backend);
 
-/// The quantizer of one tensor made ready: geometry here, grids of channels and blocks on the device.
+/// The quantizer of one tensor made ready: geometry here, grids of channels and blocks on the device. It gives them
+/// back on the constructor's stream: runs on other streams are done before it goes, or that stream waits for them;
+/// graphs that hold a run go before it.
 class Quantizer {
  public:
-  /// `encodings` fit `shape` as in Backend::quantize_dequantize. Queues an upload of the grids, when there are several.
+  /// `encodings` fit `shape` as in Backend::quantize_dequantize. Queues an upload of the grids, when there are several:
+  /// the stream must not be captured then, and the allocator's memory is aligned to 16 bytes.
   /// Throws Error(data) naming the tensor when axes, blocks or the number of encodings do not fit.
   Quantizer(const Shape& shape, Layout layout, const TensorEncodings& encodings, Rounding rounding,
             Stream stream = nullptr, const Allocator& allocator = {});
@@ -89,7 +92,8 @@ class Quantizer {
   Quantizer& operator=(Quantizer&&) noexcept;
 
   /// All elements of the shape, float32, float16 or bfloat16, in the memory order of the layout. `output` may be
-  /// `input`. 16-byte alignment of both makes it fast, that of an element is enough.
+  /// `input`. 16-byte alignment of both makes it fast, that of an element is enough. On another stream than the
+  /// constructor's it waits there for the grids; it can be captured into a graph.
   void run(const void* input, void* output, DataType type, Stream stream = nullptr) const;
 
  private:

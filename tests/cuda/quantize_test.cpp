@@ -116,6 +116,41 @@ TEST_F(CudaQuantize, GivesTheBitsOfTheCpu) {
         }
 }
 
+TEST_F(CudaQuantize, RunsOnAnotherStreamAndInGraphs) {
+  const Case test{Shape{40, 61, 49}, QuantizerSpec{.channel_axis = 1}};
+  const TensorEncodings encodings = encodings_of(test);
+  const Tensor input = input_of(test, DataType::float32);
+  const Tensor expected = make_cpu_backend()->quantize_dequantize(input, encodings, Rounding::half_even);
+  const auto* bytes = expected.data<std::uint8_t>();
+  const std::vector<std::uint8_t> wanted(bytes, bytes + expected.bytes());
+  cudaStream_t own = nullptr;
+  cudaStream_t other = nullptr;
+  TARE_CUDA_CHECK(cudaStreamCreateWithFlags(&own, cudaStreamNonBlocking));
+  TARE_CUDA_CHECK(cudaStreamCreateWithFlags(&other, cudaStreamNonBlocking));
+  const test::DeviceBytes device(input.data(), input.bytes());
+  const test::DeviceBytes queued(input.data(), input.bytes());
+  const test::DeviceBytes replayed(input.data(), input.bytes());
+  {
+    const cuda::Quantizer quantizer(test.shape, test.layout, encodings, Rounding::half_even, own);
+    quantizer.run(device.data(), queued.data(), DataType::float32, other);
+    TARE_CUDA_CHECK(cudaStreamBeginCapture(other, cudaStreamCaptureModeThreadLocal));
+    quantizer.run(device.data(), replayed.data(), DataType::float32, other);
+    cudaGraph_t graph = nullptr;
+    cudaGraphExec_t instance = nullptr;
+    TARE_CUDA_CHECK(cudaStreamEndCapture(other, &graph));
+    TARE_CUDA_CHECK(cudaGraphInstantiateWithFlags(&instance, graph, 0));
+    TARE_CUDA_CHECK(cudaGraphLaunch(instance, other));
+    TARE_CUDA_CHECK(cudaStreamSynchronize(other));
+    TARE_CUDA_CHECK(cudaGraphExecDestroy(instance));
+    TARE_CUDA_CHECK(cudaGraphDestroy(graph));
+  }
+  EXPECT_EQ(queued.download(), wanted);
+  EXPECT_EQ(replayed.download(), wanted);
+  TARE_CUDA_CHECK(cudaStreamSynchronize(own));
+  TARE_CUDA_CHECK(cudaStreamDestroy(own));
+  TARE_CUDA_CHECK(cudaStreamDestroy(other));
+}
+
 TEST_F(CudaQuantize, EveryFloatGivesTheBitsOfTheCpu) {
   const auto cpu = make_cpu_backend();
   constexpr std::size_t part = std::size_t{1} << 26;

@@ -256,7 +256,15 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   return cudaSuccess;
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) { return unless_captured(stream); }
-cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {
+  *status = !is_captured(stream) ? cudaStreamCaptureStatusNone
+            : stream->invalid    ? cudaStreamCaptureStatusInvalidated
+                                 : cudaStreamCaptureStatusActive;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags) {
+  if (flags == cudaEventWaitExternal)
+    return is_captured(stream) && !event->captured ? cudaSuccess : failed(cudaErrorInvalidValue);
   if (is_captured(stream) != event->captured)
     return is_captured(stream) ? invalidate(stream, cudaErrorStreamCaptureIsolation)
                                : failed(cudaErrorStreamCaptureUnjoined);
