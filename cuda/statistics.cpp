@@ -1,4 +1,6 @@
-// Statistics of many sites on the device: checks, launches and the way back to TensorStatistics.
+// Statistics of many sites on the device: checks, launches and the way back to TensorStatistics. Odd: the device memory
+// is cleared and given back on the stream of the constructor; who observes on another one makes that wait for the
+// first, and the first for that.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -16,6 +18,14 @@ struct Statistics::Implementation {
         finished(1, stream, allocator) {
     sites.clear(stream);
     finished.clear(stream);
+  }
+  Implementation(const Implementation&) = delete;
+  Implementation& operator=(const Implementation&) = delete;
+  ~Implementation() {
+    try {
+      arrived.synchronize();  // a copy may still be on its way to `requested`
+    } catch (const Error&) {  // NOLINT(bugprone-empty-catch): a device that is lost reports itself at the next call
+    }
   }
 
   void launch(TensorList& list, StreamView stream) {
