@@ -1,7 +1,8 @@
-// What one thread and one warp count of the values they hold: extremes as integer keys, zeros, NaN and infinities in
-// registers, everything else in the block's shared counters. A warp looks at the extremes of all its values first: only
-// when they touch what it has seen, or lie outside the fine octaves, is more done than five operations and one atomic a
-// value. Odd: the counters' atomicAdd must not use its result (see observe.cu).
+// What one thread and one warp count of the values they hold: extremes as integer keys in registers, all else in the
+// block's shared counters. A warp looks at the extremes of all its values first: only when they touch what it has seen,
+// or have no fine bin, is more done than ten instructions a value, without a branch. Extremes leave zeros aside: these
+// are counted like bins, and whoever reads the counters knows whether 0 is an extreme. Odd: the counters' atomicAdd
+// must not use its result (see observe.cu).
 #pragma once
 
 #include "histogram_slot.hpp"
@@ -30,121 +31,121 @@ __device__ __forceinline__ std::int32_t warp_maximum(std::int32_t key) {
 #endif
 }
 
-/// The counting of one thread; extremes are those of its warp.
+/// Whether any lane says so.
+__device__ __forceinline__ bool warp_any(bool which) {
+#if defined(__CUDA_ARCH__)
+  return __any_sync(~0u, which);
+#else
+  return warp_maximum(which ? 1 : 0) != 0;
+#endif
+}
+
+/// By which the extremes of a thread's values are known: extremes of the bits, without a key for each value. Zeros do
+/// not show. Of no values but zeros, first() lies above all keys and last() below them.
+struct Bounds {
+  std::int32_t positive = 0;   ///< bits of the maximum, where that is positive; else at most 0
+  std::uint32_t negative = 0;  ///< bits of the minimum, where that is negative; else at most 0x80000000
+  std::uint32_t nearest = 0u - 2u * 0x7fffffffu;  ///< -2 * magnitude of what lies next to zero
+
+  __device__ __forceinline__ void add(std::uint32_t bits) {
+    positive = max(positive, static_cast<std::int32_t>(bits));
+    negative = max(negative, bits);
+    nearest = max(nearest, 0u - 2u * bits);  // 0 for zeros; of all else, the nearer the greater
+  }
+  __device__ __forceinline__ std::int32_t magnitude() const { return static_cast<std::int32_t>((0u - nearest) / 2); }
+  __device__ __forceinline__ std::int32_t first() const {
+    return negative > 0x80000000u ? ascending_key(negative) : magnitude();
+  }
+  __device__ __forceinline__ std::int32_t last() const { return positive > 0 ? positive : ~magnitude(); }
+};
+
+/// The counting of one thread; extremes are those of its warp, zeros aside.
 struct Counter {
   unsigned* bins;  ///< histogram_slots, then NaN, +inf, -inf: rare, so not worth registers
   std::int32_t low = positive_infinity_key;
   std::int32_t high = negative_infinity_key;
   std::uint32_t low_count = 0;
   std::uint32_t high_count = 0;
-  std::uint32_t zeros = 0;
+  Bounds limits = limits_of(low, high);
 
-  /// Values of a whole warp; lanes of `valid` = false hold none.
+  /// Values of a whole warp; lanes of `valid` = false hold zeros that do not count.
   template <int n>
   __device__ __forceinline__ void add(const std::uint32_t (&values)[n], bool valid) {
-    std::int32_t first = positive_infinity_key;
-    std::int32_t last = negative_infinity_key;
-    if (valid) {
+    Bounds bounds;
 #pragma unroll
-      for (int i = 0; i < n; ++i) {
-        const std::int32_t key = ascending_key(values[i]);
-        first = key < first ? key : first;
-        last = key > last ? key : last;
-      }
-    }
-    first = warp_minimum(first);
-    last = warp_maximum(last);
-    const bool plain = valid && first > -wide_key - 1 && last < wide_key;
-    if (first <= (low == 0 ? -2 : low) || last >= (high == 0 ? 1 : high)) {
-      if (first <= negative_infinity_key || last >= positive_infinity_key)
-        leave_out_nonfinite(values, valid, first, last);
-      add_extremes(values, valid, first, last);
-    }
-    if (plain) {
-      count_plain(values);
-    } else if (valid) {
+    for (int i = 0; i < n; ++i) bounds.add(values[i]);
+    bool is_fine = true;
+    if (warp_any(bounds.positive >= limits.positive || bounds.negative >= limits.negative ||
+                 bounds.nearest >= limits.nearest))
+      is_fine = add_extremes(values, bounds);
+    if (!valid) return;
+    if (is_fine) {
 #pragma unroll
-      for (int i = 0; i < n; ++i) count_any(values[i]);
+      for (int i = 0; i < n; ++i) atomicAdd(bins + fine_slot(values[i]), 1u);
+    } else {
+#pragma unroll
+      for (int i = 0; i < n; ++i)
+        if (is_finite(values[i])) atomicAdd(bins + histogram_slot(values[i]), 1u);
     }
   }
 
-  /// All but NaN and infinities.
+  /// All but zeros, NaN and infinities.
   __device__ __forceinline__ Exact exact() const {
-    return {low_rank_of(low), high_rank_of(high), low_count, high_count, zeros, 0, 0, 0};
+    return {low_rank_of(low), high_rank_of(high), low_count, high_count, 0, 0, 0, 0};
   }
 
  private:
+  __device__ static __forceinline__ bool is_finite(std::uint32_t bits) { return (bits & 0x7fffffffu) < 0x7f800000u; }
+
+  /// Bounds that reach one of these touch the extremes, or are those of values without a fine bin.
+  __device__ static __forceinline__ Bounds limits_of(std::int32_t low, std::int32_t high) {
+    const std::int32_t nearest = max(max(low, ~high), static_cast<std::int32_t>(fine_magnitude) - 1);
+    return {min(max(high, 1), wide_key), static_cast<std::uint32_t>(min(max(~low, 1), wide_key)) | 0x80000000u,
+            0u - 2u * static_cast<std::uint32_t>(nearest)};
+  }
+
+  /// Whether the values of this thread have fine bins or are zeros. Counts those that are not finite.
   template <int n>
-  __device__ __forceinline__ void leave_out_nonfinite(const std::uint32_t (&values)[n], bool valid, std::int32_t& first,
-                                                      std::int32_t& last) {
-    first = positive_infinity_key;
-    last = negative_infinity_key;
-    if (valid) {
-#pragma unroll
-      for (int i = 0; i < n; ++i) {
-        const std::int32_t key = ascending_key(values[i]);
-        if (key <= negative_infinity_key || key >= positive_infinity_key) {
-          const std::uint32_t which = key == positive_infinity_key ? 1u : key == negative_infinity_key ? 2u : 0u;
-          atomicAdd(bins + histogram_slots + which, 1u);
-        } else {
-          first = key < first ? key : first;
-          last = key > last ? key : last;
-        }
-      }
-    }
+  __device__ __forceinline__ bool add_extremes(const std::uint32_t (&values)[n], const Bounds& bounds) {
+    std::int32_t first = bounds.first();
+    std::int32_t last = bounds.last();
+    const bool is_fine =
+        first > ~wide_key && last < wide_key && bounds.magnitude() >= static_cast<std::int32_t>(fine_magnitude);
     first = warp_minimum(first);
     last = warp_maximum(last);
-  }
-
-  template <int n>
-  __device__ __forceinline__ void add_extremes(const std::uint32_t (&values)[n], bool valid, std::int32_t first,
-                                               std::int32_t last) {
-    if (first > last) return;  // nothing finite
-    if (first == -1) first = 0;
-    if (last == -1) last = 0;
-    if (first < low) low_count = 0;
-    if (last > high) high_count = 0;
-    low = first < low ? first : low;
-    high = last > high ? last : high;
-    if (!valid) return;
+    if (first <= negative_infinity_key || last >= positive_infinity_key) {
+      Bounds finite;
 #pragma unroll
-    for (int i = 0; i < n; ++i) {
-      const std::int32_t key = ascending_key(values[i]);
-      low_count += key == low ? 1u : 0u;
-      high_count += key == high ? 1u : 0u;
-    }
-  }
-
-  template <int n>
-  __device__ __forceinline__ void count_plain(const std::uint32_t (&values)[n]) {
-    std::uint32_t below = 0;
-#pragma unroll
-    for (int i = 0; i < n; ++i) {
-      const std::uint32_t magnitude = values[i] & 0x7fffffffu;
-      if (magnitude < fine_magnitude) {
-        ++zeros;
-        below |= magnitude;
-      } else {
-        atomicAdd(bins + fine_slot(values[i]), 1u);
+      for (int i = 0; i < n; ++i) {
+        const std::uint32_t bits = values[i];
+        if (is_finite(bits))
+          finite.add(bits);
+        else
+          atomicAdd(bins + histogram_slots + (bits == 0x7f800000u ? 1u : bits == 0xff800000u ? 2u : 0u), 1u);
       }
+      first = warp_minimum(finite.first());
+      last = warp_maximum(finite.last());
     }
-    if (below == 0) return;
-#pragma unroll
-    for (int i = 0; i < n; ++i) {
-      const std::uint32_t magnitude = values[i] & 0x7fffffffu;
-      if (magnitude == 0 || magnitude >= fine_magnitude) continue;
-      --zeros;
-      atomicAdd(bins + histogram_slot(values[i]), 1u);
+    if (first <= low) {
+      low_count = (first < low ? 0u : low_count) + count_equal(values, first);
+      low = first;
     }
+    if (last >= high) {
+      high_count = (last > high ? 0u : high_count) + count_equal(values, last);
+      high = last;
+    }
+    limits = limits_of(low, high);
+    return is_fine;
   }
 
-  __device__ __forceinline__ void count_any(std::uint32_t bits) {
-    const std::uint32_t magnitude = bits & 0x7fffffffu;
-    if (magnitude >= 0x7f800000u) return;
-    if (magnitude == 0)
-      ++zeros;
-    else
-      atomicAdd(bins + histogram_slot(bits), 1u);
+  /// `key` is that of a finite value that is not zero. Summed as floats: with integers it takes half as much again.
+  template <int n>
+  __device__ static __forceinline__ std::uint32_t count_equal(const std::uint32_t (&values)[n], std::int32_t key) {
+    const float extreme = value_of_key(key);
+    float count = 0;
+#pragma unroll
+    for (int i = 0; i < n; ++i) count += float_of(values[i]) == extreme ? 1.0f : 0.0f;
+    return static_cast<std::uint32_t>(count);
   }
 };
 

@@ -122,10 +122,49 @@ __device__ void merge_sites(const TensorList& list, Site* sites, const Exact* pa
   }
 }
 
+/// What the block counted of one tensor: its bins to the site, the rest to an entry of its own. Leaves all counters 0
+/// and ends with the block together.
+__device__ void flush(unsigned* bins, const Counter& counter, Site& site, Exact& partial) {
+  __shared__ Exact warp_exact[warps];
+  Exact exact = merge_lanes(counter.exact());
+  if (threadIdx.x % 32 == 0) warp_exact[threadIdx.x / 32] = exact;
+  __syncthreads();  // the bins are complete, too
+  if (threadIdx.x < 32) {
+    exact = threadIdx.x < warps ? warp_exact[threadIdx.x] : Exact{};
+    exact = merge_lanes(exact);
+    if (threadIdx.x == 0) {
+      unsigned* special = bins + histogram_slots;
+      exact.nan_count = special[0];
+      exact.positive_infinity_count = special[1];
+      exact.negative_infinity_count = special[2];
+      special[0] = special[1] = special[2] = 0;
+      exact.zero_count = Count{bins[zero_slot]} + bins[negative_zero_slot];
+      bins[zero_slot] = bins[negative_zero_slot] = 0;
+      if (exact.zero_count != 0) {
+        merge_extreme(exact.low_rank, exact.low_count, low_rank_of(0), 0);
+        merge_extreme(exact.high_rank, exact.high_count, high_rank_of(0), 0);
+      }
+      partial = exact;
+    }
+  }
+  for (std::uint32_t begin = threadIdx.x * 4; begin < histogram_slots; begin += threads * 4) {
+    const uint4 four = *reinterpret_cast<const uint4*>(bins + begin);
+    if ((four.x | four.y | four.z | four.w) == 0) continue;  // most are
+    const unsigned counts[4] = {four.x, four.y, four.z, four.w};
+#pragma unroll
+    for (std::uint32_t i = 0; i < 4; ++i) {
+      const std::uint32_t slot = begin + i;
+      if (counts[i] == 0 || slot == zero_slot || slot == negative_zero_slot) continue;
+      bins[slot] = 0;
+      atomicAdd(&site.bins[histogram_bin(bits_of_slot(slot))], Count{counts[i]});
+    }
+  }
+  __syncthreads();
+}
+
 __global__ void __launch_bounds__(threads, blocks_per_multiprocessor)
     observe_kernel(const __grid_constant__ TensorList list, Site* sites, Exact* partials, unsigned* finished) {
-  __shared__ unsigned bins[histogram_slots + 3];  // the last three: NaN, +inf, -inf
-  __shared__ Exact warp_exact[warps];
+  __shared__ __align__(16) unsigned bins[histogram_slots + 3];  // the last three: NaN, +inf, -inf
   __shared__ bool is_last;
   for (std::uint32_t slot = threadIdx.x; slot < histogram_slots + 3; slot += threads) bins[slot] = 0;
   __syncthreads();
@@ -140,30 +179,7 @@ __global__ void __launch_bounds__(threads, blocks_per_multiprocessor)
     Counter counter{bins};
     count_tiles(counter, tensor, tile - tensor.first_tile, stop - tensor.first_tile);
     tile = stop;
-
-    Exact exact = merge_lanes(counter.exact());
-    if (threadIdx.x % 32 == 0) warp_exact[threadIdx.x / 32] = exact;
-    __syncthreads();  // the bins are complete, too
-    if (threadIdx.x < 32) {
-      exact = threadIdx.x < warps ? warp_exact[threadIdx.x] : Exact{};
-      exact = merge_lanes(exact);
-      if (threadIdx.x == 0) {
-        unsigned* special = bins + histogram_slots;
-        exact.nan_count = special[0];
-        exact.positive_infinity_count = special[1];
-        exact.negative_infinity_count = special[2];
-        special[0] = special[1] = special[2] = 0;
-        partials[blockIdx.x + index] = exact;
-      }
-    }
-    for (std::uint32_t bin = threadIdx.x; bin < histogram_bin_count; bin += threads) {
-      const std::uint32_t slot = histogram_slot(histogram_bin_bits(bin));
-      const unsigned count = bins[slot];
-      if (count == 0) continue;
-      bins[slot] = 0;
-      atomicAdd(&sites[tensor.site].bins[bin], static_cast<Count>(count));
-    }
-    __syncthreads();
+    flush(bins, counter, sites[tensor.site], partials[blockIdx.x + index]);
   }
 
   if (threadIdx.x == 0) {

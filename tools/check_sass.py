@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Checks what nvcc made of the hot kernels, where no GPU is at hand: tools/check_sass.py [build folder].
 
-Counters of the histogram must compile to the atomic that merges equal addresses, loads and stores to 16 bytes a thread,
-and nothing may spill to local memory. Prints registers and shared memory of every kernel, and the warps of a
+Counters of the histogram must compile to the atomic that merges equal addresses, those of a tile without a branch
+between them; loads and stores to 16 bytes a thread, and nothing may spill to local memory. Prints registers and shared memory of every kernel, and the warps of a
 multiprocessor that they leave room for. cuobjdump is taken from PATH, or installed into <build folder>/sass.
 """
 import os
@@ -14,6 +14,8 @@ import sys
 here = os.path.dirname(os.path.abspath(__file__))
 build = sys.argv[1] if len(sys.argv) > 1 else os.path.join(os.path.dirname(here), "build-cuda")
 objects = os.path.join(build, "CMakeFiles", "tare_cuda.dir", "cuda")
+
+values_per_thread = 16  # of observe_kernel
 
 # kernel: instructions that must be there, threads a block, shared memory taken at launch.
 kernels = {
@@ -63,6 +65,18 @@ def variant_of(mangled):
     return f"<{types.get(found[1], found[1])}, {operations[int(found[2])]}>" if found else ""
 
 
+def straight_counters(section):
+    """The most counters that follow one another without a branch."""
+    most = count = 0
+    for line in section.splitlines():
+        if re.search(r"\b(BRA|BRX|BSSY|BSYNC|CALL|RET|EXIT)\b", line):
+            count = 0
+        elif "ATOMS.POPC.INC" in line:
+            count += 1
+            most = max(most, count)
+    return most
+
+
 def main():
     failures = []
     seen = set()
@@ -97,6 +111,8 @@ def main():
                 returning = re.search(r"ATOMS\.(?!POPC)\S*", section)
                 if returning:
                     failures.append(f"{name}: a counter without merging ({returning[0]})")
+                if straight_counters(section) < values_per_thread:
+                    failures.append(f"{name}: branches between the counters of a tile")
     failures += [f"{name}: no such kernel" for name in kernels if name not in seen]
     for failure in failures:
         print("FAILED", failure)

@@ -1,4 +1,6 @@
 // Observers of the device against those of the CPU, equal in every field; and the table of counters, on the host.
+#include <cmath>
+#include <limits>
 #include <set>
 
 #include "cuda/device.hpp"
@@ -10,6 +12,59 @@ namespace tare {
 namespace {
 
 using CudaObserve = test::CudaTest;
+
+constexpr std::size_t tile = 6144;
+
+/// `size` values, taken in turn from `values`.
+std::vector<float> repeated(std::size_t size, const std::vector<float>& values) {
+  std::vector<float> all(size);
+  for (std::size_t i = 0; i < size; ++i) all[i] = values[i % values.size()];
+  return all;
+}
+
+/// What the counters treat in a way of its own: zeros, values below the fine bins and above them, extremes that come
+/// again and again, tensors of one sign, sizes around a tile.
+std::vector<std::vector<float>> odd_inputs() {
+  constexpr float infinity = std::numeric_limits<float>::infinity();
+  constexpr float nan = std::numeric_limits<float>::quiet_NaN();
+  const std::vector<std::vector<float>> alphabets = {
+      {0.0f},
+      {0.0f, -0.0f, 0.0f},
+      {-0.0f, -1.5f},
+      {-0.0f, 2.5f, 0.0f},
+      {1e-12f},
+      {-1e-12f, 0.0f, 1e-20f},
+      {0x1p-30f, -0x1p-30f, 0x1.fffffep-31f, 0x1p-31f, -0x1p-31f},
+      {0x1p-149f, 0.0f},
+      {-0x1p-149f},
+      {-7.0f},
+      {1e25f},
+      {-1e25f, 3.0f, 0.0f},
+      {0x1p20f, 0x1.fffffep19f, -0x1p20f, -0x1.fffffep19f},
+      {0.25f, 1.0f, 0.5f, 0.25f, 1.0f},
+      {-0.25f, -1.0f, -0.5f, -0.25f},
+      {nan},
+      {0.0f, nan, -infinity},
+      {infinity, -infinity},
+      {infinity, 4.0f, -nan, -4.0f, 1e-12f},
+  };
+  std::vector<std::vector<float>> all;
+  for (std::size_t i = 0; i < alphabets.size(); ++i) all.push_back(repeated(2 * tile + 1 + 97 * i, alphabets[i]));
+  for (const std::size_t size : {tile - 1, tile, tile + 1, 5 * tile, 5 * tile + 33})
+    all.push_back(test::normal_values(size, 5));
+  std::vector<float> positive = test::normal_values(4 * tile + 7, 6);
+  for (float& value : positive) value = std::fabs(value);
+  all.push_back(positive);
+  for (float& value : positive) value = -value;
+  all.push_back(positive);
+  // Every tile holds one value of another kind: an extreme twice, then one that is none.
+  for (const float rare : {1e-12f, -1e-12f, 1e25f, -1e25f, -infinity, -0.0f, 100.0f, -100.0f}) {
+    std::vector<float> values = test::normal_values(5 * tile + 11, 7);
+    for (std::size_t i = 0; i < 5; ++i) values[i * tile + 100] = i % 3 == 2 ? rare / 2 : rare;
+    all.push_back(values);
+  }
+  return all;
+}
 
 std::vector<std::vector<float>> inputs() {
   std::vector<std::vector<float>> all;
@@ -46,9 +101,8 @@ Tensor convert(const std::vector<float>& values, DataType type) {
   return tensor;
 }
 
-TEST_F(CudaObserve, GivesTheStatisticsOfTheCpu) {
+void compare_with_the_cpu(const std::vector<std::vector<float>>& all) {
   const auto cpu = make_cpu_backend();
-  const auto all = inputs();
   for (const DataType type : {DataType::float32, DataType::float16, DataType::bfloat16})
     for (const std::size_t shift : {std::size_t{0}, size_of(type)}) {
       const auto observer = cpu->make_observer(ObserverKind::histogram, all.size() + 1);
@@ -76,14 +130,37 @@ TEST_F(CudaObserve, GivesTheStatisticsOfTheCpu) {
     }
 }
 
+TEST_F(CudaObserve, GivesTheStatisticsOfTheCpu) { compare_with_the_cpu(inputs()); }
+TEST_F(CudaObserve, GivesThemOfOddValues) { compare_with_the_cpu(odd_inputs()); }
+
+/// Bits of the smallest magnitude of a bin, with its sign.
+std::uint32_t first_bits(std::uint32_t bin) {
+  const bool negative = bin < histogram_side_count;
+  const double edge = negative ? histogram_bin_upper(bin) : histogram_bin_lower(bin);
+  return bits_of(static_cast<float>(edge)) | (negative ? 0x80000000u : 0u);
+}
+
 /// The table of the kernel's counters, checked on the host.
 TEST(CudaHistogramSlot, EveryBinHasAPlaceOfItsOwn) {
-  std::set<std::uint32_t> slots;
+  std::set<std::uint32_t> slots = {cuda::zero_slot, cuda::negative_zero_slot};
+  EXPECT_EQ(slots.size(), 2u);
   for (std::uint32_t bin = 0; bin < histogram_bin_count; ++bin) {
-    const std::uint32_t slot = cuda::histogram_slot(cuda::histogram_bin_bits(bin));
+    const std::uint32_t bits = first_bits(bin);
+    // The bins of subnormals begin with zeros, which have other places.
+    const std::uint32_t slot = cuda::histogram_slot((bits & 0x7fffffffu) == 0 ? bits + 1 : bits);
     EXPECT_LT(slot, cuda::histogram_slots);
     EXPECT_TRUE(slots.insert(slot).second) << "bin " << bin;
+    EXPECT_EQ(cuda::bits_of_slot(slot), bits) << "bin " << bin;
+    EXPECT_EQ(histogram_bin(cuda::bits_of_slot(slot)), bin);
   }
+}
+
+TEST(CudaHistogramSlot, ZerosHaveTheirPlaces) {
+  EXPECT_EQ(cuda::histogram_slot(bits_of(0.0f)), cuda::zero_slot);
+  EXPECT_EQ(cuda::histogram_slot(bits_of(-0.0f)), cuda::negative_zero_slot);
+  EXPECT_EQ(cuda::fine_slot(bits_of(0.0f)), cuda::zero_slot);
+  EXPECT_EQ(cuda::fine_slot(bits_of(-0.0f)), cuda::negative_zero_slot);
+  EXPECT_NE(cuda::zero_slot % 32, cuda::negative_zero_slot % 32);
 }
 
 TEST(CudaHistogramSlot, TheValuesOfABinShareItsPlace) {
@@ -91,8 +168,7 @@ TEST(CudaHistogramSlot, TheValuesOfABinShareItsPlace) {
     const std::uint32_t magnitude = static_cast<std::uint32_t>(step);
     if (magnitude >= 0x7f800000u) break;
     for (const std::uint32_t bits : {magnitude, magnitude | 0x80000000u}) {
-      ASSERT_EQ(cuda::histogram_slot(bits), cuda::histogram_slot(cuda::histogram_bin_bits(histogram_bin(bits))))
-          << bits;
+      ASSERT_EQ(histogram_bin(cuda::bits_of_slot(cuda::histogram_slot(bits))), histogram_bin(bits)) << bits;
       if (magnitude >= cuda::fine_magnitude && magnitude < cuda::fine_magnitude_end) {
         ASSERT_EQ(cuda::histogram_slot(bits), cuda::fine_slot(bits)) << bits;
       }
