@@ -68,9 +68,9 @@ struct Counter {
   std::uint32_t high_count = 0;
   Bounds limits = limits_of(low, high);
 
-  /// Values of a whole warp; lanes of `valid` = false hold zeros that do not count.
+  /// Of a whole warp.
   template <int n>
-  __device__ __forceinline__ void add(const std::uint32_t (&values)[n], bool valid) {
+  __device__ __forceinline__ void add(const std::uint32_t (&values)[n]) {
     Bounds bounds;
 #pragma unroll
     for (int i = 0; i < n; ++i) bounds.add(values[i]);
@@ -78,7 +78,6 @@ struct Counter {
     if (warp_any(bounds.positive >= limits.positive || bounds.negative >= limits.negative ||
                  bounds.nearest >= limits.nearest))
       is_fine = add_extremes(values, bounds);
-    if (!valid) return;
     if (is_fine) {
 #pragma unroll
       for (int i = 0; i < n; ++i) atomicAdd(bins + fine_slot(values[i]), 1u);
@@ -89,7 +88,7 @@ struct Counter {
     }
   }
 
-  /// All but zeros, NaN and infinities.
+  /// All but what only the shared counters know: zeros, NaN and infinities.
   __device__ __forceinline__ Exact exact() const {
     return {low_rank_of(low), high_rank_of(high), low_count, high_count, 0, 0, 0, 0};
   }

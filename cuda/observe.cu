@@ -10,10 +10,21 @@ namespace {
 
 constexpr int threads = 384;  // two blocks of a multiprocessor may use 80 registers a thread: with 64 it spills
 constexpr int warps = threads / 32;
-constexpr int values_per_thread = 16;
-constexpr std::uint32_t tile_elements = threads * values_per_thread;
-constexpr std::uint32_t tiles_per_block = 4;  // at least: the flush of a block must not outweigh its counting
+constexpr int vectors_per_thread = 4;  // of 16 bytes
+constexpr std::uint32_t tile_vectors = threads * vectors_per_thread;
+constexpr std::uint32_t special_counters = 4;  // behind the slots: NaN, +inf, -inf, zeros of the tensors before
+constexpr std::uint32_t tiles_per_block = 4;   // at least: the flush of a block must not outweigh its counting
 constexpr int blocks_per_multiprocessor = 2;
+
+TARE_HD std::uint32_t size_of_element(DataType type) { return type == DataType::float32 ? 4 : 2; }
+/// Elements by which the data begin behind an address that is aligned to a vector.
+TARE_HD std::uint32_t lead_of(const void* data, DataType type) {
+  return static_cast<std::uint32_t>(reinterpret_cast<std::uintptr_t>(data) % 16) / size_of_element(type);
+}
+TARE_HD std::uint32_t tiles_of(const void* data, std::uint32_t elements, DataType type) {
+  const std::uint32_t tile_elements = tile_vectors * (16 / size_of_element(type));
+  return (lead_of(data, type) + elements + tile_elements - 1) / tile_elements;
+}
 
 __device__ __forceinline__ std::uint32_t bits_of_half(std::uint32_t half, DataType type) {
   if (type == DataType::bfloat16) return half << 16;
@@ -25,67 +36,88 @@ __device__ __forceinline__ std::uint32_t load(const char* data, std::uint32_t in
   return bits_of_half(reinterpret_cast<const std::uint16_t*>(data)[index], type);
 }
 
-/// This thread's share of a whole tile; `from` is aligned.
-__device__ __forceinline__ void load_tile(const uint4* from, DataType type,
-                                          std::uint32_t (&values)[values_per_thread]) {
-  constexpr int vectors = values_per_thread / 4;
-  if (type == DataType::float32) {
-    uint4 loaded[vectors];
+__device__ __forceinline__ void add_floats(Counter& counter, const uint4 (&loaded)[vectors_per_thread]) {
+  std::uint32_t values[vectors_per_thread * 4];
 #pragma unroll
-    for (int i = 0; i < vectors; ++i) loaded[i] = __ldg(from + i * threads);
-#pragma unroll
-    for (int i = 0; i < vectors; ++i) {
-      values[i * 4] = loaded[i].x;
-      values[i * 4 + 1] = loaded[i].y;
-      values[i * 4 + 2] = loaded[i].z;
-      values[i * 4 + 3] = loaded[i].w;
-    }
-    return;
+  for (int i = 0; i < vectors_per_thread; ++i) {
+    values[i * 4] = loaded[i].x;
+    values[i * 4 + 1] = loaded[i].y;
+    values[i * 4 + 2] = loaded[i].z;
+    values[i * 4 + 3] = loaded[i].w;
   }
-  uint4 loaded[vectors / 2];
-#pragma unroll
-  for (int i = 0; i < vectors / 2; ++i) loaded[i] = __ldg(from + i * threads);
-#pragma unroll
-  for (int i = 0; i < vectors / 2; ++i) {
-    const std::uint32_t words[4] = {loaded[i].x, loaded[i].y, loaded[i].z, loaded[i].w};
-#pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      values[i * 8 + j * 2] = bits_of_half(words[j] & 0xffffu, type);
-      values[i * 8 + j * 2 + 1] = bits_of_half(words[j] >> 16, type);
-    }
-  }
+  counter.add(values);
 }
 
-/// Elements of tiles [begin, end) of one tensor. Its head up to 16-byte alignment belongs to the first tile.
-__device__ __forceinline__ void count_tiles(Counter& counter, const ListedTensor& tensor, std::uint32_t begin,
-                                            std::uint32_t end) {
-  const DataType type = tensor.type;
-  const std::uint32_t size = type == DataType::float32 ? 4 : 2;
-  const char* data = static_cast<const char*>(tensor.data);
-  const std::uint32_t misaligned = static_cast<std::uint32_t>(reinterpret_cast<std::uintptr_t>(data) % 16);
-  std::uint32_t head = misaligned == 0 ? 0 : (16 - misaligned) / size;
-  head = head < tensor.elements ? head : tensor.elements;
-  std::uint32_t rest = tensor.elements;  // first element of what does not fill a tile
-  for (std::uint32_t tile = begin; tile < end; ++tile) {
-    const std::uint32_t start = head + tile * tile_elements;
-    if (start >= tensor.elements || tensor.elements - start < tile_elements) {
-      rest = start;
-      break;
+__device__ __forceinline__ void add_halves(Counter& counter, const uint4& first, const uint4& second, DataType type) {
+  const std::uint32_t words[8] = {first.x, first.y, first.z, first.w, second.x, second.y, second.z, second.w};
+  std::uint32_t values[16];
+  if (type == DataType::bfloat16) {
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      values[i * 2] = words[i] << 16;
+      values[i * 2 + 1] = words[i] & 0xffff0000u;
     }
-    std::uint32_t values[values_per_thread];
-    load_tile(reinterpret_cast<const uint4*>(data + std::size_t{start} * size) + threadIdx.x, type, values);
-    counter.add(values, true);
+  } else {
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      values[i * 2] = bits_of_half(words[i] & 0xffffu, type);
+      values[i * 2 + 1] = bits_of_half(words[i] >> 16, type);
+    }
   }
-  // One element a thread: the rest, and before it the head.
-  std::uint32_t index = begin == 0 && head > 0 ? 0 : rest;
+  counter.add(values);
+}
+
+/// Elements of tiles [begin, end) of one tensor. Tiles begin with the aligned vector that holds the first element; what
+/// the tensor lacks of them is counted as zeros, whose number is returned. Vectors at its ends that are not wholly the
+/// tensor's are left out of the tiles and read by element.
+__device__ __forceinline__ std::uint32_t count_tiles(Counter& counter, const ListedTensor& tensor, std::uint32_t begin,
+                                                     std::uint32_t end) {
+  const DataType type = tensor.type;
+  const std::uint32_t per_vector = 16 / size_of_element(type);
+  const std::uint32_t lead = lead_of(tensor.data, type);
+  const std::uint32_t total = lead + tensor.elements;
+  const char* data = static_cast<const char*>(tensor.data) - lead * size_of_element(type);
+  const std::uint32_t first = lead == 0 ? 0 : 1;
+  const std::uint32_t stop = type == DataType::float32 ? total / 4 : total / 8;
+  const auto* from = reinterpret_cast<const uint4*>(data) + std::size_t{begin} * tile_vectors + threadIdx.x;
+  for (std::uint32_t tile = begin; tile < end; ++tile, from += tile_vectors) {
+    uint4 loaded[vectors_per_thread];
+    if (tile >= first && tile < stop / tile_vectors) {
+#pragma unroll
+      for (int i = 0; i < vectors_per_thread; ++i) loaded[i] = __ldg(from + i * threads);
+    } else {
+#pragma unroll
+      for (int i = 0; i < vectors_per_thread; ++i) {
+        const std::uint32_t vector = tile * tile_vectors + threadIdx.x + i * threads;
+        const bool inside = vector >= first && vector < stop;
+        loaded[i] = inside ? __ldg(reinterpret_cast<const uint4*>(data) + vector) : uint4{};
+      }
+    }
+    if (type == DataType::float32) {
+      add_floats(counter, loaded);
+    } else {
 #pragma unroll 1
-  while (index < tensor.elements) {
-    const std::uint32_t stop = index < head ? head : tensor.elements;
-    const bool valid = index + threadIdx.x < stop;
-    const std::uint32_t value[1] = {valid ? load(data, index + threadIdx.x, type) : 0u};
-    counter.add(value, valid);
-    index = index < head ? (rest > head ? rest : head) : index + threads;
+      for (int half = 0; half < 2; ++half) {
+        add_halves(counter, loaded[0], loaded[1], type);
+        loaded[0] = loaded[2];
+        loaded[1] = loaded[3];
+      }
+    }
   }
+  const std::uint32_t head = first == 0 ? 0 : min(per_vector, total);  // its elements end there
+  const std::uint32_t tail = max(first, stop) * per_vector;            // its elements begin there
+  const bool has_head = begin == 0 && head > 0;
+  const bool has_tail = end == tiles_of(tensor.data, tensor.elements, type) && tail < total;
+  const std::uint32_t tile_elements = tile_vectors * per_vector;
+  const std::uint32_t elements = min(end * tile_elements, total) - max(begin * tile_elements, lead);
+  const std::uint32_t padding = (end - begin) * tile_elements - elements;
+  if (!has_head && !has_tail) return padding;
+  const bool in_head = threadIdx.x < per_vector;
+  const std::uint32_t element = in_head ? lead + threadIdx.x : tail + threadIdx.x - per_vector;
+  const bool inside = in_head ? has_head && element < head : has_tail && element < total;
+  const std::uint32_t value[1] = {inside ? load(data, element, type) : 0u};
+  counter.add(value);
+  return padding + threads;
 }
 
 __device__ std::uint32_t first_tile_of(std::uint32_t block, std::uint32_t tiles) {
@@ -122,9 +154,9 @@ __device__ void merge_sites(const TensorList& list, Site* sites, const Exact* pa
   }
 }
 
-/// What the block counted of one tensor: its bins to the site, the rest to an entry of its own. Leaves all counters 0
-/// and ends with the block together.
-__device__ void flush(unsigned* bins, const Counter& counter, Site& site, Exact& partial) {
+/// What the block counted of one tensor: its bins to the site, the rest to an entry of its own. Leaves the counters 0,
+/// but those of zeros, which go on; ends with the block together.
+__device__ void flush(unsigned* bins, const Counter& counter, std::uint32_t padding, Site& site, Exact& partial) {
   __shared__ Exact warp_exact[warps];
   Exact exact = merge_lanes(counter.exact());
   if (threadIdx.x % 32 == 0) warp_exact[threadIdx.x / 32] = exact;
@@ -138,8 +170,9 @@ __device__ void flush(unsigned* bins, const Counter& counter, Site& site, Exact&
       exact.positive_infinity_count = special[1];
       exact.negative_infinity_count = special[2];
       special[0] = special[1] = special[2] = 0;
-      exact.zero_count = Count{bins[zero_slot]} + bins[negative_zero_slot];
-      bins[zero_slot] = bins[negative_zero_slot] = 0;
+      const unsigned zeros = bins[zero_slot] + bins[negative_zero_slot];  // others read them, too: nobody may write
+      exact.zero_count = zeros - special[3] - padding;
+      special[3] = zeros;
       if (exact.zero_count != 0) {
         merge_extreme(exact.low_rank, exact.low_count, low_rank_of(0), 0);
         merge_extreme(exact.high_rank, exact.high_count, high_rank_of(0), 0);
@@ -164,9 +197,9 @@ __device__ void flush(unsigned* bins, const Counter& counter, Site& site, Exact&
 
 __global__ void __launch_bounds__(threads, blocks_per_multiprocessor)
     observe_kernel(const __grid_constant__ TensorList list, Site* sites, Exact* partials, unsigned* finished) {
-  __shared__ __align__(16) unsigned bins[histogram_slots + 3];  // the last three: NaN, +inf, -inf
+  __shared__ __align__(16) unsigned bins[histogram_slots + special_counters];
   __shared__ bool is_last;
-  for (std::uint32_t slot = threadIdx.x; slot < histogram_slots + 3; slot += threads) bins[slot] = 0;
+  for (std::uint32_t slot = threadIdx.x; slot < histogram_slots + special_counters; slot += threads) bins[slot] = 0;
   __syncthreads();
 
   std::uint32_t tile = first_tile_of(blockIdx.x, list.tiles);
@@ -177,9 +210,9 @@ __global__ void __launch_bounds__(threads, blocks_per_multiprocessor)
     const ListedTensor& tensor = list.tensors[index];
     const std::uint32_t stop = min(end, end_tile_of(list, index));
     Counter counter{bins};
-    count_tiles(counter, tensor, tile - tensor.first_tile, stop - tensor.first_tile);
+    const std::uint32_t padding = count_tiles(counter, tensor, tile - tensor.first_tile, stop - tensor.first_tile);
     tile = stop;
-    flush(bins, counter, sites[tensor.site], partials[blockIdx.x + index]);
+    flush(bins, counter, padding, sites[tensor.site], partials[blockIdx.x + index]);
   }
 
   if (threadIdx.x == 0) {
@@ -198,7 +231,7 @@ __global__ void __launch_bounds__(threads, blocks_per_multiprocessor)
 
 void TensorList::add(const void* data, std::uint32_t elements, std::uint32_t site, DataType type) {
   tensors[count++] = {data, elements, site, tiles, type};
-  tiles += (elements + tile_elements - 1) / tile_elements;
+  tiles += tiles_of(data, elements, type);
 }
 
 std::uint32_t most_observer_blocks() {

@@ -15,7 +15,7 @@ here = os.path.dirname(os.path.abspath(__file__))
 build = sys.argv[1] if len(sys.argv) > 1 else os.path.join(os.path.dirname(here), "build-cuda")
 objects = os.path.join(build, "CMakeFiles", "tare_cuda.dir", "cuda")
 
-values_per_thread = 16  # of observe_kernel
+values_per_thread = 16  # that observe_kernel counts at a time
 
 # kernel: instructions that must be there, threads a block, shared memory taken at launch.
 kernels = {

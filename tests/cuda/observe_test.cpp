@@ -13,7 +13,7 @@ namespace {
 
 using CudaObserve = test::CudaTest;
 
-constexpr std::size_t tile = 6144;
+constexpr std::size_t tile = 6144;  // of float32; of halves it is twice as much
 
 /// `size` values, taken in turn from `values`.
 std::vector<float> repeated(std::size_t size, const std::vector<float>& values) {
@@ -50,7 +50,7 @@ std::vector<std::vector<float>> odd_inputs() {
   };
   std::vector<std::vector<float>> all;
   for (std::size_t i = 0; i < alphabets.size(); ++i) all.push_back(repeated(2 * tile + 1 + 97 * i, alphabets[i]));
-  for (const std::size_t size : {tile - 1, tile, tile + 1, 5 * tile, 5 * tile + 33})
+  for (const std::size_t size : {tile - 1, tile, tile + 1, 2 * tile, 4 * tile, 5 * tile + 33})
     all.push_back(test::normal_values(size, 5));
   std::vector<float> positive = test::normal_values(4 * tile + 7, 6);
   for (float& value : positive) value = std::fabs(value);
@@ -101,17 +101,18 @@ Tensor convert(const std::vector<float>& values, DataType type) {
   return tensor;
 }
 
-void compare_with_the_cpu(const std::vector<std::vector<float>>& all) {
+/// `shifts`: elements by which the data begin behind an aligned address.
+void compare_with_the_cpu(const std::vector<std::vector<float>>& all, const std::vector<std::size_t>& shifts = {0, 1}) {
   const auto cpu = make_cpu_backend();
   for (const DataType type : {DataType::float32, DataType::float16, DataType::bfloat16})
-    for (const std::size_t shift : {std::size_t{0}, size_of(type)}) {
+    for (const std::size_t shift : shifts) {
       const auto observer = cpu->make_observer(ObserverKind::histogram, all.size() + 1);
       cuda::Statistics statistics(all.size() + 1);
       std::vector<test::DeviceBytes> device;
       std::vector<cuda::ObservedTensor> list;
       for (std::size_t site = 0; site < all.size(); ++site) {
         const Tensor tensor = convert(all[site], type);
-        device.emplace_back(tensor.data(), tensor.bytes(), shift);
+        device.emplace_back(tensor.data(), tensor.bytes(), shift * size_of(type));
         list.push_back({device.back().data(), all[site].size(), type, static_cast<std::uint32_t>(site)});
         list.push_back({device.back().data(), all[site].size(), type, static_cast<std::uint32_t>(all.size())});
         observer->observe(site, tensor);
@@ -132,6 +133,15 @@ void compare_with_the_cpu(const std::vector<std::vector<float>>& all) {
 
 TEST_F(CudaObserve, GivesTheStatisticsOfTheCpu) { compare_with_the_cpu(inputs()); }
 TEST_F(CudaObserve, GivesThemOfOddValues) { compare_with_the_cpu(odd_inputs()); }
+
+/// Vectors of 16 bytes that are not wholly the tensor's, and tiles that hold nothing else.
+TEST_F(CudaObserve, CountsNothingAroundTheTensor) {
+  std::vector<std::vector<float>> all;
+  for (const std::size_t size : {1, 2, 3, 5, 7, 8, 9, 12, 16, 17}) all.push_back(test::normal_values(size, 8));
+  for (const std::size_t size : {2 * tile - 9, 2 * tile - 7, 2 * tile - 2, 2 * tile})
+    all.push_back(test::normal_values(size, 9));
+  compare_with_the_cpu(all, {0, 1, 3, 4, 7});
+}
 
 /// Bits of the smallest magnitude of a bin, with its sign.
 std::uint32_t first_bits(std::uint32_t bin) {
