@@ -25,6 +25,7 @@ namespace tare::cuda {
 
 inline constexpr int launch_threads = 256;
 inline constexpr std::int64_t short_row = 1024;  ///< elements up to which a warp takes a row
+inline constexpr std::int64_t many_rows = 4096;  ///< from which on warps share blocks
 
 /// The threads of one row: a block, a warp, or one thread alone.
 struct Team {
@@ -97,11 +98,14 @@ __global__ void __launch_bounds__(launch_threads)
   for (std::int64_t i = std::int64_t{blockIdx.x} * launch_threads + threadIdx.x; i < count; i += step) functor(i);
 }
 
+/// A team is a line of the block's threads.
 template <class Functor>
 __global__ void __launch_bounds__(launch_threads)
     row_kernel(std::int64_t rows, const __grid_constant__ Functor functor) {
   const Team team{static_cast<int>(threadIdx.x), static_cast<int>(blockDim.x)};
-  for (std::int64_t row = blockIdx.x; row < rows; row += gridDim.x) functor(row, team);
+  const std::int64_t step = std::int64_t{gridDim.x} * blockDim.y;
+  for (std::int64_t row = std::int64_t{blockIdx.x} * blockDim.y + threadIdx.y; row < rows; row += step)
+    functor(row, team);
 }
 
 /// functor(i) for i in [0, count).
@@ -130,8 +134,11 @@ void for_each_row(std::int64_t rows, std::int64_t length, StreamView stream, con
 #else
   constexpr std::int64_t most = 3;  // starting a block takes longer than a row there
 #endif
-  const int threads = length <= short_row ? 32 : launch_threads;
-  launch(row_kernel<Functor>, static_cast<unsigned>(std::min(most, rows)), threads, 0, stream, rows, functor);
+  const unsigned threads = length <= short_row ? 32 : launch_threads;
+  // A multiprocessor holds 32 blocks: few rows are spread by a warp each, many fill it with whole blocks.
+  const unsigned teams = rows < many_rows ? 1 : launch_threads / threads;
+  launch(row_kernel<Functor>, static_cast<unsigned>(std::min(most, (rows + teams - 1) / teams)), dim3(threads, teams),
+         0, stream, rows, functor);
   TARE_CUDA_CHECK_LAUNCH("row_kernel");
 }
 
