@@ -106,12 +106,15 @@ struct MultiplyUp {
   TARE_HD static float combine(float a, float b) { return a * b; }
 };
 
+/// One sum after the other, as on the host, so that rounding is the host's.
 template <class Combine>
 struct Cumulate {
   FloatInput in;
   FloatOutput out;
   std::int64_t length, inner;
   bool exclusive, reverse;
+
+  /// A thread a row, where neighbours read neighbours.
   __device__ void operator()(std::int64_t row) const {
     const std::int64_t base = row / inner * length * inner + row % inner;
     float result = Combine::neutral;
@@ -123,6 +126,23 @@ struct Cumulate {
       out.set(at, exclusive ? before : result);
     }
   }
+  /// A warp a row whose elements lie together: it reads 32 at once, and all lanes add up all of them.
+  __device__ void operator()(std::int64_t row, const Team& team) const {
+    float result = Combine::neutral;
+    for (std::int64_t tile = 0; tile < length; tile += 32) {
+      const std::int64_t k = tile + team.thread;
+      const std::int64_t at = row * length + (reverse ? length - 1 - k : k);
+      const float own = k < length ? in[at] : 0.0f;
+      float kept = 0;
+      for (int lane = 0; lane < 32; ++lane) {
+        const float before = result;
+        const float x = __shfl_sync(~0u, own, lane);
+        result = tile + lane == 0 ? x : Combine::combine(result, x);
+        if (lane == team.thread) kept = exclusive ? before : result;
+      }
+      if (k < length) out.set(at, kept);
+    }
+  }
 };
 
 template <class Combine>
@@ -132,9 +152,13 @@ void cumulate(Call& call) {
   const std::size_t axis = cpu::axis_of(call, cpu::integer_of(call, 1, "axis"), in.rank());
   const std::int64_t inner = in.shape().elements(axis + 1, in.rank());
   Tensor& out = call.output(0, in.type(), in.shape());
-  for_each(in.shape().elements(0, axis) * inner, stream_of(call),
-           Cumulate<Combine>{in, out, in.shape()[axis], inner, call.node.integer("exclusive", 0) != 0,
-                             call.node.integer("reverse", 0) != 0});
+  const std::int64_t rows = in.shape().elements(0, axis) * inner;
+  const Cumulate<Combine> functor{
+      in, out, in.shape()[axis], inner, call.node.integer("exclusive", 0) != 0, call.node.integer("reverse", 0) != 0};
+  if (inner > 1)
+    for_each(rows, stream_of(call), functor);
+  else
+    for_each_row(rows, 32, stream_of(call), functor);
 }
 
 /// Columns of the last axis, by number.
