@@ -1,11 +1,13 @@
 // BatchNormalization and the normalizations of rows. Moments are taken in two passes in float64, as on the host. A row
-// is what shares its moments; scales and biases follow from the place in the row. Odd: parameters stay on the device,
-// so factors of channels are made there, by a launch of their own.
+// is what shares its moments; scales and biases follow from the place in the row. A team takes a row through all
+// passes, or several share it, a launch a pass, where rows are few and long. Odd: parameters stay on the device, so
+// factors of channels are made there, by a launch of their own.
 #include <cmath>
 
 #include "cpu/normalization.hpp"
 #include "cpu/strided_copy.hpp"
 #include "elementwise.hpp"
+#include "row_folds.hpp"
 
 namespace tare::cuda {
 namespace {
@@ -127,24 +129,27 @@ struct NormalizeRow {
   bool root_then_add;     ///< epsilon is added to the root
 
   __device__ void operator()(std::int64_t o, const Team& team) const {
-    const std::int64_t first = o * count;
     double mean = 0;
     if (centered) {
       double sum = 0;
-      for (std::int64_t k = team.thread; k < count; k += team.size) sum += static_cast<double>(in[first + k]);
+      for (std::int64_t k = team.thread; k < count; k += team.size) sum += static_cast<double>(in[o * count + k]);
       mean = team.sum(sum) / static_cast<double>(count);
     }
     double squares = 0;
     for (std::int64_t k = team.thread; k < count; k += team.size) {
-      const double deviation = static_cast<double>(in[first + k]) - mean;
+      const double deviation = static_cast<double>(in[o * count + k]) - mean;
       squares += deviation * deviation;
     }
-    const double variance = team.sum(squares) / static_cast<double>(count);
+    write(o, team.thread, team.size, mean, team.sum(squares) / static_cast<double>(count));
+  }
+
+  /// Elements first, first + step, ... of row o.
+  __device__ void write(std::int64_t o, std::int64_t first, std::int64_t step, double mean, double variance) const {
     const double root = root_then_add ? ::sqrt(variance) + epsilon : ::sqrt(variance + epsilon);
     const float center = static_cast<float>(mean);
     const float factor = static_cast<float>(1.0 / root);
-    for (std::int64_t k = team.thread; k < count; k += team.size) {
-      const float x = in[first + k];
+    for (std::int64_t k = first; k < count; k += step) {
+      const float x = in[o * count + k];
       const std::int64_t at = scales.present() ? place(o, k) : 0;
       float y = 0;
       if (factor_has_scale) {
@@ -155,12 +160,57 @@ struct NormalizeRow {
         y = (x - center) * factor * scales[at];
         if (biases.present()) y = y + biases[at];
       }
-      out.set(first + k, y);
+      out.set(o * count + k, y);
     }
-    if (team.thread == 0 && means.present()) means.set(o, center);
-    if (team.thread == 0 && deviations.present()) deviations.set(o, factor);
+    if (first == 0 && means.present()) means.set(o, center);
+    if (first == 0 && deviations.present()) deviations.set(o, factor);
   }
 };
+
+/// Mean of a row, or of the squares of its deviations from `means`.
+struct MomentFold {
+  using Value = double;
+  RowView view;
+  FloatInput in;
+  const double* means;  ///< null: 0
+  bool squares;
+  double* out;
+  __device__ double walk(std::int64_t o, std::int64_t first, std::int64_t step) const {
+    const double mean = means != nullptr ? means[o] : 0.0;
+    double sum = 0;
+    view.each(in, o, first, step, [&](float x, std::int64_t) {
+      const double deviation = static_cast<double>(x) - mean;
+      sum += squares ? deviation * deviation : deviation;
+    });
+    return sum;
+  }
+  __device__ double join(double a, double b) const { return a + b; }
+  __device__ void finish(std::int64_t o, double sum) const { out[o] = sum / static_cast<double>(view.count); }
+};
+
+struct NormalizePart {
+  NormalizeRow row;
+  std::int64_t parts;
+  const double* means;  ///< null: 0
+  const double* variances;
+  __device__ void operator()(std::int64_t i, const Team& team) const {
+    const std::int64_t o = i / parts;
+    row.write(o, i % parts * team.size + team.thread, parts * team.size, means != nullptr ? means[o] : 0.0,
+              variances[o]);
+  }
+};
+
+void normalize_rows(const Call& call, std::int64_t rows, const NormalizeRow& row) {
+  const std::int64_t parts = row_parts(rows, row.count, launch_threads);
+  if (parts < 4) return for_each_row(rows, row.count, stream_of(call), row);  // four launches more would not pay
+  Tensor moments = call.device.allocate(DataType::float64, {2, rows});
+  double* variances = moments.mutable_data<double>();
+  double* means = row.centered ? variances + rows : nullptr;
+  const RowView view{rows, row.count, 1};
+  if (row.centered) fold_rows(call, MomentFold{view, row.in, nullptr, false, means});
+  fold_rows(call, MomentFold{view, row.in, means, true, variances});
+  for_each_row(rows * parts, row.count, stream_of(call), NormalizePart{row, parts, means, variances});
+}
 
 /// A scale or bias broadcast to the normalized dimensions.
 Tensor spread(const Call& call, std::size_t input, const Shape& dims) {
@@ -200,10 +250,10 @@ void normalize_trailing(Call& call, bool centered) {
   const FloatOutput deviations = moment(2);
   Tensor& out = call.output(0, in.type(), in.shape());
   const std::int64_t count = dims.elements();
-  for_each_row(in.shape().elements(0, axis), count, stream_of(call),
-               NormalizeRow{in, out, scales, biases, means, deviations, count,
-                            static_cast<double>(call.node.real("epsilon", 1e-5f)), Place{1, count, 1, false}, centered,
-                            false, false});
+  normalize_rows(call, in.shape().elements(0, axis),
+                 NormalizeRow{in, out, scales, biases, means, deviations, count,
+                              static_cast<double>(call.node.real("epsilon", 1e-5f)), Place{1, count, 1, false},
+                              centered, false, false});
 }
 void layer_normalization(Call& call) { normalize_trailing(call, true); }
 void rms_normalization(Call& call) { normalize_trailing(call, false); }
@@ -217,19 +267,19 @@ void normalize_groups(Call& call, std::int64_t groups, bool per_group) {
   const FloatInput biases = parameter(call, 2, given, "bias");
   Tensor& out = call.output(0, in.type(), in.shape());
   const std::int64_t count = members * c.spatial;
-  for_each_row(c.batch * groups, count, stream_of(call),
-               NormalizeRow{in,
-                            out,
-                            scales,
-                            biases,
-                            {},
-                            {},
-                            count,
-                            static_cast<double>(call.node.real("epsilon", 1e-5f)),
-                            Place{std::max<std::int64_t>(c.spatial, 1), members, groups, per_group},
-                            true,
-                            true,
-                            false});
+  normalize_rows(call, c.batch * groups,
+                 NormalizeRow{in,
+                              out,
+                              scales,
+                              biases,
+                              {},
+                              {},
+                              count,
+                              static_cast<double>(call.node.real("epsilon", 1e-5f)),
+                              Place{std::max<std::int64_t>(c.spatial, 1), members, groups, per_group},
+                              true,
+                              true,
+                              false});
 }
 
 void instance_normalization(Call& call) {
@@ -306,9 +356,9 @@ void mean_variance_normalization(Call& call) {
       if (inside) count *= in.shape()[d];
     }
   gather.run(call.device, size_of(in.type()), in.data(), together.mutable_data());
-  // The 1e-9 is the operator's own definition. Rows are read and written by their own team alone.
-  for_each_row(in.elements() / count, count, stream_of(call),
-               NormalizeRow{together, together, {}, {}, {}, {}, count, 1e-9, Place{}, true, false, true});
+  // The 1e-9 is the operator's own definition. An element is written by the thread that reads it last.
+  normalize_rows(call, in.elements() / count,
+                 NormalizeRow{together, together, {}, {}, {}, {}, count, 1e-9, Place{}, true, false, true});
   scatter.run(call.device, size_of(in.type()), together.data(), out.mutable_data());
 }
 

@@ -3,7 +3,7 @@
 // types and stay there.
 #include "cpu/quantized.hpp"
 #include "float_element.hpp"
-#include "operators.hpp"
+#include "row_folds.hpp"
 #include "tare/small_float.hpp"
 
 namespace tare::cuda {
@@ -94,24 +94,32 @@ void dequantize_linear(Call& call) {
   });
 }
 
-/// Grid of all values together, which a team finds: a scale, and a zero point as a code.
+/// Grid of all values together: a scale, and a zero point as a code. A Value is their range, both ends in one word.
 struct FindGrid {
-  const float* in;
+  using Value = std::uint64_t;
+  RowView view;
+  FloatInput in;
   float* scale;
   std::uint8_t* zero_point;
-  std::int64_t count;
-  __device__ void operator()(std::int64_t, const Team& team) const {
+
+  __device__ static Value range(float low, float high) { return Value{bits_of(low)} << 32 | bits_of(high); }
+  __device__ static float low_of(Value range) { return float_of(static_cast<std::uint32_t>(range >> 32)); }
+  __device__ static float high_of(Value range) { return float_of(static_cast<std::uint32_t>(range)); }
+
+  __device__ Value walk(std::int64_t o, std::int64_t first, std::int64_t step) const {
     float low = 0;
     float high = 0;
-    for (std::int64_t i = team.thread; i < count; i += team.size) {
-      const float value = in[i];
+    view.each(in, o, first, step, [&](float value, std::int64_t) {
       low = value < low ? value : low;
       high = value > high ? value : high;
-    }
-    low = team.minimum(low);
-    high = team.maximum(high);
-    if (team.thread != 0) return;
-    const cpu::DynamicGrid grid = cpu::dynamic_grid(low, high);
+    });
+    return range(low, high);
+  }
+  __device__ Value join(Value a, Value b) const {
+    return range(low_of(a) < low_of(b) ? low_of(a) : low_of(b), high_of(a) > high_of(b) ? high_of(a) : high_of(b));
+  }
+  __device__ void finish(std::int64_t, Value range) const {
+    const cpu::DynamicGrid grid = cpu::dynamic_grid(low_of(range), high_of(range));
     *scale = grid.scale;
     *zero_point = static_cast<std::uint8_t>(grid.zero_point);
   }
@@ -124,9 +132,8 @@ void dynamic_quantize_linear(Call& call) {
   Tensor& y = call.output(0, DataType::uint8, x.shape());
   Tensor scale = call.device.allocate(DataType::float32, {});
   Tensor zero_point = call.device.allocate(DataType::uint8, {});
-  for_each_row(
-      1, std::max(x.elements(), short_row + 1), stream_of(call),
-      FindGrid{x.data<float>(), scale.mutable_data<float>(), zero_point.mutable_data<std::uint8_t>(), x.elements()});
+  fold_rows(call, FindGrid{RowView{1, x.elements(), 1}, x, scale.mutable_data<float>(),
+                           zero_point.mutable_data<std::uint8_t>()});
   for_each(x.elements(), stream_of(call),
            ToCodes<std::uint8_t>{x, scale, zero_point.data<std::uint8_t>(), y.mutable_data<std::uint8_t>(),
                                  cpu::Granularity{}, 0.0f, 255.0f});

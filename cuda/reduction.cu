@@ -1,12 +1,9 @@
-// ReduceSum and the others, ArgMax and ArgMin. Reduced dimensions are moved behind the kept ones; then a team of
-// threads takes a row. Sums are float64 in a fixed order. Odd: a reduction over leading dimensions keeps its columns
-// where they are and takes one thread a column, since rows would have to be moved first.
+// ReduceSum and the others, ArgMax and ArgMin, as folds of rows (row_folds.hpp). Sums are float64 in a fixed order.
+// Reduced dimensions that do not lie together are moved behind the kept ones first.
 #include <cmath>
-#include <limits>
 
+#include "arg_extreme.hpp"
 #include "cpu/strided_copy.hpp"
-#include "float_element.hpp"
-#include "operators.hpp"
 #include "tare/elementary.hpp"
 
 namespace tare::cuda {
@@ -14,80 +11,79 @@ namespace {
 
 enum class Reduce : std::uint8_t { sum, mean, max, min, prod, l1, l2, log_sum, log_sum_exp, sum_square };
 
-TARE_HD double term_of(Reduce kind, float x) {
-  const auto wide = static_cast<double>(x);
-  if (kind == Reduce::l1) return wide < 0 ? -wide : wide;
-  return kind == Reduce::l2 || kind == Reduce::sum_square ? wide * wide : wide;
-}
-
-TARE_HD float finish(Reduce kind, double sum, std::int64_t count) {
-  switch (kind) {
-    case Reduce::mean: return static_cast<float>(sum / static_cast<double>(count));
-    case Reduce::l2: return static_cast<float>(::sqrt(sum));
-    case Reduce::log_sum: return static_cast<float>(::log(sum));
-    default: return static_cast<float>(sum);
-  }
-}
-
 TARE_HD float larger(float a, float b) { return b > a || b != b ? b : a; }
 TARE_HD float smaller(float a, float b) { return b < a || b != b ? b : a; }
 
 /// An infinite maximum must not turn the sum into NaN.
 TARE_HD double shift_of(float best) { return best - best == 0.0f ? static_cast<double>(best) : 0.0; }
 
-/// Row o of `in`: `count` elements from o * outer_step on, each `step` after the one before.
-struct Rows {
+/// Extremes are float32 values that float64 holds.
+struct ReduceFold {
+  using Value = double;
+  RowView view;
   Reduce kind;
   FloatInput in;
   FloatOutput out;
-  std::int64_t count;
-  std::int64_t inner;  ///< 1: rows lie together
+  const float* largest;  ///< of every row, for log_sum_exp
 
-  __device__ void operator()(std::int64_t o, const Team& team) const {
-    const std::int64_t first = o / inner * count * inner + o % inner;
-    const auto x = [&](std::int64_t i) { return in[first + i * inner]; };
-    float result = 0;
-    if (kind == Reduce::max || kind == Reduce::min || kind == Reduce::log_sum_exp) {
+  __device__ double walk(std::int64_t o, std::int64_t first, std::int64_t step) const {
+    const auto each = [&](auto body) { view.each(in, o, first, step, body); };
+    if (kind == Reduce::max || kind == Reduce::min) {
       const bool low = kind == Reduce::min;
       float best = low ? elementary::infinity : -elementary::infinity;
-      for (std::int64_t i = team.thread; i < count; i += team.size)
-        best = low ? smaller(best, x(i)) : larger(best, x(i));
-      best = low ? team.minimum(best) : team.maximum(best);
-      result = best;
-      if (kind == Reduce::log_sum_exp) {
-        const double shift = count > 0 ? shift_of(best) : 0.0;
-        double sum = 0;
-        for (std::int64_t i = team.thread; i < count; i += team.size) sum += ::exp(static_cast<double>(x(i)) - shift);
-        result = static_cast<float>(::log(team.sum(sum)) + shift);
-      }
-    } else if (kind == Reduce::prod) {
-      double product = 1;
-      for (std::int64_t i = team.thread; i < count; i += team.size) product *= static_cast<double>(x(i));
-      result = static_cast<float>(team.product(product));
-    } else {
-      double sum = 0;
-      for (std::int64_t i = team.thread; i < count; i += team.size) sum += term_of(kind, x(i));
-      result = finish(kind, team.sum(sum), count);
+      each([&](float x, std::int64_t) { best = low ? smaller(best, x) : larger(best, x); });
+      return static_cast<double>(best);
     }
-    if (team.thread == 0) out.set(o, result);
+    if (kind == Reduce::prod) {
+      double product = 1;
+      each([&](float x, std::int64_t) { product *= static_cast<double>(x); });
+      return product;
+    }
+    double sum = 0;
+    if (kind == Reduce::log_sum_exp) {
+      const double shift = shift_of(largest[o]);
+      const std::int64_t base = view.first(o);
+      // Four exponentials at once would take too many registers.
+      TARE_NO_UNROLL for (std::int64_t i = first; i < view.count; i += step) {
+        sum += ::exp(static_cast<double>(in[base + i * view.inner]) - shift);
+      }
+      return sum;
+    }
+    const bool absolute = kind == Reduce::l1;
+    const bool square = kind == Reduce::l2 || kind == Reduce::sum_square;
+    each([&](float x, std::int64_t) {
+      const auto wide = static_cast<double>(x);
+      sum += absolute ? ::fabs(wide) : square ? wide * wide : wide;
+    });
+    return sum;
+  }
+  __device__ double join(double a, double b) const {
+    switch (kind) {
+      case Reduce::max: return b > a || b != b ? b : a;
+      case Reduce::min: return b < a || b != b ? b : a;
+      case Reduce::prod: return a * b;
+      default: return a + b;
+    }
+  }
+  __device__ void finish(std::int64_t o, double value) const {
+    if (kind == Reduce::mean) value /= static_cast<double>(view.count);
+    if (kind == Reduce::l2) value = ::sqrt(value);
+    if (kind == Reduce::log_sum) value = ::log(value);
+    if (kind == Reduce::log_sum_exp) value = ::log(value) + shift_of(largest[o]);
+    out.set(o, static_cast<float>(value));
   }
 };
 
-/// The same by one thread a result, for rows whose elements lie apart.
-struct Columns {
-  Rows rows;
-  __device__ void operator()(std::int64_t o) const { rows(o, Team{0, 1}); }
-};
-
 /// The dimensions seen as [outer, count, inner] when the reduced ones lie together; else a copy with them at the end.
-struct View {
+struct Reduced {
   Tensor tensor;
-  std::int64_t outer = 1, count = 1, inner = 1;
+  RowView view;
 };
 
-View view_of(const Call& call, const Tensor& in, const std::vector<bool>& reduced) {
+Reduced view_of(const Call& call, const Tensor& in, const std::vector<bool>& reduced) {
   const Shape& shape = in.shape();
-  View view{in};
+  Reduced result{in, {}};
+  RowView& view = result.view;
   int changes = 0;  // kept → reduced → kept is two at most, not counting a reduced beginning
   int stage = 0;
   for (std::size_t d = 0; d < in.rank(); ++d) {
@@ -97,8 +93,8 @@ View view_of(const Call& call, const Tensor& in, const std::vector<bool>& reduce
     if (!reduced[d] && stage == 1) stage = 2;
     (stage == 0 ? view.outer : stage == 1 ? view.count : view.inner) *= shape[d];
   }
-  if (changes == 0) return view;
-  view = View{call.device.allocate(in.type(), shape)};
+  if (changes == 0) return result;
+  result = Reduced{call.device.allocate(in.type(), shape), {}};
   const Shape from = cpu::dense_strides(shape);
   std::int64_t stride = 1;
   cpu::CopyPlan plan;
@@ -109,18 +105,19 @@ View view_of(const Call& call, const Tensor& in, const std::vector<bool>& reduce
       stride *= shape[d];
       (last ? view.count : view.outer) *= shape[d];
     }
-  plan.run(call.device, size_of(in.type()), in.data(), view.tensor.mutable_data());
-  return view;
+  plan.run(call.device, size_of(in.type()), in.data(), result.tensor.mutable_data());
+  return result;
 }
 
 void reduce_to(const Call& call, Reduce kind, const Tensor& in, const std::vector<bool>& reduced, Tensor& out) {
   if (out.elements() == 0) return;
-  const View view = view_of(call, in, reduced);
-  const Rows rows{kind, view.tensor, out, view.count, view.inner};
-  if (view.inner > 1)
-    for_each(view.outer * view.inner, stream_of(call), Columns{rows});
-  else
-    for_each_row(view.outer, view.count, stream_of(call), rows);
+  const Reduced rows = view_of(call, in, reduced);
+  Tensor largest;
+  if (kind == Reduce::log_sum_exp) {
+    largest = call.device.allocate(DataType::float32, {out.elements()});
+    fold_rows(call, ReduceFold{rows.view, Reduce::max, rows.tensor, largest, nullptr});
+  }
+  fold_rows(call, ReduceFold{rows.view, kind, rows.tensor, out, largest.data<float>()});
 }
 
 template <Reduce kind>
@@ -166,25 +163,6 @@ void sum_to(Call& call) {
   reduce_to(call, Reduce::sum, in, reduced, out);
 }
 
-struct ArgExtreme {
-  FloatInput in;
-  std::int64_t* out;
-  std::int64_t count, inner;
-  bool largest, last;
-  __device__ void operator()(std::int64_t o) const {
-    const std::int64_t first = o / inner * count * inner + o % inner;
-    std::int64_t best = 0;
-    for (std::int64_t i = 1; i < count; ++i) {
-      const float a = in[first + i * inner];
-      const float b = in[first + best * inner];
-      const bool beyond = largest ? a > b : a < b;
-      const bool nan = a != a;
-      if (last ? beyond || a == b || nan : beyond || (nan && b == b)) best = i;
-    }
-    out[o] = best;
-  }
-};
-
 template <bool largest>
 void arg_extreme(Call& call) {
   const Tensor in = call.input(0);
@@ -203,9 +181,8 @@ void arg_extreme(Call& call) {
   if (out.elements() == 0) return;
   if (count == 0) call.fail("nothing to search along axis " + std::to_string(axis) + " of " + in.shape().text());
   const std::int64_t inner = in.rank() == 0 ? 1 : in.shape().elements(axis + 1, in.rank());
-  for_each(out.elements(), stream_of(call),
-           ArgExtreme{in, out.mutable_data<std::int64_t>(), count, inner, largest,
-                      call.node.integer("select_last_index", 0) != 0});
+  const ArgRule rule{largest, call.node.integer("select_last_index", 0) != 0, false};
+  find_extremes(call, in, RowView{out.elements() / inner, count, inner}, rule, out);
 }
 
 }  // namespace

@@ -2,9 +2,9 @@
 // tare/elementary.hpp, sums are float64. Odd: before opset 13 everything from `axis` on is one row.
 #include <cmath>
 
+#include "arg_extreme.hpp"
 #include "cpu/softmax.hpp"
-#include "float_element.hpp"
-#include "operators.hpp"
+#include "cpu/strided_copy.hpp"
 #include "tare/elementary.hpp"
 
 namespace tare::cuda {
@@ -52,26 +52,21 @@ void softmax(Call& call) {
                SoftmaxRow{in, out, view.length, view.inner, logarithm});
 }
 
-struct HardmaxRow {
-  FloatInput in;
-  FloatOutput out;
-  std::int64_t length, inner;
-  __device__ void operator()(std::int64_t row) const {
-    const std::int64_t base = row / inner * length * inner + row % inner;
-    std::int64_t best = 0;
-    for (std::int64_t k = 1; k < length; ++k)
-      if (in[base + k * inner] > in[base + best * inner]) best = k;
-    for (std::int64_t k = 0; k < length; ++k) out.set(base + k * inner, k == best ? 1.0f : 0.0f);
-  }
-};
-
 void hardmax(Call& call) {
   const Tensor in = call.input(0);
   const cpu::SoftmaxView view = cpu::softmax_view(call);
   if (!is_quantizable(in.type())) cpu::fail_type(call, in.type());
   Tensor& out = call.output(0, in.type(), in.shape());
   if (in.elements() == 0) return;
-  for_each(view.outer * view.inner, stream_of(call), HardmaxRow{in, out, view.length, view.inner});
+  const RowView rows{view.outer, view.length, view.inner};
+  Tensor places = call.device.allocate(DataType::int64, {rows.rows()});
+  find_extremes(call, in, rows, ArgRule{.nan_only_as_first = true}, places);
+  const std::uint32_t zero = 0;
+  cpu::fill(call.device, size_of(in.type()), &zero, out.mutable_data(), out.elements());
+  const FloatOutput ones = out;
+  const std::int64_t* place = places.data<std::int64_t>();
+  for_each(rows.rows(), stream_of(call),
+           [=] __device__(std::int64_t o) { ones.set(rows.first(o) + place[o] * rows.inner, 1.0f); });
 }
 
 }  // namespace

@@ -1,0 +1,161 @@
+// Rows in all the ways that teams take them: many short ones, few long ones that several teams share, columns that
+// several threads share. Beside the CPU backend, unless what is right is known.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "cuda_host/one_node.hpp"
+#include "row_folds.hpp"
+#include "support/backends.hpp"
+
+namespace tare {
+namespace {
+
+using test::Case;
+using test::floats;
+using test::integers;
+using test::run;
+
+constexpr float nan = std::numeric_limits<float>::quiet_NaN();
+using List = std::vector<std::int64_t>;
+using Attributes = std::map<std::string, Attribute>;
+
+class CudaRows : public testing::Test {
+ protected:
+  void compare(const Case& c) {
+    const std::vector<Tensor> want = run(*host_, c);
+    const std::vector<Tensor> have = run(*device_, c);
+    ASSERT_EQ(have.size(), want.size());
+    for (std::size_t o = 0; o < want.size(); ++o) {
+      const std::string where = fmt::format("{} of {}, output {}", c.op_type, c.inputs[0].shape().text(), o);
+      ASSERT_EQ(have[o].type(), want[o].type()) << where;
+      ASSERT_EQ(have[o].shape().text(), want[o].shape().text()) << where;
+      if (c.same_bits || want[o].type() != DataType::float32) {
+        EXPECT_EQ(std::memcmp(have[o].data(), want[o].data(), want[o].bytes()), 0) << where;
+        continue;
+      }
+      for (std::int64_t i = 0; i < want[o].elements(); ++i) {
+        const float w = want[o].data<float>()[i];
+        ASSERT_NEAR(have[o].data<float>()[i], w, 1e-5f * (1.0f + std::abs(w))) << where << ", element " << i;
+      }
+    }
+  }
+  void near(const char* type, std::vector<Tensor> inputs, Attributes attributes = {}, std::size_t outputs = 1) {
+    compare({type, std::move(inputs), std::move(attributes), outputs, "", false});
+  }
+  std::vector<float> result(const Case& c) {
+    const Tensor out = run(*device_, c).at(0);
+    return {out.span<float>().begin(), out.span<float>().end()};
+  }
+
+  std::unique_ptr<Backend> host_ = make_cpu_backend({.threads = 2});
+  std::unique_ptr<Backend> device_ = test::backends().at(0).make();
+};
+
+const char* const reductions[] = {"ReduceSum", "ReduceMean", "ReduceMax",       "ReduceMin",      "ReduceProd",
+                                  "ReduceL1",  "ReduceL2",   "ReduceSumSquare", "ReduceLogSumExp"};
+
+/// Close to 1, so that products of many stay in range.
+Tensor factors(const Shape& shape, unsigned seed) {
+  Tensor tensor = floats(shape, seed, 0.01f);
+  for (float& x : tensor.mutable_span<float>()) x += 1.0f;
+  return tensor;
+}
+
+TEST_F(CudaRows, Parts) {
+  EXPECT_EQ(cuda::row_parts(1, 8191, 256), 1);
+  EXPECT_EQ(cuda::row_parts(1, 24'576, 256), 3);
+  EXPECT_EQ(cuda::row_parts(1, 100'000'000, 256), 1024);
+  EXPECT_EQ(cuda::row_parts(32, 1'000'000, 256), 32);
+  EXPECT_EQ(cuda::row_parts(4096, 1'000'000, 256), 1);
+  EXPECT_EQ(cuda::row_parts(256, 200'000, 1), 1024);
+  EXPECT_EQ(cuda::row_parts(1, 100'000'000, 1), 16'384);
+  EXPECT_EQ(cuda::row_parts(0, 100, 256), 1);
+}
+
+TEST_F(CudaRows, ManyShort) {
+  const Tensor x = floats({4101, 5}, 1);  // the last block is not full
+  near("Softmax", {x});
+  near("ReduceSum", {x, integers({1}, {1})});
+  compare({"ArgMax", {x}, {{"axis", std::int64_t{1}}}});
+  near("LayerNormalization", {x, floats({5}, 2), floats({5}, 3)}, {}, 3);
+  compare({"CumSum", {x, integers({}, {1})}});
+}
+
+TEST_F(CudaRows, FewLong) {
+  for (const char* type : reductions) {
+    near(type, {factors({3, 40'001}, 4), integers({1}, {1})});
+    near(type, {factors({300, 101}, 5)});
+    near(type, {factors({5000, 3}, 6), integers({1}, {0})});
+    near(type, {factors({2, 700, 5}, 7), integers({1}, {1})});
+  }
+  compare({"SumTo", {floats({3000, 7}, 8), floats({7}, 9)}, {}, 1, "tare", false});
+  compare({"DynamicQuantizeLinear", {floats({50'000}, 10, 4.0f)}, {}, 3});
+}
+
+TEST_F(CudaRows, SharedSumsOfIntegersAreExact) {
+  Tensor x = Tensor::host(DataType::float32, {2, 30'000});
+  for (std::int64_t i = 0; i < x.elements(); ++i) x.mutable_data<float>()[i] = static_cast<float>(i % 7);
+  const auto sum = [&](std::int64_t begin) {
+    double all = 0;
+    for (std::int64_t i = 0; i < 30'000; ++i) all += static_cast<double>((begin + i) % 7);
+    return static_cast<float>(all);
+  };
+  const std::vector<float> want{sum(0), sum(30'000)};
+  EXPECT_EQ(result({"ReduceSum", {x, integers({1}, {1})}}), want);
+}
+
+TEST_F(CudaRows, NanAndInfinityInShares) {
+  Tensor x = floats({20'000}, 11);
+  x.mutable_data<float>()[12'345] = INFINITY;
+  EXPECT_EQ(result({"ReduceLogSumExp", {x}}), std::vector<float>{INFINITY});
+  x.mutable_data<float>()[17'000] = nan;
+  for (const char* type : {"ReduceMax", "ReduceMin", "ReduceSum", "ReduceLogSumExp"})
+    EXPECT_TRUE(std::isnan(result({type, {x}}).at(0))) << type;
+}
+
+TEST_F(CudaRows, Extremes) {
+  Tensor ties = Tensor::host(DataType::float32, {2, 20'000});
+  for (std::int64_t i = 0; i < ties.elements(); ++i) ties.mutable_data<float>()[i] = static_cast<float>(i * i % 13 - 6);
+  Tensor with_nan = Tensor::of<float>(ties.shape(), ties.span<float>());
+  for (const std::int64_t i : {700, 9000, 19'000, 20'000, 39'999}) with_nan.mutable_data<float>()[i] = nan;
+  Tensor special =
+      Tensor::of<float>({6, 4}, std::vector<float>{0.0f,      -0.0f,     0.0f,      -0.0f, nan,       1,
+                                                   nan,       2,         -INFINITY, nan,   -INFINITY, nan,  //
+                                                   nan,       nan,       nan,       nan,   INFINITY,  INFINITY,
+                                                   -INFINITY, -INFINITY, 1,         nan,   3,         3});
+  const auto along = [&](std::int64_t axis, const Tensor& x) {
+    for (const char* type : {"ArgMax", "ArgMin"})
+      for (const std::int64_t last : {0, 1}) compare({type, {x}, {{"axis", axis}, {"select_last_index", last}}});
+    compare({"Hardmax", {x}, {{"axis", axis}}});
+  };
+  for (const Tensor& x : {ties, with_nan}) {
+    along(1, x);
+    along(0, x.reshaped({x.elements() / 2, 2}));
+  }
+  for (const std::int64_t axis : {0, 1}) along(axis, special);
+  compare({"Hardmax", {floats({3, 5, 7}, 12)}, {{"axis", std::int64_t{1}}}});
+}
+
+TEST_F(CudaRows, LongNormalizations) {
+  near("GroupNormalization", {floats({1, 4, 200, 101}, 13), floats({4}, 14), floats({4}, 15)},
+       {{"num_groups", std::int64_t{2}}});
+  near("InstanceNormalization", {floats({1, 2, 200, 201}, 16), floats({2}, 17), floats({2}, 18)});
+  near("LayerNormalization", {floats({2, 35'000}, 19), floats({35'000}, 20), floats({35'000}, 21)}, {}, 3);
+  near("RMSNormalization", {floats({1, 35'000}, 22), floats({35'000}, 23)});
+  near("MeanVarianceNormalization", {floats({2, 2, 100, 180}, 24)});
+}
+
+TEST_F(CudaRows, RunningSums) {
+  for (const char* type : {"CumSum", "CumProd"})
+    for (const std::int64_t exclusive : {0, 1})
+      for (const std::int64_t reverse : {0, 1})
+        for (const std::int64_t length : {1, 31, 64, 1500})
+          compare(
+              {type, {floats({3, length}, 25), integers({}, {1})}, {{"exclusive", exclusive}, {"reverse", reverse}}});
+}
+
+}  // namespace
+}  // namespace tare
