@@ -1,4 +1,5 @@
-// MaxPool, AveragePool, LpPool and their global forms: one thread an output, which walks its window; sums are float64.
+// MaxPool, AveragePool, LpPool and their global forms: one thread an output, which walks its window; sums are float64,
+// and a NaN in the window is the maximum.
 // Own loops, as on the host: ONNX's corner cases go beyond the library's.
 #include <cmath>
 
@@ -21,14 +22,45 @@ struct PoolWindow {
   std::int64_t in_size, out_size, taps;
 };
 
-struct Pool {
-  PoolWindow window;
-  Pooling kind;
+struct PoolOptions {
   bool include_pad, by_column;
   double power;
-  DataType type;
-  const void* in;
-  void* out;
+};
+
+/// What the taps of a window come to.
+template <Pooling kind>
+struct Pooled {
+  float best = -elementary::infinity;
+  std::int64_t where = -1;
+  double sum = 0;
+  std::int64_t taps = 0;
+
+  __device__ void add(float value, std::int64_t element, double power) {
+    if (kind == Pooling::max) {
+      if (where >= 0 && !(value > best || (value != value && best == best))) return;
+      best = value;
+      where = element;
+    } else {
+      const auto wide = static_cast<double>(value);
+      sum += kind == Pooling::average ? wide : ::pow(wide < 0 ? -wide : wide, power);
+      ++taps;
+    }
+  }
+  __device__ float result(std::int64_t window_taps, const PoolOptions& options) const {
+    if (kind == Pooling::max) return best;
+    if (kind == Pooling::lp) return static_cast<float>(::pow(sum, 1.0 / options.power));
+    const std::int64_t divisor = options.include_pad ? window_taps : (taps > 0 ? taps : 1);
+    return static_cast<float>(sum / static_cast<double>(divisor));
+  }
+};
+
+/// In any number of dimensions.
+template <Pooling kind>
+struct Pool {
+  PoolWindow window;
+  PoolOptions options;
+  FloatInput in;
+  FloatOutput out;
   std::int64_t* indices;  ///< may be null
 
   __device__ void operator()(std::int64_t i) const {
@@ -40,10 +72,7 @@ struct Pool {
       start[d] = position % w.output[d] * w.strides[d] - w.before[d];
       position /= w.output[d];
     }
-    float best = -elementary::infinity;
-    std::int64_t where = -1;
-    double sum = 0;
-    std::int64_t inside_taps = 0;
+    Pooled<kind> pooled;
     for (std::int64_t tap = 0; tap < w.taps; ++tap) {
       std::int64_t rest = tap;
       std::int64_t element = 0;
@@ -56,28 +85,12 @@ struct Pool {
         element += x * stride;
         stride *= w.input[d];
       }
-      if (!inside) continue;
-      const float value = load_float(in, plane * w.in_size + element, type);
-      if (kind == Pooling::max) {
-        if (where >= 0 && !(value > best)) continue;
-        best = value;
-        where = element;
-      } else {
-        const auto wide = static_cast<double>(value);
-        sum += kind == Pooling::average ? wide : ::pow(wide < 0 ? -wide : wide, power);
-        ++inside_taps;
-      }
+      if (inside) pooled.add(in[plane * w.in_size + element], element, options.power);
     }
-    if (kind == Pooling::max) {
-      store_float(out, i, best, type);
-      if (indices != nullptr)
-        indices[i] = where < 0 ? -1 : plane * w.in_size + (by_column ? column_major(where) : where);
-    } else if (kind == Pooling::lp) {
-      store_float(out, i, static_cast<float>(::pow(sum, 1.0 / power)), type);
-    } else {
-      const std::int64_t divisor = include_pad ? w.taps : (inside_taps > 0 ? inside_taps : 1);
-      store_float(out, i, static_cast<float>(sum / static_cast<double>(divisor)), type);
-    }
+    out.set(i, pooled.result(w.taps, options));
+    if (indices == nullptr) return;
+    const std::int64_t where = pooled.where;
+    indices[i] = where < 0 ? -1 : plane * w.in_size + (options.by_column ? column_major(where) : where);
   }
 
   __device__ std::int64_t column_major(std::int64_t element) const {
@@ -90,6 +103,61 @@ struct Pool {
       element /= window.input[d];
     }
     return result;
+  }
+};
+
+/// The same in one or two dimensions, which most pools have, and in 32 bits.
+template <Pooling kind>
+struct PoolImage {
+  struct Axis {
+    int input = 1, kernel = 1, stride = 1, dilation = 1, before = 0;
+    Divider output;
+  };
+  Axis y, x;
+  PoolOptions options;
+  FloatInput in;
+  FloatOutput out;
+  std::int64_t* indices;  ///< may be null
+
+  /// False when a number could go beyond 32 bits, or indices count columns first.
+  static bool takes(const PoolWindow& w, std::int64_t outputs, std::int64_t inputs, const PoolOptions& options) {
+    constexpr std::int64_t limit = std::int64_t{1} << 31;
+    if (options.by_column || w.rank > 2 || outputs >= limit || inputs >= limit) return false;
+    for (int d = 0; d < w.rank; ++d) {
+      const auto wide = [](std::int64_t number) { return static_cast<double>(number); };
+      if (wide(w.output[d]) * wide(w.strides[d]) + wide(w.kernel[d]) * wide(w.dilations[d]) + wide(w.before[d]) >=
+          wide(limit))
+        return false;
+    }
+    return true;
+  }
+  static Axis axis(const PoolWindow& w, int d) {
+    if (d < 0) return {};
+    return {static_cast<int>(w.input[d]),   static_cast<int>(w.kernel[d]),
+            static_cast<int>(w.strides[d]), static_cast<int>(w.dilations[d]),
+            static_cast<int>(w.before[d]),  Divider(static_cast<std::uint32_t>(w.output[d]))};
+  }
+
+  __device__ void operator()(std::int64_t i) const {
+    const auto number = static_cast<std::uint32_t>(i);
+    const std::uint32_t row = x.output.quotient(number);
+    const std::uint32_t plane = y.output.quotient(row);
+    const int first_y = static_cast<int>(row - plane * y.output.divisor) * y.stride - y.before;
+    const int first_x = static_cast<int>(number - row * x.output.divisor) * x.stride - x.before;
+    const int base = static_cast<int>(plane) * y.input * x.input;
+    Pooled<kind> pooled;
+    int at_y = first_y;
+    for (int ky = 0; ky < y.kernel; ++ky, at_y += y.dilation) {
+      if (static_cast<unsigned>(at_y) >= static_cast<unsigned>(y.input)) continue;
+      int at_x = first_x;
+      for (int kx = 0; kx < x.kernel; ++kx, at_x += x.dilation) {
+        if (static_cast<unsigned>(at_x) >= static_cast<unsigned>(x.input)) continue;
+        const int element = at_y * x.input + at_x;
+        pooled.add(in[base + element], element, options.power);
+      }
+    }
+    out.set(i, pooled.result(std::int64_t{y.kernel} * x.kernel, options));
+    if (indices != nullptr) indices[i] = pooled.where < 0 ? -1 : base + pooled.where;
   }
 };
 
@@ -121,9 +189,17 @@ void pool(Call& call) {
   std::int64_t* indices = kind == Pooling::max && call.wants(1)
                               ? call.output(1, DataType::int64, shape).mutable_data<std::int64_t>()
                               : nullptr;
-  for_each(y.elements(), stream_of(call),
-           Pool{w, kind, call.node.integer("count_include_pad", 0) != 0, call.node.integer("storage_order", 0) != 0,
-                power, x.type(), x.data(), y.mutable_data(), indices});
+  if (y.elements() == 0) return;
+  const PoolOptions options{call.node.integer("count_include_pad", 0) != 0,
+                            indices != nullptr && call.node.integer("storage_order", 0) != 0, power};
+  if constexpr (kind != Pooling::lp) {
+    using Image = PoolImage<kind>;
+    if (Image::takes(w, y.elements(), x.elements(), options)) {
+      const Image image{Image::axis(w, w.rank - 2), Image::axis(w, w.rank - 1), options, x, y, indices};
+      return for_each(y.elements(), stream_of(call), image);
+    }
+  }
+  for_each(y.elements(), stream_of(call), Pool<kind>{w, options, x, y, indices});
 }
 
 struct GlobalPool {
@@ -139,7 +215,7 @@ struct GlobalPool {
       float best = -elementary::infinity;
       for (std::int64_t i = team.thread; i < size; i += team.size) {
         const float x = load_float(in, plane * size + i, type);
-        best = x > best ? x : best;
+        best = x > best || x != x ? x : best;
       }
       result = team.maximum(best);
     } else {

@@ -1,5 +1,5 @@
 // Rows in all the ways that teams take them: many short ones, few long ones that several teams share, columns that
-// several threads share. Beside the CPU backend, unless what is right is known.
+// several threads share; and windows. Beside the CPU backend, unless what is right is known.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -155,6 +155,48 @@ TEST_F(CudaRows, RunningSums) {
         for (const std::int64_t length : {1, 31, 64, 1500})
           compare(
               {type, {floats({3, length}, 25), integers({}, {1})}, {{"exclusive", exclusive}, {"reverse", reverse}}});
+}
+
+TEST_F(CudaRows, Windows) {
+  const auto pools = [&](const Tensor& x, Attributes attributes) {
+    for (const std::int64_t counted : {0, 1}) {
+      attributes["count_include_pad"] = counted;
+      near("AveragePool", {x}, attributes);
+    }
+    attributes.erase("count_include_pad");
+    compare({"MaxPool", {x}, attributes, 2});
+    near("LpPool", {x}, attributes);
+    attributes["storage_order"] = std::int64_t{1};
+    compare({"MaxPool", {x}, attributes, 2});
+  };
+  pools(floats({2, 3, 31}, 26),
+        {{"kernel_shape", List{4}}, {"strides", List{3}}, {"pads", List{2, 1}}, {"dilations", List{2}}});
+  pools(floats({2, 3, 13, 17}, 27),
+        {{"kernel_shape", List{3, 2}}, {"strides", List{2, 3}}, {"pads", List{1, 0, 2, 1}}, {"dilations", List{2, 3}}});
+  pools(floats({1, 2, 10, 11}, 28),
+        {{"kernel_shape", List{5, 5}}, {"strides", List{4, 4}}, {"ceil_mode", std::int64_t{1}}});
+  pools(floats({1, 2, 7, 6, 5}, 29), {{"kernel_shape", List{2, 3, 2}}, {"pads", List{1, 1, 0, 0, 1, 1}}});
+  // The largest numbers there are: one product stays below 2^31, and a sum of two does not.
+  constexpr std::int64_t huge = std::int64_t{1} << 30;
+  pools(floats({1, 1, 4, 4}, 30), {{"kernel_shape", List{2, 2}}, {"strides", List{huge, huge}}});
+  pools(floats({1, 1, 4, 4}, 31),
+        {{"kernel_shape", List{1, 1}}, {"strides", List{huge, huge}}, {"dilations", List{huge, huge}}});
+}
+
+/// The first NaN of a window is its maximum.
+TEST_F(CudaRows, NanIsTheMaximumOfItsWindow) {
+  for (const Shape& shape : {Shape{1, 1, 6}, Shape{1, 1, 1, 6}, Shape{1, 1, 1, 1, 6}}) {
+    const Tensor x = Tensor::of<float>(shape, std::vector<float>{nan, 1, 2, nan, nan, 3});
+    List kernel(shape.rank() - 2, 1);
+    kernel.back() = 2;
+    const std::vector<Tensor> out = run(*device_, {"MaxPool", {x}, {{"kernel_shape", kernel}}, 2});
+    const float* best = out[0].data<float>();
+    EXPECT_TRUE(std::isnan(best[0]) && best[1] == 2 && std::isnan(best[2]) && std::isnan(best[3]) &&
+                std::isnan(best[4]));
+    const std::vector<std::int64_t> where(out[1].span<std::int64_t>().begin(), out[1].span<std::int64_t>().end());
+    EXPECT_EQ(where, (List{0, 2, 3, 3, 4}));
+    EXPECT_TRUE(std::isnan(result({"GlobalMaxPool", {x}}).at(0)));
+  }
 }
 
 }  // namespace
