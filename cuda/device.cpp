@@ -22,11 +22,17 @@ struct Release {
 
 }  // namespace
 
-CurrentDevice::CurrentDevice(int device) {
+CurrentDevice::CurrentDevice(int device) : device_(device), before_(device) {
   TARE_CUDA_CHECK(cudaGetDevice(&before_));
   if (before_ != device) TARE_CUDA_CHECK(cudaSetDevice(device));
 }
-CurrentDevice::~CurrentDevice() { static_cast<void>(cudaSetDevice(before_)); }
+CurrentDevice::CurrentDevice(int device, std::nothrow_t) noexcept : device_(device), before_(device) {
+  static_cast<void>(cudaGetDevice(&before_));
+  if (before_ != device) static_cast<void>(cudaSetDevice(device));
+}
+CurrentDevice::~CurrentDevice() {
+  if (before_ != device_) static_cast<void>(cudaSetDevice(before_));  // which makes a context there if there is none
+}
 
 Memory::Memory(const CudaOptions& options) : device_(options.device), allocator_(options.allocator) {
   const int devices = device_count();
@@ -38,13 +44,7 @@ Memory::Memory(const CudaOptions& options) : device_(options.device), allocator_
                 fmt::format("device 'cuda:{}': there are {} devices, counted from 0", device_, devices));
   const CurrentDevice current(device_);
   if (allocator_.take == nullptr) {
-    cudaMemPoolProps properties{};
-    properties.allocType = cudaMemAllocationTypePinned;
-    properties.location.type = cudaMemLocationTypeDevice;
-    properties.location.id = device_;
-    TARE_CUDA_CHECK(cudaMemPoolCreate(&pool_, &properties));
-    std::uint64_t keep = ~std::uint64_t{0};
-    TARE_CUDA_CHECK(cudaMemPoolSetAttribute(pool_, cudaMemPoolAttrReleaseThreshold, &keep));
+    pool_ = make_pool(device_, ~std::uint64_t{0});
     // An input's memory is taken on the copies' stream: it must not be made to wait for the kernels' stream.
     int waits = 0;
     TARE_CUDA_CHECK(cudaMemPoolSetAttribute(pool_, cudaMemPoolReuseAllowInternalDependencies, &waits));
@@ -53,7 +53,7 @@ Memory::Memory(const CudaOptions& options) : device_(options.device), allocator_
 }
 
 Memory::~Memory() {
-  static_cast<void>(cudaSetDevice(device_));
+  const CurrentDevice current(device_, std::nothrow);
   static_cast<void>(cudaStreamSynchronize(stream_));
   if (beside_ != nullptr) static_cast<void>(cudaStreamDestroy(beside_));
   if (pool_ != nullptr) static_cast<void>(cudaMemPoolDestroy(pool_));
@@ -63,7 +63,14 @@ Memory::~Memory() {
 void* Memory::take(std::size_t bytes, cudaStream_t stream) {
   bytes = std::max<std::size_t>(bytes, 1);
   void* pointer = try_to_take(bytes, stream);
-  if (pointer == nullptr && make_room()) pointer = try_to_take(bytes, stream);
+  if (pointer == nullptr && recording_ == nullptr) {  // a recording fails rather than that others go: it is one of them
+    release_unused();
+    pointer = try_to_take(bytes, stream);
+    if (pointer == nullptr && give_up_spares()) {
+      release_unused();
+      pointer = try_to_take(bytes, stream);
+    }
+  }
   if (pointer == nullptr) fail_allocation(cudaErrorMemoryAllocation, bytes, __FILE__, __LINE__);
   return pointer;
 }
@@ -79,18 +86,22 @@ void* Memory::try_to_take(std::size_t bytes, cudaStream_t stream) {
   return nullptr;
 }
 
-/// False when nothing could be done. A recording fails rather than that others go: it is one of them.
-bool Memory::make_room() {
-  if (recording_ != nullptr) return false;
-  bool made = false;
-  for (Spare* spare : spares_) made = spare->give_up() || made;
-  if (pool_ == nullptr) return made;
+/// What was given back, and may still be read, becomes what others can have.
+void Memory::release_unused() {
   TARE_CUDA_CHECK(cudaStreamSynchronize(stream_));
-  TARE_CUDA_CHECK(cudaMemPoolTrimTo(pool_, 0));
-  return true;
+  if (beside_ != nullptr) TARE_CUDA_CHECK(cudaStreamSynchronize(beside_));
+  if (pool_ != nullptr) TARE_CUDA_CHECK(cudaMemPoolTrimTo(pool_, 0));
+}
+
+/// False when there was nothing.
+bool Memory::give_up_spares() {
+  bool some = false;
+  for (Spare* spare : spares_) some = spare->give_up() || some;
+  return some;
 }
 
 void Memory::give_back(void* pointer, std::size_t bytes, cudaStream_t stream) noexcept {
+  const CurrentDevice current(device_, std::nothrow);  // a tensor may go wherever its owner is
   if (allocator_.take != nullptr)
     allocator_.give(allocator_.context, pointer, std::max<std::size_t>(bytes, 1), stream);
   else
@@ -136,8 +147,24 @@ Device::Device(const CudaOptions& options)
       memory_(std::make_shared<Memory>(options)),
       math_(options.math),
       choices_(options.choices != nullptr ? options.choices : make_convolution_choices()),
-      products_(*this) {}
-Device::~Device() = default;
+      products_(std::in_place, *this),
+      staging_(std::in_place, stream()) {}
+Device::~Device() {
+  const CurrentDevice current(index(), std::nothrow);
+  beside_.reset();
+  staging_.reset();
+  products_.reset();
+}
+
+Allocator Device::allocator() const {
+  Allocator allocator;
+  allocator.take = [](void* memory, std::size_t bytes, Stream) { return static_cast<Memory*>(memory)->take(bytes); };
+  allocator.give = [](void* memory, void* pointer, std::size_t bytes, Stream) {
+    static_cast<Memory*>(memory)->give(pointer, bytes);
+  };
+  allocator.context = memory_.get();
+  return allocator;
+}
 
 std::shared_ptr<ConvolutionChoices> make_convolution_choices() { return std::make_shared<ConvolutionChoices>(); }
 
@@ -149,10 +176,16 @@ Tensor Device::take(DataType type, const Shape& shape, Layout layout) const {
 }
 
 /// From pageable memory the call returns when the elements have been staged: `from` may go.
-void Device::copy_in(Tensor& to, const void* from) const {
+void Device::copy_list(Tensor& to, const void* from) const {
   if (to.bytes() == 0) return;
   if (RecordedMemory* recording = memory_->recording()) from = recording->keep(from, to.bytes());
   TARE_CUDA_CHECK(cudaMemcpyAsync(to.mutable_data(), from, to.bytes(), cudaMemcpyHostToDevice, stream().get()));
+}
+
+/// `from` may be the caller's, and page-locked. It may go.
+void Device::copy_in(Tensor& to, const Tensor& from) {
+  if (memory_->recording() != nullptr) return copy_list(to, from.data());
+  staging_->copy(to.mutable_data(), from.data(), to.bytes());
 }
 
 Tensor Device::allocate(DataType type, const Shape& shape, Layout layout) {
@@ -162,26 +195,26 @@ Tensor Device::allocate(DataType type, const Shape& shape, Layout layout) {
 Tensor Device::upload(const Tensor& tensor) {
   if (!tensor.present() || is_on_device(tensor) || holds_objects(tensor.type())) return tensor;
   Tensor copy = take(tensor.type(), tensor.shape(), tensor.layout());
-  copy_in(copy, tensor.data());
+  copy_in(copy, tensor);
   return copy;
 }
 
 Tensor Device::upload_beside(const Tensor& tensor) {
-  if (!tensor.present() || is_on_device(tensor) || tensor.bytes() < Staging::least_bytes ||
-      allocator().take != nullptr || memory_->recording() != nullptr)
+  if (!tensor.present() || is_on_device(tensor) || tensor.bytes() < UploadsBeside::least_bytes ||
+      memory_->is_callers() || memory_->recording() != nullptr)
     return upload(tensor);
-  if (!staging_) staging_.emplace();
+  if (!beside_) beside_.emplace();
   const std::size_t bytes = storage_bytes(tensor.type(), tensor.shape());
-  std::shared_ptr<void> storage(memory_->take(bytes, staging_->stream().get()), Release{memory_, bytes});
+  std::shared_ptr<void> storage(memory_->take(bytes, beside_->stream().get()), Release{memory_, bytes});
   Tensor copy(tensor.type(), tensor.shape(), std::move(storage), tensor.layout());
-  staging_->copy(copy.mutable_data(), tensor.data(), tensor.bytes(), stream());
+  beside_->copy(copy.mutable_data(), tensor.data(), tensor.bytes(), stream());
   return copy;
 }
 
 void Device::overwrite(Tensor& there, const Tensor& tensor) {
   if (there.bytes() == 0) return;
-  if (!is_on_device(tensor) && (there.bytes() < Staging::least_bytes || allocator().take != nullptr))
-    return copy_in(there, tensor.data());
+  if (!is_on_device(tensor) && (there.bytes() < UploadsBeside::least_bytes || memory_->is_callers()))
+    return copy_in(there, tensor);
   const Tensor arrived = upload_beside(tensor);
   TARE_CUDA_CHECK(
       cudaMemcpyAsync(there.mutable_data(), arrived.data(), there.bytes(), cudaMemcpyDeviceToDevice, stream().get()));

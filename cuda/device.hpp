@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <new>
 #include <optional>
 #include <unordered_map>
 #include <vector>
@@ -55,11 +56,13 @@ class Memory {
 
   StreamView stream() const { return StreamView(stream_); }
   int device() const { return device_; }
-  const Allocator& allocator() const { return allocator_; }
+  /// Whether a caller's allocator serves, on stream() alone.
+  bool is_callers() const { return allocator_.take != nullptr; }
 
  private:
   void* try_to_take(std::size_t bytes, cudaStream_t stream);
-  bool make_room();
+  void release_unused();
+  bool give_up_spares();
   void give_back(void* pointer, std::size_t bytes, cudaStream_t stream) noexcept;
 
   int device_;
@@ -77,12 +80,15 @@ class Memory {
 class CurrentDevice {
  public:
   explicit CurrentDevice(int device);
+  /// For destructors: as far as that is possible.
+  CurrentDevice(int device, std::nothrow_t) noexcept;
   ~CurrentDevice();
   CurrentDevice(const CurrentDevice&) = delete;
   CurrentDevice& operator=(const CurrentDevice&) = delete;
 
  private:
-  int before_ = 0;
+  int device_;
+  int before_;
 };
 
 class Device final : public cpu::Device {
@@ -98,11 +104,11 @@ class Device final : public cpu::Device {
   Tensor download(const Tensor& tensor);
   /// Into memory that is there already: what is queued later finds the elements, what was queued before does not.
   void overwrite(Tensor& there, const Tensor& tensor);
-  /// A list that launches read; given back, in stream order, when the last view goes.
+  /// A list of ours, in pageable memory, that launches read; given back, in stream order, when the last view goes.
   template <class T>
   Tensor upload_to(std::span<const T> values) const {
     Tensor list = take(type_of<T>(), {static_cast<std::int64_t>(values.size())}, Layout::plain);
-    copy_in(list, values.data());
+    copy_list(list, values.data());
     return list;
   }
 
@@ -113,9 +119,10 @@ class Device final : public cpu::Device {
   const std::shared_ptr<Memory>& memory() const { return memory_; }
   int index() const { return memory_->device(); }
   Math math() const { return math_; }
-  const Allocator& allocator() const { return memory_->allocator(); }
+  /// This device's memory, on stream() alone. It lives as long as the device.
+  Allocator allocator() const;
   ConvolutionChoices& choices() { return *choices_; }
-  Products& products() { return products_; }
+  Products& products() { return *products_; }
   /// Host memory, for operators that compute there.
   cpu::Device& host() { return host_; }
 
@@ -129,14 +136,16 @@ class Device final : public cpu::Device {
 
  private:
   Tensor take(DataType type, const Shape& shape, Layout layout) const;
-  void copy_in(Tensor& to, const void* from) const;
+  void copy_list(Tensor& to, const void* from) const;
+  void copy_in(Tensor& to, const Tensor& from);
 
   cpu::Device host_;
   std::shared_ptr<Memory> memory_;
   Math math_;
   std::shared_ptr<ConvolutionChoices> choices_;
-  Products products_;
-  std::optional<Staging> staging_;  ///< made for the first large input
+  std::optional<Products> products_;
+  std::optional<Staging> staging_;       ///< in the kernels' order
+  std::optional<UploadsBeside> beside_;  ///< made for the first large input
 };
 
 bool is_on_device(const Tensor& tensor);

@@ -1,11 +1,12 @@
 // Owners and checks for the CUDA runtime: memory that comes and goes in stream order, and failures that name the call.
-// Memory is taken and given back on a stream (cudaMallocAsync), so that nothing waits for the device. Odd: destructors
-// swallow failures: a device that is lost reports itself at the next call.
+// Memory is taken and given back on a stream, so that nothing waits for the device. Odd: destructors swallow failures:
+// a device that is lost reports itself at the next call.
 #pragma once
 
 #include <cuda_runtime_api.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <utility>
 
@@ -43,6 +44,14 @@ class StreamView {
   cudaStream_t stream_;
 };
 
+/// A pool of device memory that keeps so many bytes unused rather than hand them back to the driver.
+cudaMemPool_t make_pool(int device, std::uint64_t kept_bytes);
+
+/// Device memory in the order of the stream, from the caller's allocator; without one from a pool of this library, one
+/// a device, which keeps a part of what it has for the next. Throws Error(internal) when there is none.
+void* take_memory(std::size_t bytes, StreamView stream, const Allocator& allocator);
+void give_memory(void* pointer, std::size_t bytes, StreamView stream, const Allocator& allocator) noexcept;
+
 /// `size` elements of device memory, given back on the stream they were taken on, to where they came from.
 template <class T>
 class DeviceBuffer {
@@ -50,17 +59,7 @@ class DeviceBuffer {
   DeviceBuffer() = default;
   DeviceBuffer(std::size_t size, StreamView stream, const Allocator& allocator = {})
       : size_(size), stream_(stream), allocator_(allocator) {
-    if (size == 0) return;
-    void* data = nullptr;
-    cudaError_t status = cudaSuccess;
-    if (allocator.take != nullptr) {
-      data = allocator.take(allocator.context, bytes(), stream.get());
-      if (data == nullptr) status = cudaErrorMemoryAllocation;
-    } else {
-      status = cudaMallocAsync(&data, bytes(), stream.get());
-    }
-    if (status != cudaSuccess) fail_allocation(status, bytes(), __FILE__, __LINE__);
-    data_ = static_cast<T*>(data);
+    if (size > 0) data_ = static_cast<T*>(take_memory(bytes(), stream, allocator));
   }
   ~DeviceBuffer() { release(); }
   DeviceBuffer(DeviceBuffer&& other) noexcept
@@ -98,10 +97,7 @@ class DeviceBuffer {
 
  private:
   void release() noexcept {
-    if (data_ != nullptr && allocator_.take != nullptr)
-      allocator_.give(allocator_.context, data_, bytes(), stream_.get());
-    else if (data_ != nullptr)
-      static_cast<void>(cudaFreeAsync(data_, stream_.get()));
+    if (data_ != nullptr) give_memory(data_, bytes(), stream_, allocator_);
     data_ = nullptr;
   }
 

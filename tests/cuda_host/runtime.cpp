@@ -17,6 +17,7 @@
 #include <mutex>
 #include <vector>
 
+#include "cuda_host/page_locked.hpp"
 #include "launch.hpp"
 
 struct CUgraph_st {
@@ -25,12 +26,19 @@ struct CUgraph_st {
 struct CUgraphExec_st {
   std::vector<std::function<void()>> nodes;
 };
+struct CUmemPoolHandle_st {
+  int device;
+};
 struct CUstream_st {
+  int device = tare::test::stand_in().device;
   std::unique_ptr<CUgraph_st> captured;  ///< null: not captured
   bool invalid = false;
 };
 struct CUevent_st {
+  int device = tare::test::stand_in().device;
   bool captured = false;  ///< recorded last on a stream that was captured
+  cudaStream_t stream = nullptr;
+  std::uint64_t last_read = 0;  ///< of page-locked memory, when it was recorded
 };
 
 namespace tare::cuda {
@@ -134,34 +142,8 @@ class HostLaunch {
   HostLaunch& operator=(const HostLaunch&) = delete;
 };
 
-/// Page-locked blocks by their address.
-class PinnedRange {
- public:
-  static PinnedRange& instance() {
-    static PinnedRange range;
-    return range;
-  }
-  void add(const void* block, std::size_t bytes) {
-    const std::lock_guard lock(mutex_);
-    blocks_[static_cast<const std::byte*>(block)] = bytes;
-  }
-  void remove(const void* block) {
-    const std::lock_guard lock(mutex_);
-    blocks_.erase(static_cast<const std::byte*>(block));
-  }
-  bool holds(const void* pointer, std::size_t bytes) {
-    const std::lock_guard lock(mutex_);
-    const auto* begin = static_cast<const std::byte*>(pointer);
-    auto block = blocks_.upper_bound(begin);
-    if (block == blocks_.begin()) return false;
-    --block;
-    return begin + bytes <= block->first + block->second;
-  }
-
- private:
-  std::mutex mutex_;
-  std::map<const std::byte*, std::size_t> blocks_;
-};
+using test::PageLocked;
+using test::stand_in;
 
 cudaError_t last_error = cudaSuccess;
 
@@ -172,9 +154,18 @@ cudaError_t failed(cudaError_t status) {
 
 bool is_captured(cudaStream_t stream) { return stream != nullptr && stream->captured != nullptr; }
 
+void note(char what) {
+  if (stand_in().logs) stand_in().log += what;
+}
+
+/// What belongs to a device is let go while that is the current one.
+void let_go(int device) {
+  if (device != stand_in().device) ++stand_in().strays;
+}
+
 /// A call that a captured stream does not take.
 cudaError_t invalidate(cudaStream_t stream, cudaError_t status) {
-  if (!stream->invalid) ++test::stand_in().invalid;
+  if (!stream->invalid) ++stand_in().invalid;
   stream->invalid = true;
   return failed(status);
 }
@@ -197,6 +188,19 @@ cudaError_t give_to(cudaStream_t stream, std::function<void()> work) {
 
 }  // namespace
 
+cudaError_t take(void** pointer, std::size_t bytes, cudaMemPool_t pool, cudaStream_t stream) {
+  if (const cudaError_t status = unless_captured(stream); status != cudaSuccess) return status;
+  ++stand_in().takes[pool];
+  *pointer = nullptr;
+  if (stand_in().takes_to_fail > 0)
+    --stand_in().takes_to_fail;
+  else
+    *pointer = DeviceRange::instance().take(bytes);
+  if (*pointer != nullptr) return cudaSuccess;
+  note('x');
+  return failed(cudaErrorMemoryAllocation);
+}
+
 void launch_on_host(StreamView stream, std::function<void()> work) {
   TARE_CUDA_CHECK(give_to(stream.get(), std::move(work)));
 }
@@ -218,14 +222,18 @@ using tare::test::stand_in;
 extern "C" {
 
 cudaError_t cudaGetDeviceCount(int* count) {
-  *count = 1;
+  *count = stand_in().devices;
   return cudaSuccess;
 }
 cudaError_t cudaGetDevice(int* device) {
-  *device = 0;
+  *device = stand_in().device;
   return cudaSuccess;
 }
-cudaError_t cudaSetDevice(int) { return cudaSuccess; }
+cudaError_t cudaSetDevice(int device) {
+  stand_in().device = device;
+  ++stand_in().device_changes;
+  return cudaSuccess;
+}
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
   *value = attribute == cudaDevAttrMaxSharedMemoryPerBlockOptin ? 227 << 10
            : attribute == cudaDevAttrMultiProcessorCount        ? 5
@@ -240,22 +248,35 @@ cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
 cudaError_t cudaGetLastError() { return std::exchange(last_error, cudaSuccess); }
 const char* cudaGetErrorName(cudaError_t) { return "error"; }
 const char* cudaGetErrorString(cudaError_t) { return "error"; }
-cudaError_t cudaMemPoolCreate(cudaMemPool_t* pool, const cudaMemPoolProps*) {
-  *pool = nullptr;
+cudaError_t cudaMemPoolCreate(cudaMemPool_t* pool, const cudaMemPoolProps* properties) {
+  *pool = std::make_unique<CUmemPoolHandle_st>(CUmemPoolHandle_st{properties->location.id}).release();
   return cudaSuccess;
 }
 cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t, cudaMemPoolAttr, void*) { return cudaSuccess; }
-cudaError_t cudaMemPoolTrimTo(cudaMemPool_t, size_t) { return cudaSuccess; }
-cudaError_t cudaMemPoolDestroy(cudaMemPool_t) { return cudaSuccess; }
+cudaError_t cudaMemPoolTrimTo(cudaMemPool_t, size_t) {
+  note('t');
+  return cudaSuccess;
+}
+cudaError_t cudaMemPoolDestroy(cudaMemPool_t pool) {
+  const std::unique_ptr<CUmemPoolHandle_st> owned(pool);
+  let_go(pool->device);
+  return cudaSuccess;
+}
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
   *stream = std::make_unique<CUstream_st>().release();
   return cudaSuccess;
 }
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   const std::unique_ptr<CUstream_st> owned(stream);
+  let_go(stream->device);
   return cudaSuccess;
 }
-cudaError_t cudaStreamSynchronize(cudaStream_t stream) { return unless_captured(stream); }
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  note('s');
+  const cudaError_t status = unless_captured(stream);
+  if (status == cudaSuccess) PageLocked::instance().arrived(stream, PageLocked::instance().last());
+  return status;
+}
 cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {
   *status = !is_captured(stream) ? cudaStreamCaptureStatusNone
             : stream->invalid    ? cudaStreamCaptureStatusInvalidated
@@ -299,6 +320,7 @@ cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t* instance, cudaGraph_t
 }
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t instance) {
   const std::unique_ptr<CUgraphExec_st> owned(instance);
+  note('g');
   --stand_in().graphs;
   return cudaSuccess;
 }
@@ -316,43 +338,51 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
 }
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
   const std::unique_ptr<CUevent_st> owned(event);
+  let_go(event->device);
   return cudaSuccess;
 }
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   event->captured = is_captured(stream);
+  event->stream = stream;
+  event->last_read = PageLocked::instance().last();
   return cudaSuccess;
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
-  return event->captured ? failed(cudaErrorCapturedEvent) : cudaSuccess;
+  if (event->captured) return failed(cudaErrorCapturedEvent);
+  PageLocked::instance().arrived(event->stream, event->last_read);
+  return cudaSuccess;
 }
 cudaError_t cudaHostAlloc(void** pointer, size_t bytes, unsigned) {
   *pointer = std::malloc(bytes);
   if (*pointer == nullptr) return failed(cudaErrorMemoryAllocation);
-  PinnedRange::instance().add(*pointer, bytes);
+  PageLocked::instance().add(*pointer, bytes);
   return cudaSuccess;
 }
 cudaError_t cudaFreeHost(void* pointer) {
-  PinnedRange::instance().remove(pointer);
+  PageLocked::instance().remove(pointer);
   std::free(pointer);
   return cudaSuccess;
 }
 cudaError_t cudaMallocAsync(void** pointer, size_t bytes, cudaStream_t stream) {
-  if (const cudaError_t status = unless_captured(stream); status != cudaSuccess) return status;
-  *pointer = DeviceRange::instance().take(bytes);
-  return *pointer == nullptr ? failed(cudaErrorMemoryAllocation) : cudaSuccess;
+  return take(pointer, bytes, nullptr, stream);
 }
-cudaError_t cudaMallocFromPoolAsync(void** pointer, size_t bytes, cudaMemPool_t, cudaStream_t stream) {
-  return cudaMallocAsync(pointer, bytes, stream);
+cudaError_t cudaMallocFromPoolAsync(void** pointer, size_t bytes, cudaMemPool_t pool, cudaStream_t stream) {
+  return take(pointer, bytes, pool, stream);
 }
 cudaError_t cudaFreeAsync(void* pointer, cudaStream_t stream) {
   if (const cudaError_t status = unless_captured(stream); status != cudaSuccess) return status;
+  if (stream != nullptr) let_go(stream->device);
   DeviceRange::instance().give(pointer);
   return cudaSuccess;
 }
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
   const bool reads_host_later = kind == cudaMemcpyHostToDevice && is_captured(stream);
+  if (kind == cudaMemcpyHostToDevice && !reads_host_later) {
+    stand_in().uploaded += bytes;
+    PageLocked::instance().read(stream, from, bytes);
+  }
   return give_to(stream, [=] {
-    if (reads_host_later && !PinnedRange::instance().holds(from, bytes)) {
+    if (reads_host_later && !PageLocked::instance().holds(from, bytes)) {
       std::fputs("a graph reads host memory that may have gone\n", stderr);
       std::abort();
     }

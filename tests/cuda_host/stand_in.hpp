@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstddef>
+#include <map>
+#include <string>
 
 namespace tare::test {
 
@@ -15,6 +17,16 @@ struct StandIn {
   bool poisons = false;  ///< device memory that is freed loses its bytes
   /// Every stream is free to be used: none is captured.
   bool idle = true;
+
+  int devices = 1;
+  int device = 0;                              ///< the current one
+  std::size_t device_changes = 0;              ///< calls that make one current
+  std::size_t strays = 0;                      ///< handles and memory let go while another device was current
+  std::map<const void*, std::size_t> takes{};  ///< of device memory, by pool; null: that of the device
+  std::size_t takes_to_fail = 0;
+  std::size_t uploaded = 0;  ///< bytes from the host, those of graphs aside
+  bool logs = false;
+  std::string log{};  ///< x: there was no memory, s: a stream waited for, t: a pool trimmed, g: a graph destroyed
 };
 StandIn& stand_in();
 
