@@ -111,8 +111,7 @@ __device__ __forceinline__ double saturation_bound(const Side& side, double edge
 }
 
 /// Fills both sides from the sparse histogram; by the whole block.
-__device__ void build_sides(Side* sides, const SearchTask& task, const std::uint32_t* bins,
-                            const std::uint64_t* counts) {
+__device__ void build_sides(Side* sides, const SearchTask& task, const PackedBin* bins) {
   for (int s = 0; s < 2; ++s) {
     for (std::uint32_t i = threadIdx.x; i < side_blocks * noise_block; i += blockDim.x) sides[s].density[i] = 0;
     for (std::uint32_t i = threadIdx.x; i <= side_blocks; i += blockDim.x) {
@@ -135,11 +134,11 @@ __device__ void build_sides(Side* sides, const SearchTask& task, const std::uint
   const std::uint32_t minimum_bin = bin_at(task.minimum);
   const std::uint32_t maximum_bin = task.maximum != task.minimum ? bin_at(task.maximum) : histogram_bin_count;
   for (std::uint32_t i = threadIdx.x; i < task.bin_count; i += blockDim.x) {
-    const std::uint32_t bin = bins[i];
+    const std::uint32_t bin = bin_of(bins[i]);
     const bool negative = bin < histogram_side_count;
     Side& side = sides[negative ? 0 : 1];
     const std::uint32_t at = negative ? histogram_side_count - 1 - bin : bin - histogram_side_count;
-    std::uint64_t count = counts[i];
+    std::uint64_t count = count_of(bins[i]);
     const auto take = [&](int slot, float extreme, std::uint64_t wanted) {
       const std::uint64_t taken = wanted < count ? wanted : count;
       count -= taken;
@@ -151,8 +150,8 @@ __device__ void build_sides(Side* sides, const SearchTask& task, const std::uint
     side.density[at] = static_cast<double>(count);
     side.touched[at / noise_block] = 1;
     // Bins ascend: a side ends where the list or the other side begins.
-    const bool lowest = i == 0 || (!negative && bins[i - 1] < histogram_side_count);
-    const bool highest = i + 1 == task.bin_count || (negative && bins[i + 1] >= histogram_side_count);
+    const bool lowest = i == 0 || (!negative && bin_of(bins[i - 1]) < histogram_side_count);
+    const bool highest = i + 1 == task.bin_count || (negative && bin_of(bins[i + 1]) >= histogram_side_count);
     if (lowest) (negative ? side.last_bin : side.first_bin) = at;
     if (highest) (negative ? side.first_bin : side.last_bin) = at;
   }

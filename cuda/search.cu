@@ -9,10 +9,7 @@
 namespace tare::cuda {
 namespace {
 
-constexpr int coarse_step = candidate_octave / 8;
-constexpr int coarse_candidates = 64;
-constexpr int most_candidates = 320;
-constexpr int window_positions = 12;
+using namespace calib;  // the constants of the search
 
 struct Candidate {
   double cost;
@@ -101,10 +98,9 @@ struct Searcher {
 
   /// Neither this scale nor any below it costs less than the best: what they cut off alone costs more.
   __device__ bool is_beaten(double scale) const {
-    constexpr double margin = 1 - 1e-6;  // above what rounding does to the sums
     const double bound = saturation_bound(shared.sides[0], scale * task.negative_steps, task.gamma) +
                          saturation_bound(shared.sides[1], scale * task.positive_steps, task.gamma);
-    return bound * margin > shared.best.cost;
+    return bound * bound_margin > shared.best.cost;
   }
 
   __device__ void coarse() {
@@ -112,8 +108,7 @@ struct Searcher {
       if (begin >= coarse_candidates && shared.best.position != (begin - 1) * coarse_step) return;
       if (is_beaten(scale_at(begin * coarse_step))) return;
       Candidate result{};
-      if (!is_smallest(begin + warp))
-        window((begin + warp) * coarse_step, 0, 1.0 / (window_positions - 1), window_positions, result);
+      if (!is_smallest(begin + warp)) window((begin + warp) * coarse_step, 0, window_step, window_positions, result);
       fold(result, [&](int i) {
         const int index = begin + i;
         return (index < coarse_candidates || shared.best.position == (index - 1) * coarse_step) && !is_smallest(index);
@@ -121,15 +116,15 @@ struct Searcher {
     }
   }
 
-  __device__ void zoom(int step, int reach, double width) {
+  __device__ void zoom(int step, double width) {
     const Candidate centre = shared.best;
     const int middle = centre.position > 0 ? centre.position : 0;
-    for (int begin = -reach; begin <= reach; begin += search_warps) {
+    for (int begin = -zoom_reach; begin <= zoom_reach; begin += search_warps) {
       const int i = begin + warp;
       const int position = middle + i * step;
       Candidate result{};
-      if (i <= reach && position >= 0 && !(i == 0 && task.fixed_zero))
-        window(position, centre.fraction - width, width / 4, 9, result);
+      if (i <= zoom_reach && position >= 0 && !(i == 0 && task.fixed_zero))
+        window(position, centre.fraction - width, width * 2 / (zoom_positions - 1), zoom_positions, result);
       fold(result, [](int) { return true; });
     }
   }
@@ -157,22 +152,21 @@ struct Searcher {
     if (!(task.largest_scale > task.smallest_scale)) return;
     coarse();
     __syncthreads();
-    zoom(coarse_step / 8, 7, 1.0 / (window_positions - 1));
-    zoom(1, 7, 0.25 / (window_positions - 1));
+    zoom(zoom_step, window_step);
+    zoom(1, window_step * zoom_ratio);
     neighbours();
   }
 };
 
 __global__ void __launch_bounds__(search_warps * 32, 2)
-    search_kernel(const SearchTask* tasks, const std::uint32_t* bins, const std::uint64_t* counts,
-                  SearchResult* results) {
+    search_kernel(const SearchTask* tasks, const PackedBin* bins, SearchResult* results) {
   Shared& shared = dynamic_shared<Shared>();
   const SearchTask task = tasks[blockIdx.x];
   if (threadIdx.x == 0) {
     shared.best.valid = false;
     shared.stop = false;
   }
-  build_sides(shared.sides, task, bins + task.first_bin, counts + task.first_bin);
+  build_sides(shared.sides, task, bins + task.first_bin);
   Searcher searcher{task, shared, static_cast<int>(threadIdx.x / 32), threadIdx.x % 32, {}, {}};
   searcher.run();
   if (threadIdx.x == 0) results[blockIdx.x] = {shared.best.scale, shared.best.negative_steps, shared.best.position};
@@ -188,13 +182,13 @@ bool can_search() {
   return static_cast<std::size_t>(most) >= sizeof(Shared);
 }
 
-void search(const SearchTask* tasks, std::size_t count, const std::uint32_t* bins, const std::uint64_t* counts,
-            SearchResult* results, StreamView stream) {
+void search(const SearchTask* tasks, std::size_t count, const PackedBin* bins, SearchResult* results,
+            StreamView stream) {
   if (count == 0) return;
   constexpr int memory = sizeof(Shared);
   TARE_CUDA_CHECK(cudaFuncSetAttribute(reinterpret_cast<const void*>(search_kernel),
                                        cudaFuncAttributeMaxDynamicSharedMemorySize, memory));
-  launch(search_kernel, static_cast<unsigned>(count), search_warps * 32, memory, stream, tasks, bins, counts, results);
+  launch(search_kernel, static_cast<unsigned>(count), search_warps * 32, memory, stream, tasks, bins, results);
   TARE_CUDA_CHECK_LAUNCH("search_kernel");
 }
 

@@ -7,9 +7,20 @@
 
 namespace tare::cuda {
 
+/// A bin of a histogram and its count in one word: what travels to the device.
+using PackedBin = std::uint64_t;
+inline constexpr int packed_count_bits = 51;
+inline constexpr std::size_t packed_piece = std::size_t{1} << 19;  ///< bins that travel at once
+static_assert(histogram_bin_count <= 1u << (64 - packed_count_bits));
+TARE_HD PackedBin packed_bin(std::uint32_t bin, std::uint64_t count) {
+  return (std::uint64_t{bin} << packed_count_bits) | count;
+}
+TARE_HD std::uint32_t bin_of(PackedBin packed) { return static_cast<std::uint32_t>(packed >> packed_count_bits); }
+TARE_HD std::uint64_t count_of(PackedBin packed) { return packed & ((std::uint64_t{1} << packed_count_bits) - 1); }
+
 /// One histogram and the grid to find for it. Lengths of the grid in steps, ranges include 0.
 struct SearchTask {
-  std::uint64_t first_bin;  ///< of `bins` and `counts`
+  std::uint64_t first_bin;  ///< of `bins`; tasks may share a histogram
   std::uint32_t bin_count;
   bool fixed_zero;  ///< symmetric: the zero point is given
   float minimum;
@@ -36,8 +47,8 @@ struct SearchResult {
 
 /// Whether the current device has the shared memory that a search takes.
 bool can_search();
-/// One result a task. `bins` and `counts` hold the non-empty bins of all histograms.
-void search(const SearchTask* tasks, std::size_t count, const std::uint32_t* bins, const std::uint64_t* counts,
-            SearchResult* results, StreamView stream);
+/// One result a task. `bins` holds the non-empty bins of all histograms, ascending in each.
+void search(const SearchTask* tasks, std::size_t count, const PackedBin* bins, SearchResult* results,
+            StreamView stream);
 
 }  // namespace tare::cuda

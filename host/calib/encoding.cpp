@@ -16,6 +16,20 @@
 namespace tare {
 namespace calib {
 
+void check(const QuantizerSpec& spec, const SearchOptions& options) {
+  if (spec.format == NumberFormat::integer && (spec.bitwidth < 2 || spec.bitwidth > 32))
+    throw Error(ErrorKind::usage, fmt::format("bitwidth {} is not between 2 and 32", spec.bitwidth));
+  if (!(options.gamma > 0) || !std::isfinite(options.gamma))
+    throw Error(ErrorKind::usage, fmt::format("gamma {} is not a positive number", options.gamma));
+  if (!(options.percentile > 50 && options.percentile <= 100))
+    throw Error(ErrorKind::usage, fmt::format("percentile {} is not in (50, 100]", options.percentile));
+}
+
+Encoding constrain(const Encoding& encoding, const QuantizerSpec& spec) {
+  if (!spec.fixed_min && !spec.fixed_max) return encoding;
+  return fixed_range_encoding(spec.fixed_min.value_or(encoding.min), spec.fixed_max.value_or(encoding.max), spec);
+}
+
 double gamma_of(const QuantizerSpec& spec, const SearchOptions& options) {
   return spec.scheme.value_or(options.scheme) == Scheme::mse ? 1 : options.gamma;
 }
@@ -71,27 +85,12 @@ SearchSpace search_space(const Range& range, const QuantizerSpec& spec) {
 
 namespace {
 
-void check(const QuantizerSpec& spec, const SearchOptions& options) {
-  if (spec.format == NumberFormat::integer && (spec.bitwidth < 2 || spec.bitwidth > 32))
-    throw Error(ErrorKind::usage, fmt::format("bitwidth {} is not between 2 and 32", spec.bitwidth));
-  if (!(options.gamma > 0) || !std::isfinite(options.gamma))
-    throw Error(ErrorKind::usage, fmt::format("gamma {} is not a positive number", options.gamma));
-  if (!(options.percentile > 50 && options.percentile <= 100))
-    throw Error(ErrorKind::usage, fmt::format("percentile {} is not in (50, 100]", options.percentile));
-}
-
 Encoding float_encoding(const TensorStatistics& statistics, NumberFormat format) {
   if (format == NumberFormat::float16) return {-65504, 65504, 1, 0};
   const double largest = format == NumberFormat::float8e4m3fn ? 448 : 57344;
   const Range range = observed_range(statistics, true);
   const double amax = std::max({-range.low, range.high, static_cast<double>(FLT_MIN)});
   return {-amax, amax, amax / largest, 0};
-}
-
-/// Range constraints replace what the search found.
-Encoding constrain(const Encoding& encoding, const QuantizerSpec& spec) {
-  if (!spec.fixed_min && !spec.fixed_max) return encoding;
-  return fixed_range_encoding(spec.fixed_min.value_or(encoding.min), spec.fixed_max.value_or(encoding.max), spec);
 }
 
 std::vector<Encoding> find(const TensorStatistics& statistics, const QuantizerSpec& spec, const SearchOptions& options,

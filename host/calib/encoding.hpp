@@ -12,6 +12,12 @@
 
 namespace tare::calib {
 
+/// Throws Error(usage) when the spec or an option is out of its range.
+void check(const QuantizerSpec& spec, const SearchOptions& options);
+
+/// Range constraints of the spec replace what the search found.
+Encoding constrain(const Encoding& encoding, const QuantizerSpec& spec);
+
 /// Weight of saturation noise: 1 where the scheme is `mse`.
 double gamma_of(const QuantizerSpec& spec, const SearchOptions& options);
 

@@ -1,9 +1,28 @@
-// How the search cuts one sign of a histogram into blocks of bins, outwards from zero; for host and device.
+// What the search of the host and that of the device have in common: which candidates are tried, and how one sign of a
+// histogram is cut into blocks of bins, outwards from zero.
 #pragma once
 
 #include "tare/numerics.hpp"
 
 namespace tare::calib {
+
+// Scales lie on a lattice below the min-max scale, by position: candidate_ratio. Zero points are a fraction of the
+// window that is useful at their scale.
+inline constexpr int coarse_step = candidate_octave / 8;
+inline constexpr int coarse_candidates = 64;
+inline constexpr int most_candidates = 320;  // 40 octaves: the coarse pass goes on while its last candidate is the best
+inline constexpr int window_positions = 12;  // zero points of a scale in the coarse pass
+inline constexpr double window_step = 1.0 / (window_positions - 1);
+
+// Around the best of the pass before, twice: scales by `zoom_step`, then by 1, zero points within `window_step` of its
+// fraction, then within a quarter of that.
+inline constexpr int zoom_step = coarse_step / 8;
+inline constexpr int zoom_reach = 7;      // scales on either side
+inline constexpr int zoom_positions = 9;  // zero points of a scale
+inline constexpr double zoom_ratio = 0.25;
+
+/// Of a bound on costs: above what rounding does to the sums.
+inline constexpr double bound_margin = 1 - 1e-6;
 
 /// Blocks of one side: 3405 bins.
 inline constexpr std::uint32_t side_blocks = (histogram_side_count + noise_block - 1) / noise_block;

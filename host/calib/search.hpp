@@ -14,14 +14,10 @@
 #include <vector>
 
 #include "calib/encoding.hpp"
+#include "calib/noise_block.hpp"
 #include "tare/numerics.hpp"
 
 namespace tare::calib {
-
-inline constexpr int coarse_step = candidate_octave / 8;
-inline constexpr int coarse_candidates = 64;
-inline constexpr int most_candidates = 320;  // 40 octaves: the coarse pass goes on while its last candidate is the best
-inline constexpr int window_positions = 12;  // zero points of a scale in the coarse pass
 
 struct Candidate {
   double cost;
@@ -44,8 +40,8 @@ class Search {
     evaluate(whole.scale, -whole.offset, -1, 0.5);
     if (space_.largest_scale > space_.smallest_scale) {
       coarse();
-      zoom(coarse_step / 8, 7, 1.0 / (window_positions - 1));
-      zoom(1, 7, 0.25 / (window_positions - 1));
+      zoom(zoom_step, window_step);
+      zoom(1, window_step * zoom_ratio);
       neighbours();
       if (count > 1) rest_of_coarse(count);
     }
@@ -89,9 +85,8 @@ class Search {
 
   /// Neither this scale nor any below it costs less than `cost`: what they cut off alone costs more.
   bool is_beaten(double scale, double cost) const {
-    constexpr double margin = 1 - 1e-6;  // above what rounding does to the sums
     return model_.cost_bound(scale * space_.shape.negative_steps, scale * space_.shape.positive_steps, gamma_) *
-               margin >
+               bound_margin >
            cost;
   }
 
@@ -106,7 +101,7 @@ class Search {
         beaten_from_ = i;
         break;
       }
-      window(i * coarse_step, 0, 1.0 / (window_positions - 1), window_positions);
+      window(i * coarse_step, 0, window_step, window_positions);
     }
     in_coarse_ = false;
   }
@@ -118,7 +113,7 @@ class Search {
     const int end = std::max(coarse_candidates, *beaten_from_ + 1);
     for (int i = *beaten_from_; i < end && !is_last_coarse(i); ++i) {
       if (is_beaten(scale_at(i * coarse_step), cost_of_rank(count))) return;
-      window(i * coarse_step, 0, 1.0 / (window_positions - 1), window_positions);
+      window(i * coarse_step, 0, window_step, window_positions);
     }
   }
 
@@ -131,14 +126,14 @@ class Search {
     return count < different.size() ? std::get<0>(different[count]) : std::numeric_limits<double>::infinity();
   }
 
-  /// Scales `reach` lattice steps of size `step` around the best one, zero points within `width` of its fraction.
-  void zoom(int step, int reach, double width) {
+  /// Scales in lattice steps of size `step` around the best one, zero points within `width` of its fraction.
+  void zoom(int step, double width) {
     const Candidate centre = best_;
     const int middle = std::max(centre.position, 0);
-    for (int i = -reach; i <= reach; ++i) {
+    for (int i = -zoom_reach; i <= zoom_reach; ++i) {
       const int position = middle + i * step;
       if (position < 0 || (i == 0 && space_.shape.fixed_zero)) continue;
-      window(position, centre.fraction - width, width / 4, 9);
+      window(position, centre.fraction - width, width * 2 / (zoom_positions - 1), zoom_positions);
     }
   }
 
