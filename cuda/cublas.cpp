@@ -1,6 +1,6 @@
 // Matrix products by cuBLASLt. Row-major matrices are the library's column-major ones transposed, so b comes first.
 // float32 is faithful unless the options say otherwise, halves are summed in float32; reductions whose order may vary
-// are ruled out.
+// are ruled out, and so are those that lose terms.
 #include <fmt/format.h>
 
 #include "libraries.hpp"
@@ -9,6 +9,7 @@ namespace tare::cuda {
 namespace {
 
 constexpr std::size_t workspace_bytes = std::size_t{32} << 20;
+constexpr std::int64_t most_batch = 65535;  ///< that the library takes in a call
 
 cudaDataType_t data_type(DataType type) {
   return type == DataType::float16 ? CUDA_R_16F : type == DataType::bfloat16 ? CUDA_R_16BF : CUDA_R_32F;
@@ -63,15 +64,22 @@ class Operation {
   cublasLtMatmulDesc_t operation_ = nullptr;
 };
 
+/// Ways to add up the parts of a sum that is split: in float32 and in one order. The tensor cores' split kernels have
+/// been seen to lose terms (cuBLASLt 13.1 on H100: the last inner % 64, of halves with a float32 result).
+std::uint32_t reduction_schemes(const Product& product, Math math) {
+  const bool faithful = product.type == DataType::float32 && math == Math::float32;
+  return faithful || product.inner % 64 == 0 ? CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE : CUBLASLT_REDUCTION_SCHEME_NONE;
+}
+
 /// The library's first choice among those whose sums have one order.
 cublasLtMatmulAlgo_t choose(cublasLtHandle_t handle, const Operation& operation, const Layout& a, const Layout& b,
-                            const Layout& c, const Product& product, std::uint32_t alignment) {
+                            const Layout& c, const Product& product, Math math, std::uint32_t alignment) {
   Owned<cublasLtMatmulPreference_t, cublasLtMatmulPreferenceCreate, cublasLtMatmulPreferenceDestroy> preference(
       [](cublasStatus_t status) { TARE_CUBLAS_CHECK(status); });
   const std::size_t workspace = workspace_bytes;
   TARE_CUBLAS_CHECK(cublasLtMatmulPreferenceSetAttribute(preference.get(), CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
                                                          &workspace, sizeof workspace));
-  const std::uint32_t schemes = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
+  const std::uint32_t schemes = reduction_schemes(product, math);
   TARE_CUBLAS_CHECK(cublasLtMatmulPreferenceSetAttribute(preference.get(), CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
                                                          &schemes, sizeof schemes));
   for (const auto which : {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
@@ -96,9 +104,21 @@ std::uint32_t alignment_of(const void* pointer) {
 
 }  // namespace
 
-void Products::multiply(const Product& p, const void* a, const void* b, void* c) {
-  Libraries& libraries = *libraries_;
-  const Operation operation(p, libraries.device.math());
+void Products::multiply(const Product& product, const void* a, const void* b, void* c) {
+  Product piece = product;
+  piece.batch = piece_of(product.batch, most_batch);
+  const auto operand_size = static_cast<std::int64_t>(size_of(product.type));
+  const auto result_size = static_cast<std::int64_t>(size_of(product.result));
+  for (std::int64_t first = 0; first < product.batch; first += piece.batch) {
+    piece.batch = std::min(piece.batch, product.batch - first);
+    libraries_->multiply(piece, static_cast<const std::byte*>(a) + first * product.stride_a * operand_size,
+                         static_cast<const std::byte*>(b) + first * product.stride_b * operand_size,
+                         static_cast<std::byte*>(c) + first * product.stride_c * result_size);
+  }
+}
+
+void Products::Libraries::multiply(const Product& p, const void* a, const void* b, void* c) {
+  const Operation operation(p, device.math());
   const Layout first(p.type, p.transpose_b ? p.inner : p.columns, p.transpose_b ? p.columns : p.inner, p.batch,
                      p.stride_b);
   const Layout second(p.type, p.transpose_a ? p.rows : p.inner, p.transpose_a ? p.inner : p.rows, p.batch, p.stride_a);
@@ -116,17 +136,15 @@ void Products::multiply(const Product& p, const void* a, const void* b, void* c)
                                       p.stride_b,
                                       p.stride_c,
                                       alignment};
-  auto known = libraries.product_algorithms.find(key);
-  if (known == libraries.product_algorithms.end())
-    known = libraries.product_algorithms
-                .emplace(key, choose(libraries.blas, operation, first, second, result, p, alignment))
+  auto known = product_algorithms.find(key);
+  if (known == product_algorithms.end())
+    known = product_algorithms.emplace(key, choose(blas, operation, first, second, result, p, device.math(), alignment))
                 .first;
-  const Tensor workspace = libraries.device.allocate(DataType::uint8, {static_cast<std::int64_t>(workspace_bytes)});
+  const Tensor workspace = device.allocate(DataType::uint8, {static_cast<std::int64_t>(workspace_bytes)});
   const float beta = 0;
-  TARE_CUBLAS_CHECK(cublasLtMatmul(libraries.blas, operation.get(), &p.alpha, b, first.get(), a, second.get(), &beta, c,
+  TARE_CUBLAS_CHECK(cublasLtMatmul(blas, operation.get(), &p.alpha, b, first.get(), a, second.get(), &beta, c,
                                    result.get(), c, result.get(), &known->second,
-                                   const_cast<std::byte*>(workspace.data()), workspace_bytes,
-                                   libraries.device.stream().get()));
+                                   const_cast<std::byte*>(workspace.data()), workspace_bytes, device.stream().get()));
 }
 
 }  // namespace tare::cuda

@@ -51,9 +51,18 @@ class Owned {
   T object_ = nullptr;
 };
 
+/// Of `all` that a call takes at most `most` of: the size of equal pieces, the last of which may be smaller.
+inline std::int64_t piece_of(std::int64_t all, std::int64_t most) {
+  const std::int64_t pieces = (all + most - 1) / most;
+  return (all + pieces - 1) / pieces;
+}
+
 struct Products::Libraries {
   explicit Libraries(Device& device);
   ~Libraries();
+
+  /// In one call of the library.
+  void multiply(const Product& product, const void* a, const void* b, void* c);
 
   Device& device;
   cublasLtHandle_t blas = nullptr;

@@ -80,17 +80,12 @@ void multiply(const Call& call, Operands o, const Tensor& a, const Tensor& b, Te
     p.rows *= matrices;
     return products.multiply(p, a.data(), b.data(), out);
   }
-  constexpr std::int64_t most_batch = 65535;
   if ((count_a == matrices || count_a == 1) && (count_b == matrices || count_b == 1)) {
     p.stride_a = count_a == 1 ? 0 : size_a;
     p.stride_b = count_b == 1 ? 0 : size_b;
     p.stride_c = size_c;
-    for (std::int64_t first = 0; first < matrices; first += most_batch) {
-      p.batch = std::min(most_batch, matrices - first);
-      products.multiply(p, a.data() + first * p.stride_a * operand_size, b.data() + first * p.stride_b * operand_size,
-                        out + first * size_c * result_size);
-    }
-    return;
+    p.batch = matrices;
+    return products.multiply(p, a.data(), b.data(), out);
   }
   for (std::int64_t i = 0; i < matrices; ++i)
     products.multiply(p, a.data() + matrix_of(i, o.batch, o.batch_a) * size_a * operand_size,
