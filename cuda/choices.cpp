@@ -24,11 +24,9 @@ constexpr std::string_view format_name = "tare convolutions";
 constexpr std::int64_t format_version = 1;
 constexpr std::string_view advice = "delete the file or name another one: the search is then made again";
 
-// The library's names by its numbers (cudnn.cpp checks them). The one left out gives other bits every time.
-constexpr std::array<std::string_view, 8> forward_names{
-    "implicit_gemm", "implicit_precomp_gemm", "gemm", "direct", "fft", "fft_tiling", "winograd", "winograd_nonfused"};
-constexpr std::array<std::string_view, 6> transposed_names{"",           "algorithm_1", "fft",
-                                                           "fft_tiling", "winograd",    "winograd_nonfused"};
+// The library's names by its numbers (cudnn.cpp checks them), of those that may be chosen.
+constexpr std::array<std::string_view, 3> forward_names{"implicit_gemm", "implicit_precomp_gemm", "gemm"};
+constexpr std::array<std::string_view, 2> transposed_names{"", "algorithm_1"};  // 0 gives other bits every time
 constexpr std::array<std::string_view, 4> math_type_names{"default", "tensor_op", "tensor_op_allow_conversion", "fma"};
 constexpr std::string_view fma = math_type_names[3];
 constexpr std::array<std::string_view, 3> math_names{"fp32", "tf32", "bf16"};  // as --math
@@ -47,7 +45,7 @@ int number_of(const json& object, const char* key, std::span<const std::string_v
     std::string known;
     for (const std::string_view name : names)
       if (!name.empty()) known.append(known.empty() ? "" : ", ").append(name);
-    place.at(key).fail(fmt::format("'{}' is not one of {}", text, known));
+    place.at(key).fail(fmt::format("'{}' is not one of {}; {}", text, known, advice));
   }
   return static_cast<int>(found - names.begin());
 }
@@ -107,6 +105,11 @@ void check_origin(const json& file, const ConvolutionPlatform& platform, const P
 }
 
 }  // namespace
+
+bool may_be_chosen(int number, bool transposed) {
+  const std::span<const std::string_view> names = algorithm_names(transposed);
+  return static_cast<std::size_t>(number) < names.size() && !names[static_cast<std::size_t>(number)].empty();
+}
 
 ConvolutionChoices::Key ConvolutionChoices::key_of(const Convolution& c, Math math) {
   Key key{static_cast<std::int64_t>(math), static_cast<std::int64_t>(c.type), c.groups,

@@ -20,7 +20,13 @@ struct ChosenAlgorithm {
   int number = 0;
   int math = 0;  ///< the library's number of the arithmetic
   std::size_t workspace = 0;
+  bool operator==(const ChosenAlgorithm&) const = default;
 };
+
+/// Whether an algorithm may be chosen: it always gives the same bits, and its sums are those of the products.
+/// Winograd's and Fourier's are products of sums: their rounding is larger, and where products cancel out no exact zero
+/// comes out.
+bool may_be_chosen(int number, bool transposed);
 
 /// What choices hold for: numbers of algorithms are a library's, their order in time a device's.
 struct ConvolutionPlatform {
@@ -47,6 +53,13 @@ class ConvolutionChoices {
     chosen.emplace(key, Choice{convolution, math, found});
     unsaved_ = true;
     return found;
+  }
+
+  /// Instead of a choice that cannot be had here.
+  void replace(const Convolution& convolution, Math math, const Model& model, const ChosenAlgorithm& by) {
+    const std::lock_guard lock(mutex_);
+    chosen_[model].insert_or_assign(key_of(convolution, math), Choice{convolution, math, by});
+    unsaved_ = true;
   }
 
   /// Adds the choices of a file, all or none; what is known already stays as it is.

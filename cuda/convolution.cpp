@@ -1,7 +1,7 @@
 // Conv and ConvTranspose. The library takes two or three spatial dimensions and the same padding at both ends: one
 // dimension gets a second of one element, uneven padding becomes a padded copy (or, transposed, a crop of the whole
-// result). Bias and fused operations follow in one pass. Halves go to the library as they are: sums are float32, and
-// are rounded before the bias is added.
+// result). Bias and fused operations follow in one pass. Halves go to the library as they are, if it has an algorithm
+// for them: sums are float32, and are rounded before the bias is added.
 #include <fmt/format.h>
 
 #include "cpu/strided_copy.hpp"
@@ -80,8 +80,17 @@ Shape widened(Shape shape, std::size_t at, std::int64_t value) {
   return shape;
 }
 
+/// The result, of the shape `result`, without bias.
+Tensor convolve(const Call& call, Convolution c, const Tensor& from, const Tensor& w, const Shape& result) {
+  Device& device = device_of(call);
+  Tensor to = device.allocate(c.type, result);
+  if (device.products().convolve(c, from.data(), w.data(), to.mutable_data())) return to;
+  c.type = DataType::float32;
+  return narrow(device, convolve(call, c, widen(device, from), widen(device, w), result), from.type());
+}
+
 Convolution convolution_of(const Problem& p, DataType type, const Shape& x, const Shape& w, const Shape& y,
-                           const Shape& pads) {
+                           const Shape& pads, bool transposed) {
   return {type,
           widened(x, 2, 1),
           widened(w, 2, 1),
@@ -90,15 +99,10 @@ Convolution convolution_of(const Problem& p, DataType type, const Shape& x, cons
           widened(p.window.strides, 0, 1),
           widened(p.window.dilations, 0, 1),
           p.groups,
-          false};
+          transposed};
 }
 
 Tensor forward(const Call& call, const Problem& p, Tensor x, const Tensor& w) {
-  Tensor y = call.device.allocate(x.type(), p.output);
-  if (x.elements() == 0 || w.elements() == 0) {
-    set_zero(call, y);
-    return y;
-  }
   Shape pads = p.window.pads_begin;
   if (!(p.window.pads_begin == p.window.pads_end)) {
     Shape padded = x.shape();
@@ -110,33 +114,32 @@ Tensor forward(const Call& call, const Problem& p, Tensor x, const Tensor& w) {
     pads = Shape(pads.rank(), 0);
   }
   // A rounded-up last window may reach beyond the padding: the library counts windows itself.
-  device_of(call).products().convolve(convolution_of(p, x.type(), x.shape(), w.shape(), y.shape(), pads), x.data(),
-                                      w.data(), y.mutable_data());
-  return y;
+  return convolve(call, convolution_of(p, x.type(), x.shape(), w.shape(), p.output, pads, false), x, w, p.output);
 }
 
 Tensor transposed(const Call& call, const Problem& p, const Tensor& x, const Tensor& w) {
+  const std::size_t rank = p.input.rank();
+  Shape whole{p.output[0], p.output[1]};  // without padding
+  Shape shift(rank, 0);
+  bool direct = true;  // the output is the whole
+  for (std::size_t d = 0; d < rank; ++d) {
+    const std::int64_t pad = p.window.pads_begin[d];
+    const std::int64_t size = p.output[d + 2];
+    const std::int64_t all =
+        (p.input[d] - 1) * p.window.strides[d] + (p.window.kernel[d] - 1) * p.window.dilations[d] + 1;
+    const std::int64_t rest = size + 2 * pad - all;
+    direct = direct && pad == 0 && rest == 0;
+    whole.push_back(all);
+    shift[d] = -pad;
+  }
+  if (direct)
+    return convolve(call, convolution_of(p, x.type(), p.output, w.shape(), x.shape(), p.window.pads_begin, true), x, w,
+                    p.output);
+  const Tensor full =
+      convolve(call, convolution_of(p, x.type(), whole, w.shape(), x.shape(), Shape(rank, 0), true), x, w, whole);
   Tensor y = call.device.allocate(x.type(), p.output);
-  if (x.elements() == 0 || w.elements() == 0) {
-    set_zero(call, y);
-    return y;
-  }
-  // The whole result, without padding; the output is a part of it, or reaches beyond it with zeros.
-  Shape whole{p.output[0], p.output[1]};
-  bool same = true;
-  Shape shift(p.input.rank(), 0);
-  for (std::size_t d = 0; d < p.input.rank(); ++d) {
-    whole.push_back((p.input[d] - 1) * p.window.strides[d] + (p.window.kernel[d] - 1) * p.window.dilations[d] + 1);
-    shift[d] = -p.window.pads_begin[d];
-    same = same && shift[d] == 0 && whole[d + 2] == p.output[d + 2];
-  }
-  Tensor full = same ? y : call.device.allocate(x.type(), whole);
-  Convolution convolution = convolution_of(p, x.type(), whole, w.shape(), x.shape(), Shape(p.input.rank(), 0));
-  convolution.transposed = true;
-  device_of(call).products().convolve(convolution, x.data(), w.data(), full.mutable_data());
-  if (same) return y;
   set_zero(call, y);
-  if (y.elements() > 0) copy_shifted(call, full, y, shift);
+  copy_shifted(call, full, y, shift);
   return y;
 }
 
@@ -164,10 +167,12 @@ void convolution(Call& call) {
       call.fail(
           fmt::format("a fused operation on {} with a tensor of shape {}", p.output.text(), tensor.shape().text()));
   Tensor y;
-  if (p.output.elements() == 0)
+  if (p.output.elements() == 0 || x.elements() == 0 || w.elements() == 0) {
     y = call.device.allocate(x.type(), p.output);
-  else
+    set_zero(call, y);
+  } else {
     y = is_transposed ? transposed(call, p, x, w) : forward(call, p, x, w);
+  }
   apply_epilogue(call, bias, p.out_channels, p.window.output.elements(), post_ops, extra, y);
   call.outputs[0] = y.type() == given ? y : narrow(device_of(call), y, given);
 }

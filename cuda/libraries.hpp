@@ -63,6 +63,7 @@ struct Products::Libraries {
 
   /// In one call of the library.
   void multiply(const Product& product, const void* a, const void* b, void* c);
+  void convolve(const Convolution& convolution, const void* from, const void* weights, void* to);
 
   Device& device;
   cublasLtHandle_t blas = nullptr;

@@ -1,5 +1,5 @@
-// Matrix products and convolutions as the operators ask for them, in plain row-major order. Behind it are the
-// libraries (cublas.cpp, cudnn.cpp), which know nothing of ONNX; tests/cuda_host puts loops there.
+// Matrix products and convolutions as the operators ask for them, in plain row-major order, of any batch. Behind it
+// are the libraries (cublas.cpp, cudnn.cpp), which know nothing of ONNX; tests/cuda_host stands in for these.
 #pragma once
 
 #include <memory>
@@ -43,8 +43,9 @@ class Products {
   Products& operator=(const Products&) = delete;
 
   void multiply(const Product& product, const void* a, const void* b, void* c);
-  /// x, w and y by their names in `Convolution`; writes y, or x when it is transposed.
-  void convolve(const Convolution& convolution, const void* from, const void* w, void* to);
+  /// x, w and y by their names in `Convolution`; writes y, or x when it is transposed. False where halves find no
+  /// algorithm that runs: they must be widened.
+  bool convolve(const Convolution& convolution, const void* from, const void* weights, void* to);
 
  private:
   struct Libraries;

@@ -77,8 +77,8 @@ TEST_F(Choices, ComeBackFromTheFile) {
   ConvolutionChoices first;
   EXPECT_FALSE(first.unsaved());
   EXPECT_EQ(chosen(first, image_convolution(), Math::float32, {1, 3, 4096}), -1);
-  EXPECT_EQ(chosen(first, image_convolution(), Math::tf32, {7, 1, 0}), -1);
-  EXPECT_EQ(chosen(first, volume_convolution(), Math::float32, {5, 2, 1 << 30}), -1);
+  EXPECT_EQ(chosen(first, image_convolution(), Math::tf32, {0, 1, 0}), -1);
+  EXPECT_EQ(chosen(first, volume_convolution(), Math::float32, {1, 2, 1 << 30}), -1);
   EXPECT_TRUE(first.unsaved());
   first.save(file_, here);
   EXPECT_FALSE(first.unsaved());
@@ -92,8 +92,8 @@ TEST_F(Choices, ComeBackFromTheFile) {
   const ChosenAlgorithm image = second.find(image_convolution(), Math::float32, here.model, fail);
   EXPECT_EQ(std::tuple(image.number, image.math, image.workspace), std::tuple(1, 3, 4096u));
   const ChosenAlgorithm volume = second.find(volume_convolution(), Math::float32, here.model, fail);
-  EXPECT_EQ(std::tuple(volume.number, volume.math, volume.workspace), std::tuple(5, 2, 1u << 30));
-  EXPECT_EQ(second.find(image_convolution(), Math::tf32, here.model, fail).number, 7);
+  EXPECT_EQ(std::tuple(volume.number, volume.math, volume.workspace), std::tuple(1, 2, 1u << 30));
+  EXPECT_EQ(second.find(image_convolution(), Math::tf32, here.model, fail).number, 0);
   EXPECT_FALSE(second.unsaved());
   const std::string text = read();
   second.save(file_, here);
@@ -122,15 +122,15 @@ TEST_F(Choices, OfSeveralFilesTheFirstStays) {
   chosen(first, image_convolution(), Math::float32, {1, 3, 0});
   first.save(folder_ / "first.json", here);
   ConvolutionChoices second;
-  chosen(second, image_convolution(), Math::float32, {6, 3, 0});
-  chosen(second, volume_convolution(), Math::float32, {3, 1, 0});
+  chosen(second, image_convolution(), Math::float32, {2, 3, 0});
+  chosen(second, volume_convolution(), Math::float32, {1, 1, 0});
   second.save(folder_ / "second.json", here);
 
   ConvolutionChoices both;
   both.load(folder_ / "first.json", here);
   both.load(folder_ / "second.json", here);
   EXPECT_EQ(chosen(both, image_convolution(), Math::float32, {}), 1);
-  EXPECT_EQ(chosen(both, volume_convolution(), Math::float32, {}), 3);
+  EXPECT_EQ(chosen(both, volume_convolution(), Math::float32, {}), 1);
   EXPECT_FALSE(both.unsaved());
   Convolution other = image_convolution();
   other.x[0] = 8;
@@ -141,8 +141,25 @@ TEST_F(Choices, OfSeveralFilesTheFirstStays) {
   ConvolutionChoices all;
   all.load(file_, here);
   EXPECT_EQ(chosen(all, image_convolution(), Math::float32, {}), 1);
-  EXPECT_EQ(chosen(all, volume_convolution(), Math::float32, {}), 3);
+  EXPECT_EQ(chosen(all, volume_convolution(), Math::float32, {}), 1);
   EXPECT_EQ(chosen(all, other, Math::float32, {}), 2);
+}
+
+TEST_F(Choices, GiveWayToOthers) {
+  ConvolutionChoices choices;
+  chosen(choices, image_convolution(), Math::float32, {1, 3, 4096});
+  choices.save(file_, here);
+  choices.replace(image_convolution(), Math::float32, here.model, {2, 3, 0});
+  EXPECT_TRUE(choices.unsaved());
+  EXPECT_EQ(chosen(choices, image_convolution(), Math::float32, {}), 2);
+  EXPECT_EQ(chosen(choices, image_convolution(), Math::tf32, {}), -1);
+}
+
+TEST_F(Choices, AreOfAlgorithmsThatAddUpProducts) {
+  for (const int forward : {0, 1, 2}) EXPECT_TRUE(may_be_chosen(forward, false)) << forward;
+  for (const int forward : {3, 4, 5, 6, 7, -1}) EXPECT_FALSE(may_be_chosen(forward, false)) << forward;
+  for (const int transposed : {0, 2, 3, 4, 5, -1}) EXPECT_FALSE(may_be_chosen(transposed, true)) << transposed;
+  EXPECT_TRUE(may_be_chosen(1, true));
 }
 
 TEST_F(Choices, HoldForOneKindOfDevice) {
@@ -193,6 +210,7 @@ TEST_F(Choices, BadFilesAreRefused) {
   refused("\"type\":\"float32\"", "\"type\":\"int8\"", {"convolutions[0].type: 'int8' is not one of float32, float16"});
   refused("\"math\":\"fp32\"", "\"math\":\"fp64\"", {"convolutions[0].math: 'fp64' is not one of fp32, tf32, bf16"});
   refused("implicit_precomp_gemm", "fastest", {"convolutions[0].algorithm: 'fastest' is not one of implicit_gemm"});
+  refused("implicit_precomp_gemm", "winograd", {"implicit_gemm, implicit_precomp_gemm, gemm; delete the file"});
   refused("implicit_precomp_gemm", "", {"convolutions[0].algorithm: '' is not one of"});
   refused("\"math_type\":\"fma\"", "\"math_type\":\"tensor_op\"", {"convolutions[0].math_type", "it must be fma"});
   refused("\"workspace\":4096", "\"workspace\":1e15", {"convolutions[0].workspace"});

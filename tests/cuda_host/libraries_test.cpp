@@ -99,5 +99,173 @@ TEST_F(CudaLibraries, BatchesOfProductsAreTakenInPieces) {
   check({"MatMul", {floats({65'535, 1, 2}, 7), floats({65'535, 2, 1}, 8)}}, {65'535});
 }
 
+/// The addresses are looked at, nobody goes there.
+TEST_F(CudaLibraries, LargeConvolutionsAreTakenInPieces) {
+  cudnn_stand_in().computes = false;
+  cuda::Device device(CudaOptions{});
+  const auto at = [](std::size_t address) { return reinterpret_cast<std::byte*>(address << 40); };
+  const Shape three{3, 3};
+  const Shape none{1, 1};
+  constexpr std::int64_t side = 20'000;
+  const auto sizes = [] {
+    List batches;
+    for (const auto& run : cudnn_stand_in().runs) batches.push_back(run.x.at(0));
+    return batches;
+  };
+
+  // 5 samples: 2 of them have 2.4 billion elements of the result.
+  cuda::Convolution c{DataType::float16, {5, 1, side, side}, {3, 1, 3, 3}, {5, 3, side, side}, none, none, none};
+  ASSERT_TRUE(device.products().convolve(c, at(1), at(2), at(3)));
+  ASSERT_THAT(sizes(), ElementsAre(1, 1, 1, 1, 1));
+  for (std::size_t i = 0; i < 5; ++i) {
+    EXPECT_EQ(cudnn_stand_in().runs[i].from, at(1) + i * side * side * 2);
+    EXPECT_EQ(cudnn_stand_in().runs[i].to, at(3) + i * 3 * side * side * 2);
+  }
+
+  cudnn_stand_in().runs.clear();
+  c.transposed = true;
+  c.type = DataType::float32;
+  c.w = {1, 1, 3, 3};
+  c.x[0] = c.y[0] = 12;
+  c.y[1] = 1;
+  ASSERT_TRUE(device.products().convolve(c, at(1), at(2), at(3)));
+  ASSERT_THAT(sizes(), ElementsAre(4, 4, 4));  // of 5 that would do
+  EXPECT_EQ(cudnn_stand_in().runs[2].from, at(1) + std::size_t{8} * side * side * 4);
+  EXPECT_EQ(cudnn_stand_in().runs[2].to, at(3) + std::size_t{8} * side * side * 4);
+
+  cudnn_stand_in().runs.clear();
+  c = {DataType::float32, {2, 6, side, side}, {1, 6, 3, 3}, {2, 1, side, side}, none, none, none};
+  try {
+    device.products().convolve(c, at(1), at(2), at(3));
+    ADD_FAILURE() << "a sample of 2.4 billion elements";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::unsupported);
+    EXPECT_THAT(error.what(), HasSubstr("[2,6,20000,20000]"));
+    EXPECT_THAT(error.what(), HasSubstr("one sample"));
+  }
+  EXPECT_TRUE(cudnn_stand_in().runs.empty());
+}
+
+Case image(DataType type = DataType::float32) {
+  const Case c{"Conv", {floats({2, 3, 9, 8}, 1), floats({4, 3, 3, 3}, 2)}};
+  return type == DataType::float32
+             ? c
+             : Case{"Conv", {test::narrowed(c.inputs[0], type), test::narrowed(c.inputs[1], type)}};
+}
+Case image_back() { return {"ConvTranspose", {floats({2, 4, 5, 6}, 3), floats({4, 3, 3, 3}, 4)}}; }
+
+TEST_F(CudaLibraries, AlgorithmsThatAddUpProductsAreChosen) {
+  cudnn_stand_in().ranking = {{6, fma}, {7, fma}, {4, fma}, {5, fma}, {3, fma}, {0, fma, 0, false}, {2, fma}, {1, fma}};
+  expect_near(on_device(image()), on_host(image()));
+  cudnn_stand_in().ranking = {{4, fma}, {5, fma}, {2, fma}, {3, fma}, {0, fma, 0, false}, {1, fma}};
+  expect_near(on_device(image_back()), on_host(image_back()));
+  cudnn_stand_in().ranking = {{6, tensor_cores}, {7, tensor_cores}, {1, tensor_cores}};
+  on_device(image(DataType::float16));
+  CudaOptions options;
+  options.math = Math::tf32;
+  on_device(image(), options);
+  EXPECT_THAT(algorithms(), ElementsAre(2, 1, 1, 1));
+}
+
+TEST_F(CudaLibraries, TheSecondOfTwoSearchesDecides) {
+  cudnn_stand_in().searches = {{{0, fma}, {1, fma}}, {{1, fma}, {0, fma}}};
+  on_device(image());
+  EXPECT_EQ(cudnn_stand_in().timed, 2u);
+  EXPECT_THAT(algorithms(), ElementsAre(1));
+}
+
+TEST_F(CudaLibraries, MemoryIsThatOfTheArithmetic) {
+  // Found under the default arithmetic, but float32 is not rounded: it runs under FMA, which needs more.
+  cudnn_stand_in().ranking = {{1, standard, 16}};
+  cudnn_stand_in().needs = {{{1, fma}, 4 * kib}};
+  expect_near(on_device(image()), on_host(image()));
+  EXPECT_EQ(cudnn_stand_in().runs.at(0).math, fma);
+
+  reset();
+  cudnn_stand_in().ranking = {{1, standard}, {0, standard}, {2, fma}};  // its own time was measured for the last alone
+  on_device(image());
+  EXPECT_THAT(algorithms(), ElementsAre(2));
+
+  reset();
+  cudnn_stand_in().ranking = {{1, standard}, {0, standard}};
+  cudnn_stand_in().apart = {{1, fma}};
+  on_device(image());
+  EXPECT_THAT(algorithms(), ElementsAre(0));
+
+  reset();
+  cudnn_stand_in().ranking = {{1, fma}, {0, fma}};
+  cudnn_stand_in().needs = {{{1, fma}, (std::size_t{1} << 30) + 1}};  // more than any may take
+  on_device(image());
+  EXPECT_THAT(algorithms(), ElementsAre(0));
+
+  reset();
+  cudnn_stand_in().ranking = {{1, tensor_cores, 16}};
+  cudnn_stand_in().needs = {{{1, tensor_cores}, 4 * kib}};
+  on_device(image(DataType::bfloat16));
+  EXPECT_EQ(cudnn_stand_in().runs.at(0).math, tensor_cores);
+}
+
+TEST_F(CudaLibraries, WhatDoesNotRunGivesWayToTheNext) {
+  cudnn_stand_in().ranking = {{1, fma}, {2, fma}, {0, fma}};
+  cudnn_stand_in().broken = {1, 2};
+  CudaOptions options;
+  options.choices = cuda::make_convolution_choices();
+  expect_near(on_device(image(), options), on_host(image()));
+  cudnn_stand_in().broken = {2};  // the choice has been made
+  on_device(image(), options);
+  EXPECT_THAT(algorithms(), ElementsAre(0, 0));
+
+  cudnn_stand_in().broken = {0, 1, 2};
+  try {
+    on_device(image());
+    ADD_FAILURE() << "nothing runs";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), HasSubstr("Conv 'node'"));
+    EXPECT_THAT(error.what(), HasSubstr("CUDNN_STATUS_EXECUTION_FAILED"));
+  }
+}
+
+TEST_F(CudaLibraries, MemoryThatCannotBeHadIsDoneWithout) {
+  cudnn_stand_in().ranking = {{1, fma}, {0, fma}};
+  cudnn_stand_in().needs = {{{1, fma}, 100 * kib}};
+  Ledger ledger;
+  ledger.most_at_once = 50 * kib;
+  expect_near(on_device(image(), options_of(ledger)), on_host(image()));
+  EXPECT_EQ(cudnn_stand_in().timed, 0u);  // it would need that much, too
+  EXPECT_THAT(algorithms(), ElementsAre(0));
+}
+
+TEST_F(CudaLibraries, AFailingSearchLeavesTheRanking) {
+  cudnn_stand_in().search_fails = true;
+  expect_near(on_device(image()), on_host(image()));
+  expect_near(on_device(image_back()), on_host(image_back()));
+  EXPECT_THAT(algorithms(), ElementsAre(1, 1));
+
+  reset();
+  cudnn_stand_in().ranking = {{6, fma}};
+  try {
+    on_device(image());
+    ADD_FAILURE() << "only Winograd's algorithm";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::unsupported);
+    EXPECT_THAT(error.what(), HasSubstr("Conv 'node'"));
+    EXPECT_THAT(error.what(), HasSubstr("[2,3,9,8]"));
+  }
+}
+
+TEST_F(CudaLibraries, HalvesWithoutAnAlgorithmAreWidened) {
+  for (const DataType type : {DataType::float16, DataType::bfloat16})
+    for (const char* op_type : {"Conv", "ConvTranspose"}) {
+      const Case c{op_type, {halves({2, 4, 5, 7}, 5, type), halves({4, 4, 3, 3}, 6, type)}};
+      reset();
+      const Tensor want = on_device(c);
+      cudnn_stand_in().has_none_for_halves = true;
+      const Tensor have = on_device(c);
+      ASSERT_EQ(have.type(), type);
+      EXPECT_EQ(std::memcmp(have.data(), want.data(), want.bytes()), 0) << op_type;
+      EXPECT_EQ(cudnn_stand_in().runs.back().math, fma);
+    }
+}
+
 }  // namespace
 }  // namespace tare
