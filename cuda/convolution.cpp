@@ -121,14 +121,16 @@ Tensor transposed(const Call& call, const Problem& p, const Tensor& x, const Ten
   const std::size_t rank = p.input.rank();
   Shape whole{p.output[0], p.output[1]};  // without padding
   Shape shift(rank, 0);
-  bool direct = true;  // the output is the whole
+  bool direct = true;  // the forward convolution of an output of this size has an input of this size
+  bool within = true;  // the output is a part of the whole
   for (std::size_t d = 0; d < rank; ++d) {
     const std::int64_t pad = p.window.pads_begin[d];
     const std::int64_t size = p.output[d + 2];
     const std::int64_t all =
         (p.input[d] - 1) * p.window.strides[d] + (p.window.kernel[d] - 1) * p.window.dilations[d] + 1;
     const std::int64_t rest = size + 2 * pad - all;
-    direct = direct && pad == 0 && rest == 0;
+    direct = direct && pad >= 0 && rest >= 0 && rest < p.window.strides[d];
+    within = within && pad >= 0 && size + pad <= all;
     whole.push_back(all);
     shift[d] = -pad;
   }
@@ -138,7 +140,7 @@ Tensor transposed(const Call& call, const Problem& p, const Tensor& x, const Ten
   const Tensor full =
       convolve(call, convolution_of(p, x.type(), whole, w.shape(), x.shape(), Shape(rank, 0), true), x, w, whole);
   Tensor y = call.device.allocate(x.type(), p.output);
-  set_zero(call, y);
+  if (!within) set_zero(call, y);
   copy_shifted(call, full, y, shift);
   return y;
 }

@@ -267,5 +267,35 @@ TEST_F(CudaLibraries, HalvesWithoutAnAlgorithmAreWidened) {
     }
 }
 
+/// Transposed convolutions: what the library pads and what is cut out of the whole result give the same elements.
+TEST_F(CudaLibraries, PaddingIsLeftToTheLibraryWhereItCan) {
+  const auto check = [](const Shape& x, const Shape& w, const std::map<std::string, Attribute>& attributes,
+                        const std::vector<int>& computed) {
+    const Case c{"ConvTranspose", {floats(x, 7), floats(w, 8), floats({w[1]}, 9)}, attributes};
+    cudnn_stand_in().runs.clear();
+    on_device(c);
+    expect_near(on_device(c), on_host(c));  // in memory that held something else
+    EXPECT_EQ(cudnn_stand_in().runs.at(1).x, computed);
+  };
+  test::stand_in().poisons = true;
+  const Shape x{2, 4, 5, 6};
+  const Shape w{4, 3, 3, 3};
+  const auto list = [](std::initializer_list<std::int64_t> values) { return List(values); };
+  check(x, w, {}, {2, 3, 7, 8});
+  check(x, w, {{"pads", list({1, 1, 1, 1})}}, {2, 3, 5, 6});
+  check(x, w, {{"pads", list({1, 0, 1, 0})}, {"strides", list({2, 3})}}, {2, 3, 9, 18});
+  check(x, w, {{"pads", list({1, 1, 1, 1})}, {"strides", list({2, 2})}, {"output_padding", list({1, 0})}},
+        {2, 3, 10, 11});
+  check(x, w, {{"pads", list({1, 0, 0, 0})}, {"strides", list({2, 2})}}, {2, 3, 10, 13});  // more before than behind
+  check({1, 2, 9}, {2, 3, 4}, {{"pads", list({2, 2})}, {"strides", list({2})}}, {1, 3, 1, 16});
+  check({1, 2, 3, 4, 5}, {2, 1, 2, 2, 2}, {{"strides", list({2, 2, 2})}}, {1, 1, 6, 8, 10});
+  // Of the whole result, 11 x 13, a part: more behind than before.
+  check(x, w, {{"pads", list({0, 0, 1, 1})}, {"strides", list({2, 2})}}, {2, 3, 11, 13});
+  // It reaches beyond the whole result.
+  check(x, w, {{"output_shape", list({14, 15})}, {"strides", list({2, 2})}}, {2, 3, 11, 13});
+  check(x, w, {{"output_shape", list({13, 15})}, {"strides", list({2, 2})}}, {2, 3, 11, 13});
+  check(x, w, {{"output_padding", list({2, 2})}, {"dilations", list({3, 3})}}, {2, 3, 11, 12});
+}
+
 }  // namespace
 }  // namespace tare
