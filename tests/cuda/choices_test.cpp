@@ -1,11 +1,9 @@
 // The file of convolution choices on a device: the process that loads it searches nothing and gives the same bits.
-#include <gtest/gtest.h>
-
 #include <cstring>
 
+#include "cuda/device.hpp"
 #include "cuda_host/one_node.hpp"
 #include "support/model_builder.hpp"
-#include "tare/cuda.hpp"
 
 namespace tare {
 namespace {
@@ -16,8 +14,9 @@ std::unique_ptr<Backend> backend_with(std::shared_ptr<cuda::ConvolutionChoices> 
   return cuda::make_cuda_backend(options);
 }
 
-TEST(CudaChoices, LoadedOnesAreUsedWithoutASearch) {
-  if (cuda::device_count() == 0) GTEST_SKIP() << "no CUDA device";
+using CudaChoices = test::CudaTest;
+
+TEST_F(CudaChoices, LoadedOnesAreUsedWithoutASearch) {
   const test::TemporaryFolder folder;
   const std::filesystem::path file = folder / "convolutions.json";
   const std::vector<test::Case> cases{

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <cstring>
 #include <span>
 #include <vector>
@@ -12,11 +13,15 @@
 
 namespace tare::test {
 
-/// Tests of this suite are skipped, by name, where no device is present.
+/// Tests of this suite are skipped, by name, where no device is present; and fail there if TARE_REQUIRE_DEVICE is set.
 class CudaTest : public testing::Test {
  protected:
   void SetUp() override {
-    if (cuda::device_count() == 0) GTEST_SKIP() << "no CUDA device";
+    if (cuda::device_count() > 0) return;
+    if (std::getenv("TARE_REQUIRE_DEVICE") == nullptr) GTEST_SKIP() << "no CUDA device";
+    int count = 0;
+    const cudaError_t status = cudaGetDeviceCount(&count);
+    FAIL() << count << " CUDA devices: " << cudaGetErrorName(status) << " (" << cudaGetErrorString(status) << ")";
   }
 };
 
