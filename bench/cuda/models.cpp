@@ -1,191 +1,243 @@
-// ResNet-50 (the graph of the ONNX backend tests, random weights) on a CUDA device: plain inference, calibrating and
-// simulating, batch by batch in turns, inputs on the device. Milliseconds, the fastest of the repetitions; every run
-// ends with the output on the host. Given a model instead of ResNet-50 by --model, only what its inputs allow: all
-// their open dimensions become the batch, or --length. Writes JSON for one batch size a line.
+// Plain inference, calibrating and simulating of one model on a CUDA device, through a Session as a user has it. The
+// three take turns in one process, a pass over some batches each; milliseconds a batch, median and fastest of the
+// passes. A pass ends when the device is done: runs bring their outputs back batch by batch, a calibration waits once.
+// Without --model it is ResNet-50. Weights that a model leaves out are drawn at random (bench/support/models.hpp).
+// Odd: integers stay on the host and are part of a recorded graph, so that a model of tokens is measured with tokens
+// that are new in every batch, as real ones are, and with the same ones again and again.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <chrono>
+#include <cstring>
 #include <fstream>
-#include <iostream>
 #include <nlohmann/json.hpp>
 #include <random>
 
-#include "plan/fuse.hpp"
-#include "plan/quantized_graph.hpp"
-#include "run/executor.hpp"
+#include "bench/support/models.hpp"
+#include "support/model_builder.hpp"
 #include "support/paths.hpp"
-#include "tare/calibration.hpp"
 #include "tare/cuda.hpp"
-#include "tare/model.hpp"
-#include "tare/placement.hpp"
+#include "tare/session.hpp"
 
 namespace tare::bench {
 namespace {
 
-/// Weights that are spelled as a filled shape, or are constants already, become small random numbers.
-void randomize(Graph& graph) {
-  std::mt19937 engine(1);
-  std::erase_if(graph.nodes, [&](const Node& node) {
-    if (node.op_type != "ConstantOfShape" || graph.constant(node.inputs[0]) == nullptr) return false;
-    const Shape shape = graph.constant(node.inputs[0])->to_shape("shape");
-    Tensor values = Tensor::host(DataType::float32, shape);
-    const double fan = shape.rank() > 1 ? static_cast<double>(shape.elements(1, shape.rank())) : 1.0;
-    const double deviation = shape.rank() > 1 ? std::sqrt(2.0 / fan) : 0.0;
-    std::normal_distribution<float> normal(0.0f, static_cast<float>(deviation) + 1e-6f);
-    for (float& value : values.mutable_span<float>()) value = shape.rank() > 1 ? normal(engine) : 1.0f;
-    graph.constants.insert_or_assign(node.outputs[0], values);
-    return true;
-  });
+using Clock = std::chrono::steady_clock;
+using Inputs = std::vector<Tensor>;
+
+double milliseconds_since(Clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
 }
 
-std::vector<Tensor> inputs_of(const Graph& graph, Backend& backend, std::int64_t batch, std::int64_t length) {
-  std::vector<Tensor> inputs;
-  std::mt19937 engine(2);
-  for (const ValueId id : graph.inputs) {
-    const Value& value = graph.value(id);
-    Shape shape = value.shape.value_or(Shape{});
-    for (std::size_t d = 0; d < shape.rank(); ++d)
-      if (d == 0 || shape[d] < 0) shape[d] = d == 0 ? batch : length;
-    Tensor tensor = Tensor::host(value.type, shape);
-    if (value.type == DataType::float32) {
-      std::normal_distribution<float> normal;
-      for (float& x : tensor.mutable_span<float>()) x = normal(engine);
-    } else {
-      std::fill_n(tensor.mutable_data<std::int64_t>(), tensor.elements(), std::int64_t{1});
+struct Options {
+  std::string model = (test::cache_folder() / "onnx-backend-tests/1.17.0/light/light_resnet50.onnx").string();
+  std::string output;
+  std::string left_out;
+  std::vector<std::int64_t> batches{1, 64};
+  std::int64_t length = 128;
+  int repetitions = 20;
+  double seconds = 4;  ///< of a row: fewer repetitions when they take longer
+};
+
+struct Variant {
+  std::string name;
+  bool on_device;
+  bool graphs;
+  int batches;  ///< different ones, that take turns
+};
+
+/// More batches than runs that an executor remembers.
+constexpr int many_batches = 16;
+
+std::vector<Variant> variants_of(const Graph& graph) {
+  const bool tokens = std::any_of(graph.inputs.begin(), graph.inputs.end(),
+                                  [&](ValueId id) { return !is_quantizable(graph.value(id).type); });
+  if (tokens) return {{"new tokens", true, true, many_batches}, {"the same tokens", true, true, 1}};
+  return {{"inputs on the device", true, true, 4},
+          {"inputs on the host", false, true, 4},
+          {"inputs on the device, no graphs", true, false, 4}};
+}
+
+onnx::ModelProto read_model(const std::filesystem::path& file) {
+  onnx::ModelProto model;
+  std::ifstream in(file, std::ios::binary);
+  if (!model.ParseFromIstream(&in)) throw Error(ErrorKind::io, fmt::format("cannot read '{}'", file.string()));
+  return model;
+}
+
+/// A batch of one that is fixed in the inputs, and in the shapes of what is flattened.
+void free_batch(onnx::ModelProto& model) {
+  onnx::GraphProto& graph = *model.mutable_graph();
+  for (onnx::ValueInfoProto& input : *graph.mutable_input())
+    input.mutable_type()->mutable_tensor_type()->mutable_shape()->mutable_dim(0)->set_dim_param("N");
+  for (const onnx::NodeProto& node : graph.node()) {
+    if (node.op_type() != "Reshape") continue;
+    for (onnx::TensorProto& tensor : *graph.mutable_initializer()) {
+      std::string& bytes = *tensor.mutable_raw_data();
+      std::int64_t first = 0;
+      if (tensor.name() != node.input(1) || bytes.size() != 2 * sizeof first) continue;
+      std::memcpy(&first, bytes.data(), sizeof first);
+      if (first == 1) bytes.replace(0, sizeof first, sizeof first, '\0');  // 0: as in the input
     }
-    inputs.push_back(backend.upload(tensor));
   }
-  return inputs;
 }
 
-class QuantizeHook final : public ValueHook {
+/// Normal floats, tokens drawn at random, and masks that hide nothing.
+std::vector<Inputs> batches_of(Session& session, const Variant& variant, std::int64_t batch, std::int64_t length) {
+  const Graph& graph = session.graph();
+  std::mt19937 engine(2);
+  std::normal_distribution<float> normal;
+  std::uniform_int_distribution<std::int64_t> token(1, 999);
+  std::vector<Inputs> result(static_cast<std::size_t>(variant.batches));
+  for (Inputs& inputs : result)
+    for (const ValueId id : graph.inputs) {
+      const Value& value = graph.value(id);
+      Shape shape = value.shape.value_or(Shape{});
+      for (std::size_t d = 0; d < shape.rank(); ++d)
+        if (shape[d] < 0) shape[d] = d == 0 ? batch : length;
+      Tensor tensor = Tensor::host(value.type, shape);
+      if (value.type == DataType::float32)
+        for (float& x : tensor.mutable_span<float>()) x = normal(engine);
+      else
+        for (std::int64_t& x : tensor.mutable_span<std::int64_t>())
+          x = value.name.find("mask") != std::string::npos ? 1 : token(engine);
+      inputs.push_back(variant.on_device ? session.backend().upload(tensor) : tensor);
+    }
+  return result;
+}
+
+/// Of the times of passes over so many batches.
+nlohmann::ordered_json summary(std::vector<double> milliseconds, std::size_t batches) {
+  std::sort(milliseconds.begin(), milliseconds.end());
+  const std::size_t middle = milliseconds.size() / 2;
+  const double median =
+      milliseconds.size() % 2 == 1 ? milliseconds[middle] : (milliseconds[middle - 1] + milliseconds[middle]) / 2;
+  const auto count = static_cast<double>(batches);
+  return {{"median_ms", median / count}, {"best_ms", milliseconds.front() / count}};
+}
+
+class Bench {
  public:
-  QuantizeHook(Backend& backend, const std::vector<TensorEncodings>& sites) : backend_(backend), sites_(sites) {}
-  Tensor on_value(std::size_t site, Tensor value) override {
-    if (!is_quantizable(value.type())) return value;
-    return backend_.quantize_dequantize(std::move(value), sites_[site], Rounding::half_even);
+  Bench(const Options& options, std::filesystem::path model) : options_(options), model_(std::move(model)) {}
+
+  nlohmann::ordered_json run(const Variant& variant, std::int64_t batch) {
+    cuda::CudaOptions cuda;
+    cuda.graphs = variant.graphs;
+    cuda.choices = choices_;
+    Session session(model_, cuda::make_cuda_backend(cuda));
+    const std::vector<Inputs> batches = batches_of(session, variant, batch, options_.length);
+    const auto samples = static_cast<std::size_t>(batch);
+    CalibrationOptions calibration;
+    // Inputs are looked through for NaN on the host, which cannot read them on the device.
+    if (variant.on_device) calibration.nonfinite = NonfinitePolicy::skip;
+    calibration.given = parameters_;
+    Calibration first = session.start_calibration(calibration);
+    for (const Inputs& inputs : batches) first.add(inputs, samples);
+    const CalibrationResult calibrated = first.finish();
+    session.set_encodings(calibrated.encodings);
+    if (!parameters_) {  // their search is the same every time
+      parameters_.emplace().set = calibrated.encodings;
+      parameters_->parameters_only = true;
+      calibration.given = parameters_;
+    }
+    Calibration observed = session.start_calibration(calibration);
+
+    std::vector<double> plain, calibrate, simulate;
+    const auto pass = [&](std::vector<double>& times, const auto& body) {
+      const auto start = Clock::now();
+      for (const Inputs& inputs : batches) body(inputs);
+      session.backend().synchronize();
+      times.push_back(milliseconds_since(start));
+    };
+    const auto passes = [&] {
+      pass(plain, [&](const Inputs& inputs) { session.run(inputs); });
+      pass(calibrate, [&](const Inputs& inputs) { observed.add(inputs, samples); });
+      pass(simulate, [&](const Inputs& inputs) { session.simulate(inputs); });
+    };
+    constexpr int least_warming = 4;  // a pass of one batch goes node by node, is recorded, and replayed
+    constexpr double warming_ms = 1000;
+    auto begin = Clock::now();
+    for (int i = 0; i < least_warming || milliseconds_since(begin) < warming_ms; ++i) passes();
+    const double first_ms = plain.front() / static_cast<double>(batches.size());
+    plain.clear();
+    calibrate.clear();
+    simulate.clear();
+    begin = Clock::now();
+    for (int i = 0; i < options_.repetitions && (i == 0 || milliseconds_since(begin) < options_.seconds * 1e3); ++i)
+      passes();
+
+    const cuda::GraphUse use = cuda::graph_use(session.backend());
+    return {{"variant", variant.name},
+            {"batch", batch},
+            {"passes", plain.size()},
+            {"batches", batches.size()},
+            {"first_ms", first_ms},
+            {"plain", summary(plain, batches.size())},
+            {"calibrate", summary(calibrate, batches.size())},
+            {"simulate", summary(simulate, batches.size())},
+            {"quantizers", calibrated.encodings.tensors.size()},
+            {"graphs",
+             {{"recorded", use.recorded},
+              {"launched", use.launched},
+              {"refused", use.refused},
+              {"why_refused", use.why_refused}}}};
   }
 
  private:
-  Backend& backend_;
-  const std::vector<TensorEncodings>& sites_;
+  const Options& options_;
+  std::filesystem::path model_;
+  std::shared_ptr<cuda::ConvolutionChoices> choices_ = cuda::make_convolution_choices();
+  std::optional<GivenEncodings> parameters_;
 };
 
-class ObserveHook final : public ValueHook {
- public:
-  explicit ObserveHook(Observer& observer) : observer_(observer) {}
-  Tensor on_value(std::size_t site, Tensor value) override {
-    observer_.observe(site, value);
-    return value;
+int run(int argc, char** argv) {
+  Options options;
+  CLI::App app("One model on a CUDA device");
+  app.add_option("--model", options.model, "Instead of ResNet-50")->check(CLI::ExistingFile);
+  app.add_option("--output", options.output, "Also write JSON to this file, row by row");
+  app.add_option("--leave-out-weights", options.left_out, "Only write the model to this file, without its weights");
+  app.add_option("--batch-size", options.batches)->delimiter(',');
+  app.add_option("--length", options.length, "Of open dimensions but the batch");
+  app.add_option("--repetitions", options.repetitions)->check(CLI::PositiveNumber);
+  app.add_option("--seconds", options.seconds, "Of a row: fewer repetitions when they take longer");
+  CLI11_PARSE(app, argc, argv);
+  onnx::ModelProto model = read_model(options.model);
+  if (!options.left_out.empty()) {
+    leave_out_weights(model);
+    test::write_model(model, options.left_out);
+    return 0;
   }
-
- private:
-  Observer& observer_;
-};
-
-template <class Body>
-double fastest(int repetitions, Body&& body) {
-  double best = 1e30;
-  for (int i = -3; i < repetitions; ++i) {
-    const auto start = std::chrono::steady_clock::now();
-    body();
-    const std::chrono::duration<double, std::milli> time = std::chrono::steady_clock::now() - start;
-    if (i >= 0) best = std::min(best, time.count());
+  if (cuda::device_count() == 0) {
+    fmt::print(stderr, "bench_cuda_models: no CUDA device\n");
+    return 77;
   }
-  return best;
-}
-
-nlohmann::json run(const Graph& graph, Backend& backend, std::int64_t batch, std::int64_t length, int repetitions) {
-  const std::vector<Tensor> inputs = inputs_of(graph, backend, batch, length);
-  Executor plain(make_runnable(graph, std::vector<bool>(graph.values.size(), false), backend), backend);
-  const double inference = fastest(repetitions, [&] { plain.run(inputs); });
-
-  // What a calibration does with a batch: observe behind quantized weights, then ask for NaN and infinities.
-  const std::vector<QuantSite> sites = place(graph, load_config("default"), {});
-  EncodingSet encodings;
-  for (const QuantSite& site : sites)
-    if (site.enabled && site.role == SiteRole::parameter)
-      encodings.tensors.push_back(
-          find_parameter_encodings(site.tensor, *graph.constant(site.value), site.spec, {.scheme = Scheme::min_max}));
-  QuantizedGraph observed = quantize_constants(graph, encodings, backend, Rounding::half_even);
-  std::vector<const QuantSite*> activations;
-  for (const QuantSite& site : sites) {
-    if (!site.enabled || site.role != SiteRole::activation || graph.constant(site.value) != nullptr) continue;
-    observed.site_of_value[static_cast<std::size_t>(site.value)] = static_cast<std::int32_t>(activations.size());
-    activations.push_back(&site);
-  }
-  const std::vector<bool> observed_values = observed.visible();
-  Executor observing(make_runnable(std::move(observed.graph), observed_values, backend), backend,
-                     observed.site_of_value);
-  const auto observer = backend.make_observer(ObserverKind::histogram, activations.size());
-  ObserveHook observe(*observer);
-  const double calibrate = fastest(repetitions, [&] {
-    observing.run(inputs, &observe);
-    static_cast<void>(observer->nonfinite_count());
-  });
-  const std::vector<TensorStatistics> statistics = observer->collect();
-  for (std::size_t i = 0; i < activations.size(); ++i)
-    encodings.tensors.push_back({activations[i]->tensor,
-                                 SiteRole::activation,
-                                 activations[i]->spec,
-                                 {find_encoding(statistics[i], activations[i]->spec)}});
-
-  QuantizedGraph quantized = quantize_constants(graph, encodings, backend, Rounding::half_even);
-  const std::vector<bool> visible = quantized.visible();
-  Executor simulated(make_runnable(std::move(quantized.graph), visible, backend), backend, quantized.site_of_value);
-  QuantizeHook hook(backend, quantized.sites);
-  const double simulate = fastest(repetitions, [&] { simulated.run(inputs, &hook); });
-  return {{"batch", batch},
-          {"plain_ms", inference},
-          {"calibrate_ms", calibrate},
-          {"simulate_ms", simulate},
-          {"calibrate_ratio", calibrate / inference},
-          {"simulate_ratio", simulate / inference},
-          {"sites", quantized.sites.size()}};
+  fill_weights(model);
+  free_batch(model);
+  const test::TemporaryFolder folder;
+  Bench bench(options, test::write_model(model, folder / "model.onnx"));
+  nlohmann::ordered_json rows = nlohmann::ordered_json::array();
+  for (const Variant& variant : variants_of(load_model(folder / "model.onnx").graph))
+    for (const std::int64_t batch : options.batches) {
+      rows.push_back(bench.run(variant, batch));
+      fmt::print("{}\n", rows.back().dump());
+      std::fflush(stdout);
+      if (options.output.empty()) continue;
+      const nlohmann::ordered_json report{{"model", std::filesystem::path(options.model).stem().string()},
+                                          {"rows", rows}};
+      if (!(std::ofstream(options.output) << report.dump(1) << '\n').flush())
+        throw Error(ErrorKind::io, fmt::format("cannot write '{}'", options.output));
+    }
+  return 0;
 }
 
 }  // namespace
 }  // namespace tare::bench
 
 int main(int argc, char** argv) {
-  using namespace tare;
-  std::string model;
-  std::string output;
-  std::vector<std::int64_t> batches{1, 64};
-  std::int64_t length = 128;
-  int repetitions = 20;
-  CLI::App app("Models on a CUDA device");
-  app.add_option("--model", model, "Instead of ResNet-50");
-  app.add_option("--output", output, "JSON file (default: standard output)");
-  app.add_option("--batch-size", batches)->delimiter(',');
-  app.add_option("--length", length, "Of open dimensions");
-  app.add_option("--repetitions", repetitions);
-  CLI11_PARSE(app, argc, argv);
-  if (cuda::device_count() == 0) {
-    fmt::print(stderr, "bench_cuda_models: no CUDA device\n");
-    return 77;
-  }
   try {
-    const bool resnet = model.empty();
-    if (resnet) model = (test::cache_folder() / "onnx-backend-tests/1.17.0/light/light_resnet50.onnx").string();
-    Graph graph = load_model(model).graph;
-    if (resnet) bench::randomize(graph);
-    const auto backend = cuda::make_cuda_backend();
-    nlohmann::json figures = nlohmann::json::array();
-    for (const std::int64_t batch : batches) {
-      // The shape of the batch is fixed in the file.
-      for (const ValueId id : graph.inputs)
-        if (graph.value(id).shape && graph.value(id).shape->rank() > 0) (*graph.value(id).shape)[0] = -1;
-      figures.push_back(bench::run(graph, *backend, batch, length, repetitions));
-    }
-    const nlohmann::json report{{"model", std::filesystem::path(model).stem().string()}, {"figures", figures}};
-    if (output.empty())
-      std::cout << report.dump(2) << '\n';
-    else
-      std::ofstream(output) << report.dump(2) << '\n';
-    return 0;
-  } catch (const Error& error) {
+    return tare::bench::run(argc, argv);
+  } catch (const std::exception& error) {
     fmt::print(stderr, "bench_cuda_models: {}\n", error.what());
     return 1;
   }

@@ -42,7 +42,43 @@ float vector_value(const Readers& readers, const std::string& value) {
   return 0.0f;
 }
 
-/// Weights that are spelled as a filled shape become initializers, which no longer count as inputs.
+template <class List, class Wanted>
+void erase(List& list, const Wanted& wanted) {
+  int kept = 0;
+  for (int i = 0; i < list.size(); ++i)
+    if (!wanted(list.Get(i))) list.SwapElements(i, kept++);
+  list.DeleteSubrange(kept, list.size() - kept);
+}
+
+void write_copy(const fs::path& original, const fs::path& copy) {
+  onnx::ModelProto model;
+  std::ifstream in(original, std::ios::binary);
+  if (!model.ParseFromIstream(&in))
+    throw Error(ErrorKind::io, fmt::format("cannot read '{}'; run `make data`", original.string()));
+  fill_weights(model);
+  const fs::path unfinished = copy.string() + ".part";
+  std::ofstream out(unfinished, std::ios::binary);
+  if (!model.SerializeToOstream(&out) || !out.flush())
+    throw Error(ErrorKind::io, fmt::format("cannot write '{}': check the space that is left", unfinished.string()));
+  fs::rename(unfinished, copy);
+}
+
+void write_data(const Graph& graph, const fs::path& file) {
+  NpzWriter writer(file);
+  std::mt19937 engine(1);
+  std::normal_distribution<float> normal;
+  for (int batch = 0; batch < light_batches; ++batch)
+    for (const ValueId input : graph.inputs) {
+      Tensor tensor = Tensor::host(DataType::float32, graph.value(input).shape.value());
+      for (float& value : tensor.mutable_span<float>()) value = normal(engine);
+      writer.add(fmt::format("{:03}/{}", batch, graph.value(input).name), tensor);
+    }
+  writer.commit();
+}
+
+}  // namespace
+
+/// What becomes an initializer no longer counts as an input.
 void fill_weights(onnx::ModelProto& model) {
   onnx::GraphProto& graph = *model.mutable_graph();
   std::map<std::string, std::vector<std::int64_t>> shapes;
@@ -76,12 +112,6 @@ void fill_weights(onnx::ModelProto& model) {
     tensor.set_raw_data(values.data(), values.size() * sizeof(float));
   }
 
-  const auto erase = [](auto& list, const auto& wanted) {
-    int kept = 0;
-    for (int i = 0; i < list.size(); ++i)
-      if (!wanted(list.Get(i))) list.SwapElements(i, kept++);
-    list.DeleteSubrange(kept, list.size() - kept);
-  };
   std::set<std::string> filled;
   for (const onnx::TensorProto& tensor : weights) filled.insert(tensor.name());
   erase(*graph.mutable_node(), [&](const onnx::NodeProto& node) { return filled.contains(node.output(0)); });
@@ -94,33 +124,30 @@ void fill_weights(onnx::ModelProto& model) {
   model.set_ir_version(std::max<std::int64_t>(model.ir_version(), 4));  // from 4 on initializers need not be inputs
 }
 
-void write_copy(const fs::path& original, const fs::path& copy) {
-  onnx::ModelProto model;
-  std::ifstream in(original, std::ios::binary);
-  if (!model.ParseFromIstream(&in))
-    throw Error(ErrorKind::io, fmt::format("cannot read '{}'; run `make data`", original.string()));
-  fill_weights(model);
-  const fs::path unfinished = copy.string() + ".part";
-  std::ofstream out(unfinished, std::ios::binary);
-  if (!model.SerializeToOstream(&out) || !out.flush())
-    throw Error(ErrorKind::io, fmt::format("cannot write '{}': check the space that is left", unfinished.string()));
-  fs::rename(unfinished, copy);
+void leave_out_weights(onnx::ModelProto& model) {
+  constexpr std::size_t least_bytes = std::size_t{64} << 10;
+  onnx::GraphProto& graph = *model.mutable_graph();
+  const onnx::GraphProto original = graph;
+  const auto is_weight = [](const onnx::TensorProto& tensor) {
+    return tensor.data_type() == onnx::TensorProto::FLOAT && tensor.dims_size() > 1 &&
+           tensor.raw_data().size() >= least_bytes;
+  };
+  erase(*graph.mutable_initializer(), is_weight);
+  graph.clear_node();
+  for (const onnx::TensorProto& tensor : original.initializer()) {
+    if (!is_weight(tensor)) continue;
+    onnx::TensorProto& shape = *graph.add_initializer();
+    shape.set_name(tensor.name() + "_shape");
+    shape.set_data_type(onnx::TensorProto::INT64);
+    shape.add_dims(tensor.dims_size());
+    for (const std::int64_t dim : tensor.dims()) shape.add_int64_data(dim);
+    onnx::NodeProto& node = *graph.add_node();
+    node.set_op_type("ConstantOfShape");
+    node.add_input(shape.name());
+    node.add_output(tensor.name());
+  }
+  graph.mutable_node()->MergeFrom(original.node());  // behind what they read
 }
-
-void write_data(const Graph& graph, const fs::path& file) {
-  NpzWriter writer(file);
-  std::mt19937 engine(1);
-  std::normal_distribution<float> normal;
-  for (int batch = 0; batch < light_batches; ++batch)
-    for (const ValueId input : graph.inputs) {
-      Tensor tensor = Tensor::host(DataType::float32, graph.value(input).shape.value());
-      for (float& value : tensor.mutable_span<float>()) value = normal(engine);
-      writer.add(fmt::format("{:03}/{}", batch, graph.value(input).name), tensor);
-    }
-  writer.commit();
-}
-
-}  // namespace
 
 std::vector<Batch> BenchModel::batches(const Graph& graph) const {
   const auto dataset = open_dataset(data, graph);
