@@ -85,7 +85,7 @@ cuda: data onnxruntime
 	  cmake --build --preset cuda --parallel $(JOBS) && \
 	  ctest --preset cuda --parallel $(TEST_JOBS)
 
-# What a GPU machine needs, in gpu-bundle/; and, over there, the tests and benchmarks: RESULTS=folder.
+# What a GPU machine needs, in gpu-bundle/; and, over there, the tests and benchmarks: RESULTS=folder, STEPS="some of them".
 gpu-bundle: data
 	@toolkit=$$(tools/setup_cuda.sh) && \
 	  cmake --preset cuda -DTARE_BENCH=ON -DCMAKE_CUDA_COMPILER=$$toolkit/bin/nvcc $(CONFIGURE) && \
@@ -94,7 +94,7 @@ gpu-bundle: data
 
 RESULTS ?= gpu-results
 gpu-check:
-	@tools/gpu_check.sh $(RESULTS)
+	@tools/gpu_check.sh $(RESULTS) $(STEPS)
 
 SOURCES = git ls-files '*.cpp' '*.hpp' '*.cu' '*.cuh' '*.h'
 
