@@ -190,7 +190,7 @@ class CudaBackend final : public Backend {
     if (plan.grids.size() > 1) {
       const auto bytes = std::as_bytes(std::span(plan.grids));
       grids = device_.upload_to<std::uint8_t>({reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()});
-      plan.map.grids = grids.data<Grid>();
+      plan.map.grids = grids.data<PackedGrid>();
     }
     Tensor result = tensor.unique() ? tensor : device_.allocate(tensor.type(), tensor.shape(), tensor.layout());
     quantize_checked(encodings.tensor, tensor.data(), result.mutable_data(), tensor.type(), plan.map, device_.stream());

@@ -3,11 +3,11 @@
 // page-locked memory that they travel from, by all threads: ten thousand of them are 160 MB.
 #include <algorithm>
 #include <deque>
-#include <thread>
 #include <unordered_map>
 #include <vector>
 
 #include "calib/encoding.hpp"
+#include "cpu/cores.hpp"
 #include "run/parallel_sites.hpp"
 #include "search.hpp"
 #include "staging.hpp"
@@ -117,7 +117,7 @@ std::vector<SearchResult> search(const Histograms& histograms, std::span<const S
 
 std::vector<Encoding> find_encodings(std::span<const SearchRequest> requests, const SearchOptions& options,
                                      Stream stream, const Allocator& allocator) {
-  const auto threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  const auto threads = usable_cores();
   std::vector<std::size_t> searched;
   std::vector<std::size_t> computed;
   for (std::size_t i = 0; i < requests.size(); ++i)

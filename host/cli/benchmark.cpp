@@ -151,6 +151,7 @@ BenchmarkResult run_benchmark(Session& session, ObserverClock& clock, std::span<
       measure(observe, [&] {
         for (const Batch& batch : batches) calibration.add(batch.inputs, batch.samples);
         calibration.wait();
+        session.backend().synchronize();  // devices run behind
       });
       measure(simulate, [&] {
         for (const Batch& batch : batches) session.simulate(batch.inputs);

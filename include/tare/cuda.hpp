@@ -28,7 +28,8 @@ int device_count();
 enum class Math : std::uint8_t { float32, tf32, bf16 };
 
 /// Where device memory comes from, in stream order: what is given back may still be read by work queued before.
-/// take() returns nullptr when there is none. Both null: a pool of the backend's own.
+/// take() returns nullptr when there is none. Both null: a pool of the backend's own, for what needs no backend one of
+/// the library's.
 struct Allocator {
   void* (*take)(void* context, std::size_t bytes, Stream stream) = nullptr;
   void (*give)(void* context, void* pointer, std::size_t bytes, Stream stream) = nullptr;
@@ -112,6 +113,7 @@ struct ObservedTensor {
 /// Statistics of many sites in device memory: 54 KiB a site.
 class Statistics {
  public:
+  /// Cleared on `stream`: what other streams do with it comes behind that.
   explicit Statistics(std::size_t sites, Stream stream = nullptr, const Allocator& allocator = {});
   ~Statistics();
   Statistics(Statistics&&) noexcept;

@@ -134,7 +134,11 @@ TARE_HD float rest_of_reciprocal(float scale, float reciprocal) {
 /// `rest` that of rest_of_reciprocal.
 TARE_HD float quantize_dequantize_by_product(float x, float scale, float reciprocal, float rest, float lowest,
                                              float highest) {
+#if defined(__CUDA_ARCH__)
+  const float inside = ::fminf(::fmaxf(x, lowest), highest);
+#else
   const float inside = clamp(x, lowest, highest);
+#endif
   const float quotient = multiply_add(inside, reciprocal, inside * rest);
   return multiply_add(round_half_even(quotient), scale, 0.0f);  // the addend makes -0 what it is there: 0
 }

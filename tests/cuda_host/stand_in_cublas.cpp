@@ -1,10 +1,9 @@
-// cuda/cublas.cpp on a stand-in of cuBLASLt: loops, in column-major order. It takes as large a batch as the library
+// A stand-in of cuBLASLt: loops, in column-major order. It takes as large a batch as the library
 // does, and where a sum of the tensor cores may be split, it loses the terms that the library was seen to lose.
-#include "cublas.cpp"  // NOLINT: what calls the library, as it is
-
 #include "cuda_host/library_stand_ins.hpp"
 #include "float_element.hpp"
 #include "launch.hpp"
+#include "libraries.hpp"
 
 namespace tare::test {
 

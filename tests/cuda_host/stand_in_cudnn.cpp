@@ -1,10 +1,9 @@
-// cuda/cudnn.cpp on a stand-in of cuDNN: its convolutions are the CPU backend's. It is as particular as the library
+// A stand-in of cuDNN: its convolutions are the CPU backend's. It is as particular as the library
 // about sizes and workspaces; which algorithms it has, and which of them run, the tests say.
-#include "cudnn.cpp"  // NOLINT: what calls the library, as it is
-
 #include "cuda_host/library_stand_ins.hpp"
 #include "float_element.hpp"
 #include "launch.hpp"
+#include "libraries.hpp"
 #include "tare/backend.hpp"
 
 struct cudnnContext {
