@@ -33,8 +33,8 @@ template <Operation operation>
 inline constexpr bool is_integer = operation == Operation::half_even || operation == Operation::half_even_by_product ||
                                    operation == Operation::half_up;
 
-/// Elements of a half type, two in a word. The device's own conversions have the bits of those of numerics.hpp but for
-/// NaN; an integer grid takes every NaN alike and gives none.
+/// Elements of a half type, two in a word. The device's own conversions (two at once since compute capability 8.0) have
+/// the bits of those of numerics.hpp but for NaN; an integer grid takes every NaN alike and gives none.
 template <DataType type, Operation operation>
 struct Format {
   using Element = std::uint16_t;
@@ -49,7 +49,7 @@ struct Format {
     }
   }
   __device__ static std::uint32_t narrow(const float* values) {
-#ifdef __CUDA_ARCH__
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
     if constexpr (is_integer<operation>) {
       std::uint32_t word;
       if constexpr (type == DataType::float16)

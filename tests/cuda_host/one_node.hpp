@@ -2,7 +2,10 @@
 #pragma once
 
 #include <fmt/format.h>
+#include <gtest/gtest.h>
 
+#include <cmath>
+#include <cstring>
 #include <map>
 #include <random>
 #include <string>
@@ -79,5 +82,26 @@ inline Tensor narrowed(const Tensor& wide, DataType type) {
   return half;
 }
 inline Tensor halves(const Shape& shape, unsigned seed, DataType type) { return narrowed(floats(shape, seed), type); }
+
+/// What the device gives is what the host gives: the same bits, or as near as sums in another order come.
+inline void compare(Backend& host, Backend& device, const Case& c) {
+  const std::vector<Tensor> want = run(host, c);
+  const std::vector<Tensor> have = run(device, c);
+  ASSERT_EQ(have.size(), want.size());
+  for (std::size_t o = 0; o < want.size(); ++o) {
+    const std::string where =
+        fmt::format("{} of {}, output {}", c.op_type, c.inputs.empty() ? "nothing" : c.inputs[0].shape().text(), o);
+    ASSERT_EQ(have[o].type(), want[o].type()) << where;
+    ASSERT_EQ(have[o].shape().text(), want[o].shape().text()) << where;
+    if (c.same_bits || want[o].type() != DataType::float32) {
+      EXPECT_EQ(std::memcmp(have[o].data(), want[o].data(), want[o].bytes()), 0) << where;
+      continue;
+    }
+    for (std::int64_t i = 0; i < want[o].elements(); ++i) {
+      const float w = want[o].data<float>()[i];
+      ASSERT_NEAR(have[o].data<float>()[i], w, 1e-5f * (1.0f + std::abs(w))) << where << ", element " << i;
+    }
+  }
+}
 
 }  // namespace tare::test

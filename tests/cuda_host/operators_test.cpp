@@ -20,26 +20,7 @@ using test::integers;
 using test::random_integers;
 using test::run;
 
-void compare(const Case& c) {
-  const auto host = make_cpu_backend({.threads = 2});
-  const auto device = test::backends().at(0).make();
-  const std::vector<Tensor> want = run(*host, c);
-  const std::vector<Tensor> have = run(*device, c);
-  ASSERT_EQ(have.size(), want.size());
-  for (std::size_t o = 0; o < want.size(); ++o) {
-    const std::string where = fmt::format("{}, output {}", c.op_type, o);
-    ASSERT_EQ(have[o].type(), want[o].type()) << where;
-    ASSERT_EQ(have[o].shape().text(), want[o].shape().text()) << where;
-    if (c.same_bits || want[o].type() != DataType::float32) {
-      EXPECT_EQ(std::memcmp(have[o].data(), want[o].data(), want[o].bytes()), 0) << where;
-      continue;
-    }
-    for (std::int64_t i = 0; i < want[o].elements(); ++i) {
-      const float w = want[o].data<float>()[i];
-      ASSERT_NEAR(have[o].data<float>()[i], w, 1e-5f * (1.0f + std::abs(w))) << where << ", element " << i;
-    }
-  }
-}
+void compare(const Case& c) { test::compare(*make_cpu_backend({.threads = 2}), *test::backends().at(0).make(), c); }
 
 TEST(CudaOperators, TopK) {
   constexpr float nan = std::numeric_limits<float>::quiet_NaN();

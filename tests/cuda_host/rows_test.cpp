@@ -24,24 +24,7 @@ using Attributes = std::map<std::string, Attribute>;
 
 class CudaRows : public testing::Test {
  protected:
-  void compare(const Case& c) {
-    const std::vector<Tensor> want = run(*host_, c);
-    const std::vector<Tensor> have = run(*device_, c);
-    ASSERT_EQ(have.size(), want.size());
-    for (std::size_t o = 0; o < want.size(); ++o) {
-      const std::string where = fmt::format("{} of {}, output {}", c.op_type, c.inputs[0].shape().text(), o);
-      ASSERT_EQ(have[o].type(), want[o].type()) << where;
-      ASSERT_EQ(have[o].shape().text(), want[o].shape().text()) << where;
-      if (c.same_bits || want[o].type() != DataType::float32) {
-        EXPECT_EQ(std::memcmp(have[o].data(), want[o].data(), want[o].bytes()), 0) << where;
-        continue;
-      }
-      for (std::int64_t i = 0; i < want[o].elements(); ++i) {
-        const float w = want[o].data<float>()[i];
-        ASSERT_NEAR(have[o].data<float>()[i], w, 1e-5f * (1.0f + std::abs(w))) << where << ", element " << i;
-      }
-    }
-  }
+  void compare(const Case& c) { test::compare(*host_, *device_, c); }
   void near(const char* type, std::vector<Tensor> inputs, Attributes attributes = {}, std::size_t outputs = 1) {
     compare({type, std::move(inputs), std::move(attributes), outputs, "", false});
   }
