@@ -151,7 +151,7 @@ TEST_F(Accidents, IdleThreadsSleepSoonUnlessToldOtherwise) {
                                     settings, tare_binary().string())})
         .output;
   };
-  EXPECT_THAT(shown(""), HasSubstr("'1000'"));
+  EXPECT_THAT(shown(""), HasSubstr("'12000'"));
   EXPECT_THAT(shown("GOMP_SPINCOUNT=77"), HasSubstr("'77'"));
   EXPECT_THAT(shown("OMP_WAIT_POLICY=passive"), HasSubstr("'0'"));
 }
