@@ -30,7 +30,7 @@ struct GridLocator {
   bool small;  ///< fewer than 2^31 elements: an Index may be std::uint32_t, else it is std::int64_t
 
   explicit GridLocator(const GridMap& map)
-      : grids(static_cast<const PackedGrid*>(map.grids)), run(map.run), small(map.elements < (std::int64_t{1} << 31)) {
+      : grids(map.grids), run(map.run), small(map.elements < (std::int64_t{1} << 31)) {
     for (int d = 0; d < 2; ++d) {
       const GridDimension& from = map.dimensions[d];
       dimensions[d] = {Divisor(from.runs_inside), Divisor(from.size), Divisor(from.block), from.stride};

@@ -40,8 +40,8 @@ struct GridDimension {
 struct GridMap {
   std::int64_t elements = 0;
   std::int64_t run = 1;
-  GridDimension dimensions[2];  ///< the innermost one first, which has one run inside
-  const void* grids = nullptr;  ///< PackedGrids on the device; null: one grid for all, `uniform`
+  GridDimension dimensions[2];        ///< the innermost one first, which has one run inside
+  const PackedGrid* grids = nullptr;  ///< on the device; null: one grid for all, `uniform`
   Grid uniform{};
   Operation operation = Operation::half_even;
 

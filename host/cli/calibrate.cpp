@@ -264,8 +264,7 @@ int calibrate(const Flags& flags) {
         throw Error(ErrorKind::usage, fmt::format("the export would replace '{}', which is part of the model; give "
                                                   "another --output or --prefix",
                                                   input.string()));
-  inputs.insert(inputs.end(), {flags.data.data, flags.config});
-  refuse_replacing(flags.save_stats, inputs);
+  refuse_replacing(flags.save_stats, session.model(), {flags.model, flags.data.data, flags.config});
   if (!flags.data.data.empty()) session.prepare();
   OutputSet files(flags.output);
   const std::filesystem::path statistics = flags.save_stats.empty() ? "" : files.place_at(flags.save_stats);

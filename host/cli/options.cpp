@@ -194,7 +194,10 @@ std::unique_ptr<Dataset> open_data(const DataFlags& flags, const RunFlags& run, 
   return prefetch(open_dataset(flags.data, graph, options));
 }
 
-void refuse_replacing(const std::filesystem::path& output, const std::vector<std::filesystem::path>& read) {
+void refuse_replacing(const std::filesystem::path& output, const Model& model,
+                      std::vector<std::filesystem::path> read) {
+  const std::vector<std::filesystem::path> external = external_files(model);
+  read.insert(read.end(), external.begin(), external.end());
   std::error_code ignored;
   for (const std::filesystem::path& input : read)
     if (std::filesystem::is_regular_file(output, ignored) && std::filesystem::equivalent(output, input, ignored))

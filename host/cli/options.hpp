@@ -80,8 +80,9 @@ NonfinitePolicy nonfinite_policy(const RunFlags& flags);
 /// Reads ahead of the run.
 std::unique_ptr<Dataset> open_data(const DataFlags& flags, const RunFlags& run, const Graph& graph);
 
-/// Throws Error(usage) when writing `output` would replace one of the files that are read.
-void refuse_replacing(const std::filesystem::path& output, const std::vector<std::filesystem::path>& read);
+/// Throws Error(usage) when writing `output` would replace one of the files that are read: these, and the model's
+/// external data.
+void refuse_replacing(const std::filesystem::path& output, const Model& model, std::vector<std::filesystem::path> read);
 
 Scheme parse_scheme(const std::string& text, std::string_view flag = "--scheme");
 

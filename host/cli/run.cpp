@@ -20,9 +20,7 @@ struct Flags {
 
 int run(const Flags& flags) {
   Session session = open_session(flags.model, flags.run);
-  std::vector<std::filesystem::path> read = external_files(session.model());
-  read.insert(read.end(), {flags.model, flags.data.data});
-  refuse_replacing(flags.output, read);
+  refuse_replacing(flags.output, session.model(), {flags.model, flags.data.data});
   session.prepare();
   OutputFile file(flags.output);
   const std::unique_ptr<Dataset> data = open_data(flags.data, flags.run, session.graph());

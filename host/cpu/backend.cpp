@@ -24,16 +24,6 @@ Tensor widen(Device& device, const Tensor& half) {
   return wide;
 }
 
-Tensor narrow(Device& device, const Tensor& wide, DataType type) {
-  Tensor half = device.allocate(type, wide.shape(), wide.layout());
-  const auto convert = type == DataType::float16 ? device.vector().narrow_float16 : device.vector().narrow_bfloat16;
-  device.parallel(wide.elements(), 16384, [&](std::int64_t begin, std::int64_t end) {
-    convert(wide.data<float>() + begin, half.mutable_data<std::uint16_t>() + begin,
-            static_cast<std::size_t>(end - begin));
-  });
-  return half;
-}
-
 class FunctionKernel final : public Kernel {
  public:
   FunctionKernel(const Node& node, Device& device, const Operator& op) : node_(node), device_(device), op_(op) {}
@@ -111,6 +101,16 @@ class NumbersOnly final : public Kernel {
 };
 
 }  // namespace
+
+Tensor narrow(Device& device, const Tensor& wide, DataType type) {
+  Tensor half = device.allocate(type, wide.shape(), wide.layout());
+  const auto convert = type == DataType::float16 ? device.vector().narrow_float16 : device.vector().narrow_bfloat16;
+  device.parallel(wide.elements(), 16384, [&](std::int64_t begin, std::int64_t end) {
+    convert(wide.data<float>() + begin, half.mutable_data<std::uint16_t>() + begin,
+            static_cast<std::size_t>(end - begin));
+  });
+  return half;
+}
 
 std::unique_ptr<Kernel> make_kernel(const Compile& compile) {
   const Node& node = compile.node;

@@ -134,6 +134,8 @@ using Factory = std::unique_ptr<Kernel> (*)(const Compile&);
 std::unique_ptr<Kernel> make_kernel(const Compile& compile);
 
 enum class Half { widen, native };
+/// A float32 tensor as one of halves.
+Tensor narrow(Device& device, const Tensor& wide, DataType type);
 
 struct Operator {
   Function function = nullptr;  ///< stateless

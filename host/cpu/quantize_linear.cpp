@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "cpu/quantized.hpp"
-#include "cpu/vector.hpp"
 #include "tare/small_float.hpp"
 
 namespace tare::cpu {
@@ -127,11 +126,7 @@ Tensor in_output_type(const Call& call, Tensor y) {
   const auto type = static_cast<DataType>(call.node.integer("output_dtype", 0));
   if (type == DataType::undefined || type == DataType::float32) return y;
   if (type != DataType::float16 && type != DataType::bfloat16) call.fail("output_dtype is no type of floats");
-  Tensor narrowed = call.device.allocate(type, y.shape());
-  const VectorKernels& v = call.device.vector();
-  (type == DataType::float16 ? v.narrow_float16 : v.narrow_bfloat16)(
-      y.data<float>(), narrowed.mutable_data<std::uint16_t>(), static_cast<std::size_t>(y.elements()));
-  return narrowed;
+  return narrow(call.device, y, type);
 }
 
 void dequantize_linear(Call& call) {

@@ -7,18 +7,10 @@
 #include "plan/chains.hpp"
 #include "plan/quantized_graph.hpp"
 #include "run/executor.hpp"
+#include "support/halves.hpp"
 
 namespace tare::test {
 namespace {
-
-Tensor narrowed(const Tensor& wide, DataType type) {
-  Tensor half = Tensor::host(type, wide.shape());
-  for (std::int64_t i = 0; i < wide.elements(); ++i) {
-    const float x = wide.data<float>()[i];
-    half.mutable_data<std::uint16_t>()[i] = type == DataType::float16 ? float_to_half(x) : float_to_bfloat(x);
-  }
-  return half;
-}
 
 Graph joined(const Graph& graph, const Backend& backend, std::vector<ValueId> visible = {}) {
   std::vector<bool> is_visible(graph.values.size());

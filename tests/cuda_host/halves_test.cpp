@@ -8,7 +8,6 @@
 #include <set>
 
 #include "cuda_host/one_node.hpp"
-#include "model/real_element.hpp"
 #include "operators.hpp"
 #include "support/backends.hpp"
 
@@ -19,15 +18,10 @@ using test::Case;
 using test::floats;
 using test::integers;
 using test::narrowed;
+using test::widened;
 
 using List = std::vector<std::int64_t>;
 using Attributes = std::map<std::string, Attribute>;
-
-Tensor widened(const Tensor& half) {
-  Tensor wide = Tensor::host(DataType::float32, half.shape());
-  for (std::int64_t i = 0; i < half.elements(); ++i) wide.mutable_data<float>()[i] = real_element(half, i);
-  return wide;
-}
 
 /// Some of the elements replaced by what arithmetic likes least.
 Tensor with_special_values(Tensor tensor) {

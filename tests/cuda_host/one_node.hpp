@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "run/executor.hpp"
+#include "support/halves.hpp"
 #include "tare/backend.hpp"
-#include "tare/numerics.hpp"
 
 namespace tare::test {
 
@@ -73,14 +73,6 @@ inline std::vector<Tensor> run(Backend& backend, const Case& c) {
 }
 
 /// `wide` rounded to a half type.
-inline Tensor narrowed(const Tensor& wide, DataType type) {
-  Tensor half = Tensor::host(type, wide.shape());
-  for (std::int64_t i = 0; i < wide.elements(); ++i) {
-    const float x = wide.data<float>()[i];
-    half.mutable_data<std::uint16_t>()[i] = type == DataType::float16 ? float_to_half(x) : float_to_bfloat(x);
-  }
-  return half;
-}
 inline Tensor halves(const Shape& shape, unsigned seed, DataType type) { return narrowed(floats(shape, seed), type); }
 
 /// What the device gives is what the host gives: the same bits, or as near as sums in another order come.

@@ -1,32 +1,15 @@
 // Half tensors: constants known when the kernel is made are widened like any other input, and outputs are narrowed but
 // for those that the model declares float32. Expected are the float32 operator's results on the widened inputs,
 // rounded.
+#include "support/halves.hpp"
 #include "ops_dnn/run_node.hpp"
-#include "tare/numerics.hpp"
 
 namespace tare::test {
 namespace {
 
 class Halves : public testing::TestWithParam<DataType> {
  protected:
-  Tensor narrowed(const Tensor& wide) const {
-    Tensor half = Tensor::host(GetParam(), wide.shape());
-    for (std::int64_t i = 0; i < wide.elements(); ++i)
-      half.mutable_data<std::uint16_t>()[i] = narrow(wide.data<float>()[i]);
-    return half;
-  }
-  Tensor widened(const Tensor& half) const {
-    Tensor wide = Tensor::host(DataType::float32, half.shape());
-    for (std::int64_t i = 0; i < half.elements(); ++i)
-      wide.mutable_data<float>()[i] = widen(half.data<std::uint16_t>()[i]);
-    return wide;
-  }
-  std::uint16_t narrow(float value) const {
-    return GetParam() == DataType::float16 ? float_to_half(value) : float_to_bfloat(value);
-  }
-  float widen(std::uint16_t value) const {
-    return GetParam() == DataType::float16 ? half_to_float(value) : bfloat_to_float(value);
-  }
+  static Tensor narrowed(const Tensor& wide) { return test::narrowed(wide, GetParam()); }
   /// Inputs from the second on are constants.
   void compare(const std::string& op_type, const std::vector<Tensor>& wide) {
     std::vector<Tensor> halves;

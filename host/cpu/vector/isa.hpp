@@ -23,6 +23,11 @@ inline constexpr bool has_multiply_add = true;
 inline constexpr bool has_multiply_add = false;
 #endif
 
+/// NaN when any is NaN.
+struct Maximum {
+  TARE_HD float operator()(float best, float x) const { return (x > best) | (x != x) ? x : best; }
+};
+
 /// Calls body(in, out, rows) for as many rows of n elements as stay in the first-level cache with their results.
 template <class Body>
 TARE_HD void for_cached_rows(const float* in, float* out, std::size_t rows, std::size_t n, Body body) {

@@ -35,9 +35,7 @@ inline void reduce_rows(const float* const* rows, std::size_t count, float* out,
 }  // namespace
 
 void max_of_rows(const float* const* rows, std::size_t count, float* out, std::size_t n) {
-  reduce_rows(
-      rows, count, out, n, [](float best, float x) { return (x > best) | (x != x) ? x : best; },
-      [](float x) { return x; });
+  reduce_rows(rows, count, out, n, Maximum{}, [](float x) { return x; });
 }
 void mean_of_rows(const float* const* rows, std::size_t count, float divisor, float* out, std::size_t n) {
   reduce_rows(

@@ -34,9 +34,6 @@ struct AbsoluteSum {
 struct SquareSum {
   TARE_HD double operator()(double sum, float x) const { return sum + static_cast<double>(x) * static_cast<double>(x); }
 };
-struct Maximum {
-  TARE_HD float operator()(float best, float x) const { return (x > best) | (x != x) ? x : best; }
-};
 struct Minimum {
   TARE_HD float operator()(float best, float x) const { return (x < best) | (x != x) ? x : best; }
 };
