@@ -48,12 +48,12 @@ Row run_model(const BenchModel& model, const Options& options) {
 }
 
 void print_table(const std::vector<Row>& rows) {
-  fmt::print("{:12} {:>11} {:>11} {:>11} {:>8} {:>8} {:>10}\n", "ms a batch", "plain", "observe", "simulate", "obs/pl",
-             "sim/pl", "obs GB/s");
+  fmt::print("{:12} {:>11} {:>11} {:>11} {:>8} {:>8} {:>10} {:>10} {:>10}\n", "ms a batch", "plain", "observe",
+             "simulate", "obs/pl", "sim/pl", "observing", "observers", "obs GB/s");
   for (const auto& [model, r] : rows)
-    fmt::print("{:12} {:11.3f} {:11.3f} {:11.3f} {:8.2f} {:8.2f} {:10.1f}\n", model, r.plain.median_ms,
-               r.observe.median_ms, r.simulate.median_ms, r.observe.median_ms / r.plain.median_ms,
-               r.simulate.median_ms / r.plain.median_ms, r.observer_gbs);
+    fmt::print("{:12} {:11.3f} {:11.3f} {:11.3f} {:8.2f} {:8.2f} {:10.3f} {:10.3f} {:10.1f}\n", model,
+               r.plain.median_ms, r.observe.median_ms, r.simulate.median_ms, r.observe.median_ms / r.plain.median_ms,
+               r.simulate.median_ms / r.plain.median_ms, r.observing_ms, r.observer_ms, r.observer_gbs);
 }
 
 std::string json_text(const std::vector<Row>& rows, const Options& options) {
@@ -65,6 +65,8 @@ std::string json_text(const std::vector<Row>& rows, const Options& options) {
     models[model] = {{"plain", entry(r.plain)},
                      {"observe", entry(r.observe)},
                      {"simulate", entry(r.simulate)},
+                     {"observing_ms", r.observing_ms},
+                     {"observer_ms", r.observer_ms},
                      {"search_ms", r.search_ms},
                      {"observed_elements", r.observed_elements},
                      {"observer_gbs", r.observer_gbs}};

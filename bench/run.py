@@ -35,11 +35,12 @@ def kernels(options):
 
 
 def model_table(results, memories):
-    lines = ["| model | plain ms | observe ms | simulate ms | observe / plain | simulate / plain | observers GB/s | run MiB | calibrate MiB |"
-             " calibrate / run | many batches MiB |", "|---|---|---|---|---|---|---|---|---|---|---|"]
+    lines = ["| model | plain ms | observe ms | simulate ms | observe / plain | simulate / plain | observing / observers alone |"
+             " observers GB/s | run MiB | calibrate MiB | calibrate / run | many batches MiB |", "|" + "---|" * 12]
     for name, r in results.items():
         plain, observe, simulate = (r[run]["median_ms"] for run in ("plain", "observe", "simulate"))
-        line = f"| {name} | {plain:.3g} | {observe:.3g} | {simulate:.3g} | {observe / plain:.2f} | {simulate / plain:.2f} | {r['observer_gbs']:.1f} |"
+        line = f"| {name} | {plain:.3g} | {observe:.3g} | {simulate:.3g} | {observe / plain:.2f} | {simulate / plain:.2f} |"
+        line += f" {r['observing_ms'] / r['observer_ms']:.2f} | {r['observer_gbs']:.1f} |"
         m = memories.get(name)
         lines.append(line + (f" {m['run_mib']:.0f} | {m['calibrate_mib']:.0f} | {m['ratio']:.2f} | {m['many_mib']:.0f} ({m['many_batches']}) |"
                              if m else " | | | |"))

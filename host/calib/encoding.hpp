@@ -59,7 +59,7 @@ TensorStatistics clamp_sentinels(TensorStatistics statistics, const Sentinels& s
 /// The `count` best encodings by noise, best first.
 std::vector<Encoding> search_noise(const TensorStatistics& statistics, const QuantizerSpec& spec, double gamma,
                                    std::size_t count);
-/// The best encoding by the true error on finite values; each candidate reads them once or twice.
+/// The best encoding by the true error on finite values.
 Encoding search_values(std::span<const float> values, const Range& range, const QuantizerSpec& spec, double gamma);
 /// find_encoding() by true errors, for `sqnr` and `mse` on an integer grid and values without sentinels. `extremes`:
 /// statistics of the values.

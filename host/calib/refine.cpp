@@ -37,8 +37,7 @@ void RefineAccumulator::add(std::span<const float> values) {
     const calib::SignedGrid grid{static_cast<float>(candidates_[i].scale), static_cast<float>(offset),
                                  static_cast<float>(offset + static_cast<double>(steps_))};
     for (std::size_t begin = 0; begin < values.size(); begin += chunk)
-      errors_[i] += calib::squared_error(values.data() + begin, std::min(chunk, values.size() - begin), grid,
-                                         static_cast<float>(gamma_));
+      errors_[i] += calib::squared_error(values.data() + begin, std::min(chunk, values.size() - begin), grid, gamma_);
   });
 }
 

@@ -3,6 +3,8 @@
 // its own.
 #include "calib/search.hpp"
 
+#include <algorithm>
+
 #include "calib/noise.hpp"
 #include "calib/true_error.hpp"
 
@@ -12,24 +14,24 @@ namespace {
 /// True errors of candidates on a few values.
 class ValuesModel {
  public:
-  explicit ValuesModel(std::span<const float> values) : values_(values.begin(), values.end()) {
-    values_.resize((values_.size() + noise_block - 1) / noise_block * noise_block);  // zeros have no error
-  }
+  ValuesModel(std::span<const float> values, const Range& range) : values_(values), range_(range) {}
 
   void set_scale(double scale, double, double) { scale_ = static_cast<float>(scale); }
   double cost(double negative_steps, double positive_steps, double gamma) const {
     const SignedGrid grid{scale_, static_cast<float>(-negative_steps), static_cast<float>(positive_steps)};
-    return squared_error(values_.data(), values_.size(), grid, static_cast<float>(gamma));
+    return squared_error(values_.data(), values_.size(), grid, gamma);
   }
+  /// What the two outermost values cost: with so few values a grid that cuts off more than a few steps is beaten.
   double cost_bound(double negative_edge, double positive_edge, double gamma) const {
     constexpr double margin = 1 - 1e-4;  // above what float32 does to distances from the edge
-    return margin * gamma *
-           saturation_error(values_.data(), values_.size(), static_cast<float>(-negative_edge),
-                            static_cast<float>(positive_edge));
+    const double below = std::max(0.0, -range_.low - negative_edge);
+    const double above = std::max(0.0, range_.high - positive_edge);
+    return margin * gamma * (below * below + above * above);
   }
 
  private:
-  std::vector<float> values_;
+  std::span<const float> values_;
+  Range range_;
   float scale_ = 1;
 };
 
@@ -41,7 +43,7 @@ std::vector<Encoding> search_noise(const TensorStatistics& statistics, const Qua
 }
 
 Encoding search_values(std::span<const float> values, const Range& range, const QuantizerSpec& spec, double gamma) {
-  return Search(ValuesModel(values), range, spec, gamma).run(1).front();
+  return Search(ValuesModel(values, range), range, spec, gamma).run(1).front();
 }
 
 }  // namespace tare::calib

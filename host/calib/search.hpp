@@ -36,6 +36,7 @@ class Search {
       : space_(search_space(range, spec)), spec_(spec), gamma_(gamma), model_(std::move(model)) {}
 
   std::vector<Encoding> run(std::size_t count) {
+    only_best_ = count == 1;
     const Encoding whole = min_max_encoding(space_.range.low, space_.range.high, spec_);
     evaluate(whole.scale, -whole.offset, -1, 0.5);
     if (space_.largest_scale > space_.smallest_scale) {
@@ -50,11 +51,13 @@ class Search {
 
  private:
   void evaluate(double scale, double negative_steps, int position, double fraction) {
+    const double positive_steps = space_.shape.steps - negative_steps;
+    if (only_best_ && !candidates_.empty() && costs_more(best_.cost, scale, negative_steps, positive_steps)) return;
     if (scale != prepared_) {
       model_.set_scale(scale, space_.shape.negative_steps, space_.shape.positive_steps);
       prepared_ = scale;
     }
-    const double cost = model_.cost(negative_steps, space_.shape.steps - negative_steps, gamma_);
+    const double cost = model_.cost(negative_steps, positive_steps, gamma_);
     candidates_.push_back({cost, scale, negative_steps, position, fraction, in_coarse_});
     if (candidates_.size() == 1 || cost < best_.cost) best_ = candidates_.back();
   }
@@ -85,9 +88,11 @@ class Search {
 
   /// Neither this scale nor any below it costs less than `cost`: what they cut off alone costs more.
   bool is_beaten(double scale, double cost) const {
-    return model_.cost_bound(scale * space_.shape.negative_steps, scale * space_.shape.positive_steps, gamma_) *
-               bound_margin >
-           cost;
+    return costs_more(cost, scale, space_.shape.negative_steps, space_.shape.positive_steps);
+  }
+  /// Whether what lies beyond the grid's ends costs more than `cost`.
+  bool costs_more(double cost, double scale, double negative_steps, double positive_steps) const {
+    return model_.cost_bound(scale * negative_steps, scale * positive_steps, gamma_) * bound_margin > cost;
   }
 
   bool is_last_coarse(int i) const {
@@ -186,6 +191,7 @@ class Search {
   double prepared_ = 0;
   std::optional<int> beaten_from_;  ///< where the first pass ended because the rest costs more
   bool in_coarse_ = true;
+  bool only_best_ = false;  ///< nobody asks for candidates that are not the best
   std::vector<Candidate> candidates_;
   Candidate best_{};
 };

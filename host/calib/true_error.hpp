@@ -12,9 +12,8 @@ struct SignedGrid {
   float high;
 };
 
-/// Sum of squared errors, those of values beyond the grid's ends times `gamma`. NaN and infinities count as 0.
-double squared_error(const float* values, std::size_t count, const SignedGrid& grid, float gamma);
-/// The part of values beyond [lowest, highest] in that sum, for gamma = 1.
-double saturation_error(const float* values, std::size_t count, float lowest, float highest);
+/// Sum of squared errors, those of values beyond the grid's ends times `gamma`. What is not finite does not count.
+/// Which of two codes a value next to the middle between them gets is open: both are equally far.
+double squared_error(const float* values, std::size_t count, const SignedGrid& grid, double gamma);
 
 }  // namespace tare::calib

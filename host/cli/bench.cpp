@@ -68,6 +68,7 @@ nlohmann::ordered_json to_json(const Flags& flags, const Report& report) {
   }
   object["observe_ratio"] = r.observe.median_ms / r.plain.median_ms;
   object["simulate_ratio"] = r.simulate.median_ms / r.plain.median_ms;
+  object["observing_ms"] = r.observing_ms;
   object["search_ms"] = r.search_ms;
   object["observed_elements"] = r.observed_elements;
   object["observer_ms"] = r.observer_ms;

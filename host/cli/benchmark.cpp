@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
+#include <iterator>
 
 namespace tare::cli {
 namespace {
@@ -82,8 +84,8 @@ class TimedBackend final : public Backend {
   ObserverClock& clock_;
 };
 
-/// Of `batches` batches each, in no order afterwards.
-BatchTime summary(std::vector<double>& milliseconds, std::size_t batches) {
+/// Of repetitions that took `batches` batches each.
+BatchTime summary(std::vector<double> milliseconds, std::size_t batches) {
   std::sort(milliseconds.begin(), milliseconds.end());
   const std::size_t middle = milliseconds.size() / 2;
   const double median =
@@ -162,6 +164,10 @@ BenchmarkResult run_benchmark(Session& session, ObserverClock& clock, std::span<
   result.plain = summary(plain, batches.size());
   result.observe = summary(observe, batches.size());
   result.simulate = summary(simulate, batches.size());
+  // Of neighbours in time, so that a machine that slows down in between does no harm.
+  std::vector<double> observing;
+  std::transform(observe.begin(), observe.end(), plain.begin(), std::back_inserter(observing), std::minus<>());
+  result.observing_ms = summary(std::move(observing), batches.size()).median_ms;
 
   clock.start();
   Calibration timed = session.start_calibration(again);

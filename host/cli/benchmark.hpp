@@ -42,7 +42,8 @@ struct BenchmarkResult {
   BatchTime plain;
   BatchTime observe;
   BatchTime simulate;
-  double search_ms = 0;  ///< from the statistics of all batches to encodings
+  double observing_ms = 0;  ///< a batch: median of what a repetition took longer to observe than without
+  double search_ms = 0;     ///< from the statistics of all batches to encodings
   std::size_t quantizers = 0;
   std::size_t samples = 0;
   double observed_elements = 0;  ///< a batch
