@@ -141,6 +141,7 @@ class CudaBackend final : public Backend {
         fallback_(options.fallback_to_cpu),
         graphs_(options.graphs) {}
 
+  bool is_on_host(const Tensor& tensor) const override { return !is_on_device(tensor); }
   std::string name() const override { return fmt::format("cuda:{}", device_.index()); }
 
   Tensor allocate(DataType type, const Shape& shape, Layout layout) override {
@@ -214,6 +215,8 @@ class CudaBackend final : public Backend {
     return graphs_ ? cuda::make_repeater(device_, *host_, graph_use_) : nullptr;
   }
   const GraphUse& graph_use() const { return graph_use_; }
+  StreamView stream() const { return device_.stream(); }
+  int device() const { return device_.index(); }
 
   void synchronize() override {
     device_.refuse_recording("the host waits for the device");
@@ -250,9 +253,31 @@ std::unique_ptr<Backend> make_cuda_backend(const CudaOptions& options) {
   return std::make_unique<CudaBackend>(options);
 }
 
-GraphUse graph_use(const Backend& backend) {
-  if (const auto* own = dynamic_cast<const CudaBackend*>(&backend)) return own->graph_use();
-  throw Error(ErrorKind::usage, fmt::format("graph_use: {} is no CUDA backend", backend.name()));
+namespace {
+
+const CudaBackend& own(const Backend& backend) {
+  if (const auto* cuda = dynamic_cast<const CudaBackend*>(&backend)) return *cuda;
+  throw Error(ErrorKind::usage, fmt::format("{} is no CUDA backend", backend.name()));
+}
+
+/// What is queued on `later` from now on waits for what was queued on `earlier`.
+void order(StreamView earlier, StreamView later) {
+  Event event;
+  event.record(earlier);
+  event.hold_back(later);
+}
+
+}  // namespace
+
+GraphUse graph_use(const Backend& backend) { return own(backend).graph_use(); }
+
+void wait_for_stream(Backend& backend, Stream stream) {
+  const CurrentDevice current(own(backend).device());
+  order(StreamView(stream), own(backend).stream());
+}
+void wait_for_backend(Stream stream, Backend& backend) {
+  const CurrentDevice current(own(backend).device());
+  order(own(backend).stream(), StreamView(stream));
 }
 
 }  // namespace tare::cuda

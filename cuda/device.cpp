@@ -13,12 +13,15 @@ namespace tare::cuda {
 namespace {
 
 struct Release {
-  std::shared_ptr<Memory> memory;
+  int device;
   std::size_t bytes;
+  std::shared_ptr<Memory> memory;  ///< null: the memory is the caller's
+  std::shared_ptr<const void> owner{};
   void operator()(void* pointer) const noexcept {
-    if (pointer != nullptr) memory->give(pointer, bytes);
+    if (pointer != nullptr && memory != nullptr) memory->give(pointer, bytes);
   }
 };
+constexpr std::uintptr_t alignment = 16;  // vectors of kernels, and what cuBLASLt and cuDNN expect
 
 }  // namespace
 
@@ -170,9 +173,30 @@ std::shared_ptr<ConvolutionChoices> make_convolution_choices() { return std::mak
 
 bool is_on_device(const Tensor& tensor) { return std::get_deleter<Release>(tensor.storage()) != nullptr; }
 
+Tensor device_tensor(DataType type, const Shape& shape, const void* elements, std::shared_ptr<const void> owner) {
+  if (!is_quantizable(type))
+    throw Error(ErrorKind::usage,
+                fmt::format("a {} tensor is read on the host: it cannot be given in device memory", name_of(type)));
+  const std::size_t bytes = storage_bytes(type, shape);
+  if (bytes == 0) return Tensor::host(type, shape);  // there is nothing to point to
+  cudaPointerAttributes attributes{};
+  TARE_CUDA_CHECK(cudaPointerGetAttributes(&attributes, elements));
+  if (attributes.type != cudaMemoryTypeDevice && attributes.type != cudaMemoryTypeManaged)
+    throw Error(ErrorKind::usage,
+                fmt::format("a tensor of {} is no device memory: Tensor::of copies what the host has", shape.text()));
+  if (reinterpret_cast<std::uintptr_t>(elements) % alignment != 0)
+    throw Error(ErrorKind::usage,
+                fmt::format("a tensor of {} in device memory does not begin at a multiple of {} bytes", shape.text(),
+                            alignment));
+  // Tensors of inputs are not written: whoever gives them holds another view of the storage.
+  return Tensor(
+      type, shape,
+      std::shared_ptr<void>(const_cast<void*>(elements), Release{attributes.device, bytes, {}, std::move(owner)}));
+}
+
 Tensor Device::take(DataType type, const Shape& shape, Layout layout) const {
   const std::size_t bytes = storage_bytes(type, shape);
-  return Tensor(type, shape, std::shared_ptr<void>(memory_->take(bytes), Release{memory_, bytes}), layout);
+  return Tensor(type, shape, std::shared_ptr<void>(memory_->take(bytes), Release{index(), bytes, memory_}), layout);
 }
 
 /// From pageable memory the call returns when the elements have been staged: `from` may go.
@@ -193,7 +217,12 @@ Tensor Device::allocate(DataType type, const Shape& shape, Layout layout) {
 }
 
 Tensor Device::upload(const Tensor& tensor) {
-  if (!tensor.present() || is_on_device(tensor) || holds_objects(tensor.type())) return tensor;
+  if (!tensor.present() || holds_objects(tensor.type())) return tensor;
+  if (const auto* there = std::get_deleter<Release>(tensor.storage())) {
+    if (there->device == index()) return tensor;
+    throw Error(ErrorKind::usage,
+                fmt::format("a tensor lies on cuda:{}, but is given to a session on cuda:{}", there->device, index()));
+  }
   Tensor copy = take(tensor.type(), tensor.shape(), tensor.layout());
   copy_in(copy, tensor);
   return copy;
@@ -205,7 +234,7 @@ Tensor Device::upload_beside(const Tensor& tensor) {
     return upload(tensor);
   if (!beside_) beside_.emplace();
   const std::size_t bytes = storage_bytes(tensor.type(), tensor.shape());
-  std::shared_ptr<void> storage(memory_->take(bytes, beside_->stream().get()), Release{memory_, bytes});
+  std::shared_ptr<void> storage(memory_->take(bytes, beside_->stream().get()), Release{index(), bytes, memory_});
   Tensor copy(tensor.type(), tensor.shape(), std::move(storage), tensor.layout());
   beside_->copy(copy.mutable_data(), tensor.data(), tensor.bytes(), stream());
   return copy;

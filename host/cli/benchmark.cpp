@@ -54,6 +54,7 @@ class TimedBackend final : public Backend {
   Tensor upload(const Tensor& host) override { return inner_->upload(host); }
   Tensor download(const Tensor& tensor) override { return inner_->download(tensor); }
   Tensor to_plain(const Tensor& tensor) override { return inner_->to_plain(tensor); }
+  bool is_on_host(const Tensor& tensor) const override { return inner_->is_on_host(tensor); }
   std::string unsupported(const Graph& graph, const Node& node) const override {
     return inner_->unsupported(graph, node);
   }

@@ -159,8 +159,11 @@ void Calibration::Implementation::add(Batch batch, bool keeps_inputs) {
   }
   const std::size_t count = batch.samples;
   if (options.nonfinite == NonfinitePolicy::error) {
+    std::vector<Tensor> on_host = batch.inputs;  // observers look at the others
+    for (Tensor& input : on_host)
+      if (!backend.is_on_host(input)) input = Tensor();
     try {
-      refuse_nonfinite_inputs(graph, batch.inputs, batch.first_sample, count);
+      refuse_nonfinite_inputs(graph, on_host, batch.first_sample, count);
     } catch (...) {
       wait();  // for what is wrong with an earlier batch
       throw;

@@ -109,6 +109,8 @@ class Backend {
   virtual Tensor upload(const Tensor& host) = 0;  ///< may return the same storage where device memory is host memory
   virtual Tensor download(const Tensor& tensor) = 0;  ///< host tensor in plain layout
   virtual Tensor to_plain(const Tensor& tensor) = 0;  ///< same device, plain layout
+  /// False for what only the device may read.
+  virtual bool is_on_host(const Tensor& /*tensor*/) const { return true; }
 
   /// Empty when the node can run here; otherwise why not ("no kernel for opset 18", "string tensors").
   virtual std::string unsupported(const Graph& graph, const Node& node) const = 0;

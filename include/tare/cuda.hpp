@@ -78,6 +78,18 @@ std::unique_ptr<Backend> make_cuda_backend(const CudaOptions& options = {});
 /// Of a backend made here; throws Error(usage) for others.
 GraphUse graph_use(const Backend& backend);
 
+/// An input of a Session on this device that lies in device memory already, in plain layout: it is read where it is
+/// (a replayed graph copies it within the device). It must stay until the run is over, which for Session::run and
+/// simulate is when they return; for a pushed calibration, wait_for_backend() or Backend::synchronize() say so.
+/// `owner`, if any, is held as long as the tensor. Throws Error(usage) for types that the host reads (all but float32,
+/// float16 and bfloat16), for memory of the host, and for an address that is no multiple of 16.
+Tensor device_tensor(DataType type, const Shape& shape, const void* elements, std::shared_ptr<const void> owner = {});
+/// What the backend, one made here, is given from now on waits for what was queued on `stream`, such as an input's
+/// elements. The host does not wait.
+void wait_for_stream(Backend& backend, Stream stream);
+/// What is queued on `stream` from now on waits for what the backend was given: an input may then be written over.
+void wait_for_backend(Stream stream, Backend& backend);
+
 /// The quantizer of one tensor made ready: geometry here, grids of channels and blocks on the device. It gives them
 /// back on the constructor's stream: runs on other streams are done before it goes, or that stream waits for them;
 /// graphs that hold a run go before it.

@@ -81,6 +81,10 @@ class DeviceRange {
     taken_.erase(taken);
     if (taken_.empty() && used_ > much) forget();
   }
+  bool holds(const void* pointer) {
+    const std::lock_guard lock(mutex_);
+    return pointer >= begin_ && pointer < begin_ + used_;
+  }
   void open() {
     const std::lock_guard lock(mutex_);
     if (open_++ == 0) protect(PROT_READ | PROT_WRITE);
@@ -221,6 +225,13 @@ using tare::test::stand_in;
 
 extern "C" {
 
+cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void* pointer) {
+  *attributes = {};
+  const bool there = DeviceRange::instance().holds(pointer);
+  attributes->type = there ? cudaMemoryTypeDevice : cudaMemoryTypeUnregistered;
+  attributes->device = there ? stand_in().device : cudaInvalidDeviceId;  // that of all that tests take at a time
+  return cudaSuccess;
+}
 cudaError_t cudaGetDeviceCount(int* count) {
   *count = stand_in().devices;
   return cudaSuccess;
