@@ -101,24 +101,23 @@ std::map<std::string, QuantizerRule> read_parameter_rules(const Section& section
   return rules;
 }
 
-SupportedKernel::Side read_kernel_side(const Section& section) {
+void check_kernel_side(const Section& section) {
   section.allow({"bitwidth", "dtype"});
   const double bitwidth = section.number("bitwidth").value_or(0);
   if (bitwidth != 4 && bitwidth != 8 && bitwidth != 16 && bitwidth != 32)
     section.fail("bitwidth", "must be 4, 8, 16 or 32");
   const std::string dtype = section.text("dtype");
   if (dtype != "int" && dtype != "float") section.fail("dtype", "must be \"int\" or \"float\"");
-  return {static_cast<int>(bitwidth), dtype == "float"};
 }
 
-std::vector<SupportedKernel> read_kernels(const Section& section) {
-  std::vector<SupportedKernel> kernels;
-  if (!section.has("supported_kernels")) return kernels;
+/// What mixed precision may choose from: checked like all else, and of no use here, as in AIMET's own simulation.
+void check_kernels(const Section& section) {
+  if (!section.has("supported_kernels")) return;
   for (const Section& kernel : section.sections("supported_kernels")) {
     kernel.allow({"activation", "param"});
-    kernels.push_back({read_kernel_side(kernel.section("activation")), read_kernel_side(kernel.section("param"))});
+    check_kernel_side(kernel.section("activation"));
+    check_kernel_side(kernel.section("param"));
   }
-  return kernels;
 }
 
 OpRule read_op_rule(const Section& section) {
@@ -129,7 +128,7 @@ OpRule read_op_rule(const Section& section) {
   rule.output_quantized = section.boolean("is_output_quantized");
   rule.symmetric = section.boolean("is_symmetric");
   rule.per_channel = section.boolean("per_channel_quantization");
-  rule.kernels = read_kernels(section);
+  check_kernels(section);
   if (section.has("params")) rule.parameters = read_parameter_rules(section.section("params"));
   if (section.has("encoding_constraints")) {
     const Section constraints = section.section("encoding_constraints");
@@ -162,7 +161,7 @@ Config read_config(const Json& json, const std::string& file) {
   config.strict_symmetric = defaults.boolean("strict_symmetric").value_or(false);
   config.unsigned_symmetric = defaults.boolean("unsigned_symmetric").value_or(false);
   config.per_channel = defaults.boolean("per_channel_quantization").value_or(false);
-  config.default_op.kernels = read_kernels(defaults);
+  check_kernels(defaults);
   config.hw_version = defaults.text("hw_version");
 
   config.parameters = read_parameter_rules(root.section("params"));

@@ -20,16 +20,6 @@ struct QuantizerRule {
   std::optional<bool> symmetric;
 };
 
-/// Number formats that hardware computes together: what mixed precision may choose from.
-struct SupportedKernel {
-  struct Side {
-    int bitwidth = 8;
-    bool floating = false;
-  };
-  Side activation;
-  Side parameter;
-};
-
 /// What a config says of one op type.
 struct OpRule {
   std::optional<bool> input_quantized;
@@ -40,7 +30,6 @@ struct OpRule {
       parameters;                   ///< by parameter type: weight, bias, weight_r, running_mean, running_var
   std::optional<double> fixed_min;  ///< encoding_constraints
   std::optional<double> fixed_max;
-  std::vector<SupportedKernel> kernels;  ///< supported_kernels
 };
 
 /// A quantization config file, parsed (AIMET's JSON schema; docs/config.md explains every key).
