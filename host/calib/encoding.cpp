@@ -184,6 +184,12 @@ const TensorEncodings* EncodingSet::find(std::string_view tensor, SiteRole role)
   return it == tensors.end() ? nullptr : &*it;
 }
 
+void EncodingSet::sort() {
+  std::stable_sort(tensors.begin(), tensors.end(), [](const TensorEncodings& a, const TensorEncodings& b) {
+    return a.role != b.role ? a.role < b.role : a.tensor < b.tensor;
+  });
+}
+
 Encoding find_encoding(const TensorStatistics& statistics, const QuantizerSpec& spec, const SearchOptions& options) {
   return find_candidates(statistics, spec, options, 1).front();
 }

@@ -68,7 +68,7 @@ class Deriver {
     };
     std::for_each(graph_.nodes.begin(), graph_.nodes.end(), visit_moving);
     std::for_each(graph_.nodes.rbegin(), graph_.nodes.rend(), visit_moving);
-    sort();
+    set_.sort();
   }
 
   void derive() {
@@ -77,16 +77,10 @@ class Deriver {
     for (const Op& op : ops_)
       for (const Parameter& parameter : op.parameters)
         if (parameter.type == "bias" && !no_parameters_.contains(parameter.value)) add_bias(op, parameter);
-    sort();
+    set_.sort();
   }
 
  private:
-  void sort() {
-    std::stable_sort(set_.tensors.begin(), set_.tensors.end(), [](const TensorEncodings& a, const TensorEncodings& b) {
-      return a.role != b.role ? a.role < b.role : a.tensor < b.tensor;
-    });
-  }
-
   const TensorEncodings* encodings_of(ValueId value) const {
     const auto it = known_.find(value);
     return it == known_.end() ? nullptr : &set_.tensors[it->second];

@@ -355,10 +355,7 @@ EncodingsFile read(const json& file, const std::string& source) {
       }
     }
   }
-  // The order of a run: activations, then parameters, each by name.
-  std::stable_sort(set.tensors.begin(), set.tensors.end(), [](const TensorEncodings& a, const TensorEncodings& b) {
-    return a.role != b.role ? a.role < b.role : a.tensor < b.tensor;
-  });
+  set.sort();
   return result;
 }
 

@@ -45,10 +45,7 @@ class Taker {
       if (is_operator(graph.node(n), "DequantizeLinear")) take_pair(graph.node(n), n);
     UnquantizedModel result;
     result.encodings.tensors = std::move(taken_);
-    std::stable_sort(result.encodings.tensors.begin(), result.encodings.tensors.end(),
-                     [](const TensorEncodings& a, const TensorEncodings& b) {
-                       return a.role != b.role ? a.role < b.role : a.tensor < b.tensor;
-                     });
+    result.encodings.sort();
     if (result.encodings.tensors.empty()) {
       result.model.path = path;
       return result;

@@ -140,8 +140,7 @@ void Calibration::Implementation::find_parameters() {
   });
   for (const TensorEncodings& tensor : given.set.tensors)
     if (tensor.role == SiteRole::parameter) parameters.tensors.push_back(tensor);
-  std::sort(parameters.tensors.begin(), parameters.tensors.end(),
-            [](const TensorEncodings& a, const TensorEncodings& b) { return a.tensor < b.tensor; });
+  parameters.sort();
 }
 
 void Calibration::Implementation::add(Batch batch, bool keeps_inputs) {
@@ -265,9 +264,8 @@ CalibrationResult Calibration::Implementation::finish() {
       result.encodings.tensors.push_back({site.tensor, SiteRole::activation, site.spec, {}});
   for (const TensorEncodings& tensor : given.set.tensors)
     if (tensor.role == SiteRole::activation) result.encodings.tensors.push_back(tensor);
-  std::sort(result.encodings.tensors.begin(), result.encodings.tensors.end(),
-            [](const TensorEncodings& a, const TensorEncodings& b) { return a.tensor < b.tensor; });
   result.encodings.tensors.insert(result.encodings.tensors.end(), parameters.tensors.begin(), parameters.tensors.end());
+  result.encodings.sort();
   const std::vector<std::string> overflowing =
       raise_weight_scales(graph, sites, supergroup_passes, result.encodings, given.set);
   result.statistics = std::move(kept);

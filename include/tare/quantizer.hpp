@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -75,7 +76,10 @@ struct TensorEncodings {
 /// What a run with one config found: file contents, in a stable order (activations, then parameters, each by name).
 struct EncodingSet {
   std::vector<TensorEncodings> tensors;
+  /// Linear in the number of tensors.
   const TensorEncodings* find(std::string_view tensor, SiteRole role) const;
+  /// Into that order; tensors of one name keep theirs.
+  void sort();
 };
 
 }  // namespace tare
