@@ -1,10 +1,10 @@
-// A quantizer made ready for the device: what host/cpu/quantize.cpp finds out for every call, found out once. Checks
-// are the same, with the same messages.
+// A quantizer made ready for the device: what host/cpu/quantize.cpp finds out for every call, found out once.
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <vector>
 
+#include "cpu/quantize_plan.hpp"
 #include "quantize.hpp"
 #include "tare/cuda.hpp"
 
@@ -13,14 +13,6 @@ namespace {
 
 [[noreturn]] void fail_data(const TensorEncodings& encodings, const std::string& message) {
   throw Error(ErrorKind::data, fmt::format("quantizer of '{}': {}", encodings.tensor, message));
-}
-
-std::int64_t axis_of(int axis, const char* what, const Shape& shape, const TensorEncodings& encodings) {
-  const std::int64_t rank = static_cast<std::int64_t>(shape.rank());
-  const std::int64_t positive = axis < 0 ? axis + rank : axis;
-  if (positive < 0 || positive >= rank)
-    fail_data(encodings, fmt::format("{} axis {} does not exist in a tensor of shape {}", what, axis, shape.text()));
-  return positive;
 }
 
 Operation operation_of(NumberFormat format, Rounding rounding, std::span<const Grid> grids) {
@@ -46,20 +38,10 @@ struct Geometry {
 };
 
 Geometry lay_out(const Shape& shape, Layout layout, const TensorEncodings& encodings) {
-  const QuantizerSpec& spec = encodings.spec;
-  const bool has_grids = spec.format != NumberFormat::float16;
-  const std::int64_t channel_axis =
-      has_grids && spec.channel_axis ? axis_of(*spec.channel_axis, "channel", shape, encodings) : -1;
-  const std::int64_t block_axis =
-      has_grids && spec.block_axis ? axis_of(*spec.block_axis, "block", shape, encodings) : -1;
-  if (block_axis >= 0 && spec.block_size <= 0) fail_data(encodings, fmt::format("block size {}", spec.block_size));
-  if (block_axis >= 0 && block_axis == channel_axis)
-    fail_data(encodings, fmt::format("axis {} is both the channel and the block axis", block_axis));
-
+  const cpu::GridAxes axes = cpu::grid_axes(encodings, shape);
   Geometry geometry;
-  if (channel_axis >= 0) geometry.channels = shape[static_cast<std::size_t>(channel_axis)];
-  if (block_axis >= 0)
-    geometry.blocks = (shape[static_cast<std::size_t>(block_axis)] + spec.block_size - 1) / spec.block_size;
+  geometry.channels = axes.channels;
+  geometry.blocks = axes.blocks;
 
   std::vector<std::int64_t> order;
   for (std::size_t i = 0; i < shape.rank(); ++i) order.push_back(static_cast<std::int64_t>(i));
@@ -71,10 +53,10 @@ Geometry lay_out(const Shape& shape, Layout layout, const TensorEncodings& encod
   std::size_t found = 0;
   for (auto axis = order.rbegin(); axis != order.rend(); ++axis) {
     const std::int64_t size = shape[static_cast<std::size_t>(*axis)];
-    if (size > 1 && (*axis == channel_axis || *axis == block_axis)) {
+    if (size > 1 && (*axis == axes.channel || *axis == axes.block)) {
       GridDimension dimension{1, size, 1, 1};
-      if (*axis == block_axis) {
-        dimension.block = spec.block_size;
+      if (*axis == axes.block) {
+        dimension.block = encodings.spec.block_size;
         dimension.stride = geometry.channels;
       }
       if (found == 0) {

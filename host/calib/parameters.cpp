@@ -8,6 +8,7 @@
 #include "calib/encoding.hpp"
 #include "calib/low_power_blocks.hpp"
 #include "calib/share.hpp"
+#include "plan/encoding_index.hpp"
 #include "tare/error.hpp"
 #include "tare/numerics.hpp"
 
@@ -23,12 +24,13 @@ constexpr std::size_t most_values_symmetric = 4096;
 constexpr std::size_t most_values_asymmetric = 256;
 constexpr std::size_t shared_values = std::size_t{1} << 14;  ///< fewer are not worth another thread
 
-std::size_t axis_of(std::string_view name, int axis, std::size_t rank) {
-  const std::int64_t resolved = axis < 0 ? axis + static_cast<std::int64_t>(rank) : axis;
-  if (resolved < 0 || resolved >= static_cast<std::int64_t>(rank))
+int axis_of(std::string_view name, int axis, const Shape& shape) {
+  const int rank = static_cast<int>(shape.rank());
+  const int resolved = axis < 0 ? axis + rank : axis;
+  if (resolved < 0 || resolved >= rank)
     throw Error(ErrorKind::model,
                 fmt::format("parameter '{}' has rank {}: it has no axis {} to quantize along", name, rank, axis));
-  return static_cast<std::size_t>(resolved);
+  return resolved;
 }
 
 std::vector<float> widened(std::string_view name, const Tensor& tensor) {
@@ -103,31 +105,28 @@ GroupedValues group_parameter(std::string_view name, const Tensor& weights, cons
     grouped.values = grouped.own;
   }
   const std::span<const float> values = grouped.values;
-  const std::size_t rank = weights.rank();
   const Shape& shape = weights.shape();
   if (!spec.channel_axis && !spec.block_axis) {
     grouped.size = values.size();
     return grouped;
   }
-  // Each element's group is channel * blocks + block; elements keep their order within a group.
-  constexpr std::size_t none = Shape::max_rank;
-  const std::size_t channel_axis = spec.channel_axis ? axis_of(name, *spec.channel_axis, rank) : none;
-  const std::size_t block_axis = spec.block_axis ? axis_of(name, *spec.block_axis, rank) : none;
-  const std::size_t channels = channel_axis == none ? 1 : static_cast<std::size_t>(shape[channel_axis]);
-  std::size_t blocks = 1;
-  std::size_t block_size = 1;
-  if (block_axis != none) {
-    const std::int64_t length = shape[block_axis];
-    if (spec.block_size <= 0 || length % spec.block_size != 0 || block_axis == channel_axis)
+  QuantizerSpec along = spec;
+  if (spec.channel_axis) along.channel_axis = axis_of(name, *spec.channel_axis, shape);
+  if (spec.block_axis) {
+    along.block_axis = axis_of(name, *spec.block_axis, shape);
+    if (spec.block_size <= 0 || shape[static_cast<std::size_t>(*along.block_axis)] % spec.block_size != 0 ||
+        along.block_axis == along.channel_axis)
       throw Error(ErrorKind::model,
                   fmt::format("parameter '{}' of shape {} cannot be cut into blocks of {} along axis {}", name,
-                              shape.text(), spec.block_size, block_axis));
-    block_size = static_cast<std::size_t>(spec.block_size);
-    blocks = static_cast<std::size_t>(length) / block_size;
+                              shape.text(), spec.block_size, *along.block_axis));
   }
-  grouped.groups = channels * blocks;
+  const EncodingIndex group_of(along, shape);
+  grouped.groups = group_of.count();
   grouped.size = grouped.groups == 0 ? 0 : values.size() / grouped.groups;
-  if (block_axis == none && shape.elements(0, channel_axis) == 1) return grouped;  // every channel lies in one piece
+  const auto outer = along.block_axis
+                         ? std::size_t{0}
+                         : static_cast<std::size_t>(shape.elements(0, static_cast<std::size_t>(*along.channel_axis)));
+  if (outer == 1) return grouped;  // every channel lies in one piece
   std::vector<float> in_order(values.size());
   const auto done = [&] {
     grouped.own = std::move(in_order);
@@ -135,20 +134,13 @@ GroupedValues group_parameter(std::string_view name, const Tensor& weights, cons
     grouped.source = {};
     return std::move(grouped);
   };
-  if (block_axis == none) {
-    gather_channels(values, static_cast<std::size_t>(shape.elements(0, channel_axis)), channels, in_order);
+  if (!along.block_axis) {
+    gather_channels(values, outer, grouped.groups, in_order);
     return done();
   }
-  std::vector<std::size_t> filled(grouped.groups, 0);
-  const auto stride_of = [&](std::size_t axis) {
-    return axis == none ? std::size_t{1} : static_cast<std::size_t>(shape.elements(axis + 1, rank));
-  };
-  const std::size_t channel_stride = stride_of(channel_axis);
-  const std::size_t block_stride = stride_of(block_axis);
+  std::vector<std::size_t> filled(grouped.groups, 0);  // elements keep their order within a group
   for (std::size_t i = 0; i < values.size(); ++i) {
-    const std::size_t channel = channel_axis == none ? 0 : i / channel_stride % channels;
-    const std::size_t block = block_axis == none ? 0 : i / block_stride % (blocks * block_size) / block_size;
-    const std::size_t group = channel * blocks + block;
+    const std::size_t group = group_of[i];
     in_order[group * grouped.size + filled[group]++] = values[i];
   }
   return done();
@@ -163,11 +155,12 @@ TensorEncodings find_parameter_encodings(std::string_view name, const Tensor& we
   calib::share(grouped.groups, grain, [&](std::size_t group) {
     encodings.encodings[group] = find(grouped.values.subspan(group * grouped.size, grouped.size), spec, options);
   });
-  if (spec.decompressed_bitwidth > 0)
-    calib::snap_to_low_power_blocks(
-        encodings, spec.channel_axis
-                       ? static_cast<std::size_t>(weights.shape()[axis_of(name, *spec.channel_axis, weights.rank())])
-                       : 1);
+  if (spec.decompressed_bitwidth > 0) {
+    const Shape& shape = weights.shape();
+    const std::int64_t channels =
+        spec.channel_axis ? shape[static_cast<std::size_t>(axis_of(name, *spec.channel_axis, shape))] : 1;
+    calib::snap_to_low_power_blocks(encodings, static_cast<std::size_t>(channels));
+  }
   return encodings;
 }
 

@@ -6,6 +6,8 @@
 
 #include <algorithm>
 
+#include "plan/encoding_index.hpp"
+
 namespace tare::cpu {
 namespace {
 
@@ -45,33 +47,37 @@ QuantizePlan::QuantizePlan(const VectorKernels& vector, const Tensor& tensor, co
   keep_grids();
 }
 
+GridAxes grid_axes(const TensorEncodings& encodings, const Shape& shape) {
+  QuantizerSpec spec = encodings.spec;
+  if (spec.format == NumberFormat::float16) return {};
+  const auto count_from_front = [&](std::optional<int>& axis, const char* what) {
+    if (!axis) return;
+    const int rank = static_cast<int>(shape.rank());
+    if (*axis < -rank || *axis >= rank)
+      fail(encodings, fmt::format("{} axis {} does not exist in a tensor of shape {}", what, *axis, shape.text()));
+    if (*axis < 0) *axis += rank;
+  };
+  count_from_front(spec.channel_axis, "channel");
+  count_from_front(spec.block_axis, "block");
+  if (spec.block_axis && spec.block_size <= 0) fail(encodings, fmt::format("block size {}", spec.block_size));
+  if (spec.block_axis && spec.block_axis == spec.channel_axis)
+    fail(encodings, fmt::format("axis {} is both the channel and the block axis", *spec.block_axis));
+  const EncodingIndex index(spec, shape);
+  return {spec.channel_axis.value_or(-1), spec.block_axis.value_or(-1), static_cast<std::int64_t>(index.channels()),
+          static_cast<std::int64_t>(index.blocks())};
+}
+
 void QuantizePlan::lay_out(const Tensor& tensor, const TensorEncodings& encodings) {
   const Shape& shape = tensor.shape();
-  const auto axis_of = [&](int axis, const char* what) {
-    const std::int64_t rank = static_cast<std::int64_t>(shape.rank());
-    const std::int64_t positive = axis < 0 ? axis + rank : axis;
-    if (positive < 0 || positive >= rank)
-      fail(encodings, fmt::format("{} axis {} does not exist in a tensor of shape {}", what, axis, shape.text()));
-    return positive;
-  };
   const QuantizerSpec& spec = encodings.spec;
-  const bool has_axes = spec.format != NumberFormat::float16;
-  const bool has_grids = spec.format == NumberFormat::integer || (has_axes && !encodings_.empty());
-  const std::int64_t channel_axis = has_axes && spec.channel_axis ? axis_of(*spec.channel_axis, "channel") : -1;
-  const std::int64_t block_axis = has_axes && spec.block_axis ? axis_of(*spec.block_axis, "block") : -1;
-  if (block_axis >= 0 && spec.block_size <= 0) fail(encodings, fmt::format("block size {}", spec.block_size));
-  if (block_axis >= 0 && block_axis == channel_axis)
-    fail(encodings, fmt::format("axis {} is both the channel and the block axis", block_axis));
-  if (!has_grids) {
+  const auto [channel_axis, block_axis, channels, blocks] = grid_axes(encodings, shape);
+  if (spec.format == NumberFormat::float16 || (spec.format != NumberFormat::integer && encodings_.empty())) {
     dimensions_.push_back({});
     return;
   }
 
-  channels_ = channel_axis >= 0 ? shape[static_cast<std::size_t>(channel_axis)] : 1;
-  if (block_axis >= 0) {
-    const std::int64_t size = shape[static_cast<std::size_t>(block_axis)];
-    blocks_ = (size + spec.block_size - 1) / spec.block_size;
-  }
+  channels_ = channels;
+  blocks_ = blocks;
   if (static_cast<std::int64_t>(encodings_.size()) != channels_ * blocks_)
     fail(encodings, fmt::format("{} encodings for {} channels of {} blocks", encodings_.size(), channels_, blocks_));
 

@@ -12,6 +12,16 @@
 
 namespace tare::cpu {
 
+/// The axes of a tensor's quantizer, counted from the front, -1 where it has none, and how many grids they make.
+struct GridAxes {
+  std::int64_t channel = -1;
+  std::int64_t block = -1;
+  std::int64_t channels = 1;
+  std::int64_t blocks = 1;  ///< of a channel
+};
+/// Throws Error(data) naming the quantizer when it does not fit the shape.
+GridAxes grid_axes(const TensorEncodings& encodings, const Shape& shape);
+
 class QuantizePlan {
  public:
   /// `encodings` must outlive the plan. Throws Error(data) naming the quantizer when it does not fit the tensor.

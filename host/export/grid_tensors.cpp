@@ -6,7 +6,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
+#include "plan/encoding_index.hpp"
 #include "tare/numerics.hpp"
 
 namespace tare {
@@ -120,25 +122,14 @@ std::vector<std::int64_t> scale_shape(const TensorEncodings& encodings, const Sh
 }
 
 std::vector<std::size_t> scale_indices(const TensorEncodings& encodings, const std::vector<std::int64_t>& shape) {
-  const QuantizerSpec& spec = encodings.spec;
-  std::size_t elements = 1;
-  for (const std::int64_t dim : shape) elements *= static_cast<std::size_t>(dim);
-  std::vector<std::size_t> result(elements);
-  const auto coordinate = [&](std::size_t element, int axis) {
-    std::size_t stride = 1;
-    for (std::size_t d = static_cast<std::size_t>(axis) + 1; d < shape.size(); ++d)
-      stride *= static_cast<std::size_t>(shape[d]);
-    return element / stride % static_cast<std::size_t>(shape[static_cast<std::size_t>(axis)]);
-  };
-  for (std::size_t i = 0; i < elements; ++i) {
-    if (!spec.block_axis) {
-      result[i] = i;
-      continue;
-    }
-    const auto blocks = static_cast<std::size_t>(shape[static_cast<std::size_t>(*spec.block_axis)]);
-    const std::size_t channel = spec.channel_axis ? coordinate(i, *spec.channel_axis) : 0;
-    result[i] = channel * blocks + coordinate(i, *spec.block_axis);
-  }
+  const Shape scales(shape.begin(), shape.end());
+  std::vector<std::size_t> result(static_cast<std::size_t>(scales.elements()));
+  std::iota(result.begin(), result.end(), std::size_t{0});
+  if (!encodings.spec.block_axis) return result;
+  QuantizerSpec one_a_block = encodings.spec;
+  one_a_block.block_size = 1;
+  const EncodingIndex encoding_of(one_a_block, scales);
+  for (std::size_t& scale : result) scale = encoding_of[scale];
   return result;
 }
 

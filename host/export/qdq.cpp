@@ -13,6 +13,7 @@
 #include "model/real_element.hpp"
 #include "model/save.hpp"
 #include "model/tensor_proto.hpp"
+#include "plan/encoding_index.hpp"
 #include "tare/export.hpp"
 #include "tare/numerics.hpp"
 
@@ -140,21 +141,12 @@ class Writer {
     // Calibration keeps the product of two scales above this (calib/weight_scales); given and frozen ones may not be.
     if (grid.type == DataType::int32 && type == DataType::float16)
       for (float& scale : grid.scales) scale = std::max(scale, smallest_normal_half);
-    const QuantizerSpec& spec = encodings.spec;
     const Shape& shape = values.shape();
     scale_shape(encodings, shape);
-    const auto stride = [&](int axis) {
-      return static_cast<std::size_t>(shape.elements(static_cast<std::size_t>(axis) + 1, shape.rank()));
-    };
-    const auto dim = [&](int axis) { return static_cast<std::size_t>(shape[static_cast<std::size_t>(axis)]); };
+    const EncodingIndex encoding_of(encodings.spec, shape);
     std::vector<std::int64_t> codes(static_cast<std::size_t>(values.elements()));
     for (std::size_t i = 0; i < codes.size(); ++i) {
-      std::size_t e = spec.channel_axis ? i / stride(*spec.channel_axis) % dim(*spec.channel_axis) : 0;
-      if (spec.block_axis) {
-        const auto size = static_cast<std::size_t>(spec.block_size);
-        const std::size_t blocks = (dim(*spec.block_axis) + size - 1) / size;
-        e = e * blocks + i / stride(*spec.block_axis) % dim(*spec.block_axis) / size;
-      }
+      const std::size_t e = encoding_of[i];
       codes[i] = code(real_element(values, static_cast<std::int64_t>(i)), stored_scale(grid.scales[e], type),
                       grid.zero_points[e], grid.lowest[e], grid.highest[e]);
     }

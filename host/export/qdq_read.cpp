@@ -13,6 +13,7 @@
 #include "model/graph_builder.hpp"
 #include "model/real_element.hpp"
 #include "model/source.hpp"
+#include "plan/encoding_index.hpp"
 #include "tare/export.hpp"
 
 namespace tare {
@@ -136,24 +137,15 @@ class Taker {
     }
     if (outputs_.contains(after)) name = after;
     const Shape& shape = stored.shape();
-    const auto dim = [&](int axis) { return shape[static_cast<std::size_t>(axis)]; };
-    const auto stride = [&](int axis) { return shape.elements(static_cast<std::size_t>(axis) + 1, shape.rank()); };
-    for (const std::optional<int> axis : {spec.channel_axis, spec.block_axis})
-      if (axis && *axis >= static_cast<int>(shape.rank())) return;
-    std::int64_t expected = spec.channel_axis ? dim(*spec.channel_axis) : 1;
-    if (spec.block_axis) expected *= (dim(*spec.block_axis) + spec.block_size - 1) / spec.block_size;
-    if (expected != static_cast<std::int64_t>(encodings->encodings.size())) return;
+    if (!EncodingIndex::fits(spec, shape)) return;
+    const EncodingIndex encoding_of(spec, shape);
+    if (encoding_of.count() != encodings->encodings.size()) return;
     onnx::TensorProto values;
     values.set_name(name);
     values.set_data_type(static_cast<int>(DataType::float32));
     for (const std::int64_t d : shape) values.add_dims(d);
     for (std::int64_t i = 0; i < stored.elements(); ++i) {
-      std::int64_t e = spec.channel_axis ? i / stride(*spec.channel_axis) % dim(*spec.channel_axis) : 0;
-      if (spec.block_axis) {
-        const std::int64_t blocks = (dim(*spec.block_axis) + spec.block_size - 1) / spec.block_size;
-        e = e * blocks + i / stride(*spec.block_axis) % dim(*spec.block_axis) / spec.block_size;
-      }
-      const Encoding& encoding = encodings->encodings[static_cast<std::size_t>(e)];
+      const Encoding& encoding = encodings->encodings[encoding_of[static_cast<std::size_t>(i)]];
       const float zero = qdq::zero_point_of(encoding, stored.type());
       values.add_float_data(static_cast<float>(encoding.scale) * (qdq::code_at(stored, i) - zero));
     }

@@ -6,6 +6,7 @@
 #include <optional>
 #include <unordered_map>
 
+#include "plan/encoding_index.hpp"
 #include "plan/fuse.hpp"
 #include "plan/ops.hpp"
 
@@ -70,11 +71,9 @@ class Builder {
   }
   static void check_count(const Tensor& constant, const TensorEncodings& tensor) {
     if (tensor.encodings.size() <= 1) return;
-    std::int64_t expected = 1;
-    if (tensor.spec.channel_axis) expected = constant.shape()[static_cast<std::size_t>(*tensor.spec.channel_axis)];
-    if (tensor.spec.block_axis && tensor.spec.block_size > 0)
-      expected *= constant.shape()[static_cast<std::size_t>(*tensor.spec.block_axis)] / tensor.spec.block_size;
-    if (expected != static_cast<std::int64_t>(tensor.encodings.size()))
+    const bool fits = EncodingIndex::fits(tensor.spec, constant.shape());
+    const std::size_t expected = fits ? EncodingIndex(tensor.spec, constant.shape()).count() : 1;
+    if (expected != tensor.encodings.size())
       throw Error(ErrorKind::model,
                   fmt::format("encodings of '{}': {} given, its shape {} takes {}; were they made for another model?",
                               tensor.tensor, tensor.encodings.size(), constant.shape().text(), expected));

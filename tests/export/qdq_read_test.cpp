@@ -267,6 +267,28 @@ TEST_F(QdqRead, BlocksOfMoreThanTwoDimensions) {
   }
 }
 
+/// Five rows in blocks of two.
+TEST_F(QdqRead, TheLastBlockMayBeShorter) {
+  onnx::ModelProto model = test::empty_model(21);
+  onnx::GraphProto& graph = *model.mutable_graph();
+  add_input(graph, "x", {5, 2});
+  add_output(graph, "y", {5, 2});
+  add_initializer<float>(graph, "scale", 1, {3, 2}, {1, 2, 4, 8, 16, 32});
+  add_initializer<std::int8_t>(graph, "w_quantized", 3, {5, 2}, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10});
+  onnx::NodeProto& node = add_node(graph, "DequantizeLinear", {"w_quantized", "scale"}, {"w"});
+  test::add_integer(node, "axis", 0);
+  test::add_integer(node, "block_size", 2);
+  add_node(graph, "Add", {"x", "w"}, {"y"}, "sum");
+  SessionOptions taking;
+  taking.take_quantizers = true;
+  Session session(test::write_model(model, folder_ / "q.onnx"), taking);
+  ASSERT_EQ(session.held_encodings().tensors.size(), 1u);
+  session.set_encodings(session.held_encodings());
+  const Tensor x = Tensor::of<float>({5, 2}, std::vector<float>(10, 0.0f));
+  const Tensor y = session.simulate(std::array{x}).at(0);
+  EXPECT_THAT(y.span<float>(), testing::ElementsAre(1, 4, 3, 8, 20, 48, 28, 64, 144, 320));
+}
+
 /// One block along axis 1, with scales along one or two other axes.
 TEST_F(QdqRead, BlocksThatDifferAlongThreeAxesStay) {
   for (const bool two_axes : {false, true}) {
