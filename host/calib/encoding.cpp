@@ -25,6 +25,31 @@ void check(const QuantizerSpec& spec, const SearchOptions& options) {
     throw Error(ErrorKind::usage, fmt::format("percentile {} is not in (50, 100]", options.percentile));
 }
 
+namespace {
+
+/// AIMET's rule for a range given by the user or by a config (encoding constraints).
+Encoding fixed_range_encoding(double minimum, double maximum, const QuantizerSpec& spec) {
+  constexpr double smallest_range = 1e-5;
+  if (!std::isfinite(minimum) || !std::isfinite(maximum) || minimum > maximum)
+    throw Error(ErrorKind::usage, fmt::format("range constraint [{}, {}] is not a finite range", minimum, maximum));
+  const double low = std::min(0.0, minimum);
+  const double high = std::max({0.0, maximum, low + smallest_range});
+  const double steps = static_cast<double>(spec.steps());
+  Encoding encoding;
+  if (spec.symmetric && low < 0) {
+    encoding.scale = std::max(high, -low) / std::floor(steps / 2);
+    encoding.offset = -std::ceil(steps / 2);
+  } else {
+    encoding.scale = (high - low) / steps;
+    encoding.offset = std::nearbyint(low / encoding.scale);
+  }
+  encoding.min = encoding.scale * encoding.offset;
+  encoding.max = encoding.scale * (encoding.offset + steps);
+  return encoding;
+}
+
+}  // namespace
+
 Encoding constrain(const Encoding& encoding, const QuantizerSpec& spec) {
   if (!spec.fixed_min && !spec.fixed_max) return encoding;
   return fixed_range_encoding(spec.fixed_min.value_or(encoding.min), spec.fixed_max.value_or(encoding.max), spec);
@@ -154,26 +179,6 @@ Encoding min_max_encoding(double minimum, double maximum, const QuantizerSpec& s
   }
   encoding.min = encoding.scale * encoding.offset;
   encoding.max = encoding.scale * (encoding.offset + shape.steps);
-  return encoding;
-}
-
-Encoding fixed_range_encoding(double minimum, double maximum, const QuantizerSpec& spec) {
-  constexpr double smallest_range = 1e-5;
-  if (!std::isfinite(minimum) || !std::isfinite(maximum) || minimum > maximum)
-    throw Error(ErrorKind::usage, fmt::format("range constraint [{}, {}] is not a finite range", minimum, maximum));
-  const double low = std::min(0.0, minimum);
-  const double high = std::max({0.0, maximum, low + smallest_range});
-  const double steps = static_cast<double>(spec.steps());
-  Encoding encoding;
-  if (spec.symmetric && low < 0) {
-    encoding.scale = std::max(high, -low) / std::floor(steps / 2);
-    encoding.offset = -std::ceil(steps / 2);
-  } else {
-    encoding.scale = (high - low) / steps;
-    encoding.offset = std::nearbyint(low / encoding.scale);
-  }
-  encoding.min = encoding.scale * encoding.offset;
-  encoding.max = encoding.scale * (encoding.offset + steps);
   return encoding;
 }
 

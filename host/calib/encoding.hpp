@@ -5,6 +5,7 @@
 #include <cfloat>
 #include <cstddef>
 #include <span>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -53,6 +54,20 @@ struct SearchSpace {
 /// `range` holds every finite value, and zero.
 SearchSpace search_space(const Range& range, const QuantizerSpec& spec);
 
+/// Elements in the order of the encodings: `size` consecutive ones belong to each of `groups` encodings.
+struct GroupedValues {
+  GroupedValues() = default;
+  GroupedValues(GroupedValues&&) = default;
+  GroupedValues& operator=(GroupedValues&&) = default;
+
+  std::span<const float> values;  ///< those of `source` where they lie in order, else of `own`
+  Tensor source;
+  std::vector<float> own;
+  std::size_t groups = 1;
+  std::size_t size = 0;
+};
+GroupedValues group_parameter(std::string_view name, const Tensor& weights, const QuantizerSpec& spec);
+
 /// The statistics as the search takes them: sentinels become values at their floor.
 TensorStatistics clamp_sentinels(TensorStatistics statistics, const Sentinels& sentinels);
 
@@ -71,6 +86,9 @@ inline constexpr float tf_enhanced_smallest_range = 0.01f;
 inline float limited(float value) { return std::min(std::max(value, -FLT_MAX), FLT_MAX); }
 /// Of AIMET's histogram: the left edges of the outermost bins that hold something, zero included, at least 0.01 apart.
 std::pair<float, float> filled_range(const TfEnhancedHistogram& histogram);
+/// What AIMET's search over its histogram minimises, of one encoding (its scale and offset). The histogram must hold
+/// data.
+double tf_enhanced_cost(const TfEnhancedHistogram& histogram, const QuantizerSpec& spec, const Encoding& encoding);
 Range percentile_range(const TensorStatistics& statistics, double percentile);
 Range entropy_range(const TensorStatistics& statistics, const QuantizerSpec& spec);
 

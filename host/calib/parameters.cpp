@@ -93,7 +93,7 @@ Encoding find(std::span<const float> values, const QuantizerSpec& spec, const Se
 
 }  // namespace
 
-GroupedValues group_parameter(std::string_view name, const Tensor& weights, const QuantizerSpec& spec) {
+calib::GroupedValues calib::group_parameter(std::string_view name, const Tensor& weights, const QuantizerSpec& spec) {
   if (!weights.present() || weights.layout() != Layout::plain)
     throw Error(ErrorKind::model, fmt::format("parameter '{}' is not a plain host tensor", name));
   GroupedValues grouped;
@@ -148,7 +148,7 @@ GroupedValues group_parameter(std::string_view name, const Tensor& weights, cons
 
 TensorEncodings find_parameter_encodings(std::string_view name, const Tensor& weights, const QuantizerSpec& spec,
                                          const SearchOptions& options) {
-  const GroupedValues grouped = group_parameter(name, weights, spec);
+  const calib::GroupedValues grouped = calib::group_parameter(name, weights, spec);
   TensorEncodings encodings{std::string(name), SiteRole::parameter, spec, {}};
   encodings.encodings.resize(grouped.groups);
   const std::size_t grain = std::max<std::size_t>(1, shared_values / std::max<std::size_t>(1, grouped.size));

@@ -209,7 +209,8 @@ std::pair<float, float> calib::filled_range(const TfEnhancedHistogram& histogram
   return {low, std::max(high, low + tf_enhanced_smallest_range)};
 }
 
-double tf_enhanced_cost(const TfEnhancedHistogram& histogram, const QuantizerSpec& spec, const Encoding& encoding) {
+double calib::tf_enhanced_cost(const TfEnhancedHistogram& histogram, const QuantizerSpec& spec,
+                               const Encoding& encoding) {
   return TfEnhancedSearch(histogram, spec)
       .cost({static_cast<float>(encoding.scale), static_cast<float>(encoding.offset)});
 }

@@ -167,7 +167,7 @@ class Linter {
     std::vector<bool> dead;
     for (const Encoding& encoding : tensor.encodings) dead.push_back(encoding.scale <= floor);
     if (constant == nullptr || dead.size() == 1) return dead;
-    const GroupedValues grouped = group_parameter(tensor.tensor, *constant, tensor.spec);
+    const calib::GroupedValues grouped = calib::group_parameter(tensor.tensor, *constant, tensor.spec);
     if (grouped.groups != dead.size())
       throw Error(
           ErrorKind::model,

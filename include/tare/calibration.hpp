@@ -60,27 +60,12 @@ std::vector<Encoding> find_candidates(const TensorStatistics& statistics, const 
 
 /// AIMET's rule for a whole range [minimum, maximum]; zero is included, infinities become 0.99 * FLT_MAX.
 Encoding min_max_encoding(double minimum, double maximum, const QuantizerSpec& spec);
-/// AIMET's rule for a range given by the user or by a config (encoding constraints).
-Encoding fixed_range_encoding(double minimum, double maximum, const QuantizerSpec& spec);
 
 /// The search on a parameter's own values: one encoding per tensor, channel or block, row-major over [channel, block].
 /// Host tensor, plain layout, float32, float16 or bfloat16. Throws Error(model) naming the tensor when axes do not fit.
 /// Called inside an OpenMP team, its threads share the work; the result does not depend on them.
 TensorEncodings find_parameter_encodings(std::string_view name, const Tensor& weights, const QuantizerSpec& spec,
                                          const SearchOptions& options = {});
-/// Elements in the order of the encodings: `size` consecutive ones belong to each of `groups` encodings.
-struct GroupedValues {
-  GroupedValues() = default;
-  GroupedValues(GroupedValues&&) = default;
-  GroupedValues& operator=(GroupedValues&&) = default;
-
-  std::span<const float> values;  ///< those of `source` where they lie in order, else of `own`
-  Tensor source;
-  std::vector<float> own;
-  std::size_t groups = 1;
-  std::size_t size = 0;
-};
-GroupedValues group_parameter(std::string_view name, const Tensor& weights, const QuantizerSpec& spec);
 
 /// Statistics of values in memory: what an observer finds, for data that is already here.
 TensorStatistics observe_values(std::span<const float> values, ObserverKind kind = ObserverKind::histogram);
@@ -91,8 +76,6 @@ TensorStatistics merge_tied(std::span<const TensorStatistics* const> tied);
 void update(TfEnhancedHistogram& histogram, std::span<const float> batch);
 /// AIMET's search over its own histogram.
 Encoding tf_enhanced_encoding(const TfEnhancedHistogram& histogram, const QuantizerSpec& spec);
-/// What that search minimises, of one encoding (its scale and offset). The histogram must hold data.
-double tf_enhanced_cost(const TfEnhancedHistogram& histogram, const QuantizerSpec& spec, const Encoding& encoding);
 
 /// AIMET's percentile on the same histogram: limits are edges of bins, and at 100 what lies in the last bin may be cut.
 /// For comparisons; the scheme `percentile` knows the exact extremes and interpolates. Throws Error(usage) for a
@@ -109,7 +92,6 @@ class RefineAccumulator {
   void add(const Tensor& tensor);
   /// Adds what an accumulator with the same candidates saw.
   void merge(const RefineAccumulator& other);
-  const std::vector<double>& errors() const { return errors_; }
   const Encoding& best() const;
 
  private:

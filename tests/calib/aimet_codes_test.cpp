@@ -5,7 +5,7 @@
 #include <cmath>
 #include <vector>
 
-#include "tare/calibration.hpp"
+#include "calib/encoding.hpp"
 #include "tare/numerics.hpp"
 
 namespace tare {
@@ -68,7 +68,7 @@ class PerChannelCodes : public testing::Test {
     for (std::size_t i = 0; i < values.size(); ++i) values[i] = -15.0f + 0.5f * static_cast<float>(i);
     spec.channel_axis = axis;
     const Tensor tensor = Tensor::of<float>({1, 4, 5, 3}, values);
-    grouped = group_parameter("w", tensor, spec);
+    grouped = calib::group_parameter("w", tensor, spec);
     SearchOptions options;
     options.scheme = Scheme::min_max;
     return find_parameter_encodings("w", tensor, spec, options);
@@ -79,7 +79,7 @@ class PerChannelCodes : public testing::Test {
   }
 
   QuantizerSpec spec;
-  GroupedValues grouped;
+  calib::GroupedValues grouped;
 };
 
 TEST_F(PerChannelCodes, Asymmetric) {

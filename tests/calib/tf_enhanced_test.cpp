@@ -6,7 +6,7 @@
 #include <cmath>
 #include <random>
 
-#include "tare/calibration.hpp"
+#include "calib/encoding.hpp"
 
 namespace tare {
 namespace {
@@ -99,7 +99,7 @@ TEST(TfEnhanced, CostIsASumBinByBin) {
         const Encoding whole = min_max_encoding(mean - 4.0 * deviation, mean + 4.0 * deviation, spec);
         Encoding encoding = whole;
         encoding.scale = whole.scale * share;
-        const double found = tf_enhanced_cost(histogram, spec, encoding);
+        const double found = calib::tf_enhanced_cost(histogram, spec, encoding);
         EXPECT_EQ(found, cost(histogram, spec, static_cast<float>(encoding.scale), static_cast<float>(encoding.offset)))
             << bitwidth << " bits, scale " << encoding.scale;
       }

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "calib/encoding.hpp"
 #include "parity/checks.hpp"
 
 namespace tare::parity {
@@ -77,8 +78,8 @@ std::vector<TfEnhancedHistogram> histograms(const Subject& subject, const Tensor
     const TensorStatistics* statistics = statistics_of(subject, found.tensor);
     return statistics == nullptr ? std::vector<TfEnhancedHistogram>() : std::vector{statistics->tf_enhanced.value()};
   }
-  const GroupedValues grouped =
-      group_parameter(found.tensor, *subject.graph().constant(subject.graph().find(found.tensor)), found.spec);
+  const calib::GroupedValues grouped =
+      calib::group_parameter(found.tensor, *subject.graph().constant(subject.graph().find(found.tensor)), found.spec);
   std::vector<TfEnhancedHistogram> result(grouped.groups);
   for (std::size_t g = 0; g < grouped.groups; ++g)
     update(result[g], std::span(grouped.values).subspan(g * grouped.size, grouped.size));
@@ -92,7 +93,7 @@ double excess_cost(const Subject& subject, const TensorEncodings& found, const s
   for (std::size_t i = 0; i < expected.size(); ++i) {
     if (equal(found.encodings[i], expected[i])) continue;
     const auto cost = [&](double scale, double offset) {
-      return tf_enhanced_cost(all.at(i), found.spec, {.min = 0, .max = 0, .scale = scale, .offset = offset});
+      return calib::tf_enhanced_cost(all.at(i), found.spec, {.min = 0, .max = 0, .scale = scale, .offset = offset});
     };
     const double ours = cost(found.encodings[i].scale, found.encodings[i].offset);
     const double aimets = cost(static_cast<double>(expected[i].scale), expected[i].offset);
