@@ -100,6 +100,7 @@ class Repeater {
   virtual std::vector<Tensor> run(std::span<const Tensor> inputs, const void* mark, const Run& run) = 0;
 };
 
+/// Kernels, observers and repeaters work with the backend that made them: they go before it does. Tensors may stay.
 class Backend {
  public:
   virtual ~Backend() = default;
