@@ -34,5 +34,6 @@ target_include_directories(tare_cuda PRIVATE cuda host ${CUDNN_INCLUDE_DIR})
 target_compile_options(tare_cuda PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:--extended-lambda>)
 target_link_libraries(tare_cuda PUBLIC tare PRIVATE $<BUILD_INTERFACE:tare_flags> CUDA::cudart_static CUDA::cublasLt ${CUDNN_LIBRARY} OpenMP::OpenMP_CXX fmt::fmt
                       nlohmann_json::nlohmann_json)
-set_target_properties(tare_cuda PROPERTIES VERSION ${PROJECT_VERSION} SOVERSION 0)
+target_link_options(tare_cuda PRIVATE LINKER:--version-script=${TARE_EXPORTS})
+set_target_properties(tare_cuda PROPERTIES LINK_DEPENDS ${TARE_EXPORTS} VERSION ${PROJECT_VERSION} SOVERSION 0)
 install(TARGETS tare_cuda EXPORT tareTargets)
