@@ -149,25 +149,17 @@ template <bool is_transposed>
 void convolution(Call& call) {
   cpu::require_inputs(call, 2);
   const std::vector<cpu::PostOp> post_ops = cpu::parse_post_ops(call.node);
-  const std::size_t extra_count = cpu::post_op_inputs(post_ops);
-  if (call.inputs.size() < 2 + extra_count) call.fail("a fused operation lacks its input");
   const DataType given = call.input(0).type();
   const bool native = device_of(call).products().takes(given);
   for (Tensor& input : call.inputs)
     if (!native && input.present() && input.type() == given && is_quantizable(given))
       input = widen(device_of(call), input);
-  const std::span<const Tensor> extra(call.inputs.data() + call.inputs.size() - extra_count, extra_count);
   const Tensor x = call.input(0);
   const Tensor w = call.input(1);
-  const Tensor bias =
-      call.has(2) && (extra_count == 0 || call.inputs.size() > 2 + extra_count) ? call.input(2) : Tensor();
+  const Tensor bias = call.has(2) ? call.input(2) : Tensor();
   if (!is_quantizable(x.type()) || w.type() != x.type() || (bias.present() && bias.type() != x.type()))
     call.fail(fmt::format("input {}, weights {}: types differ", name_of(x.type()), name_of(w.type())));
   const Problem p = describe(call, x, w, bias, is_transposed);
-  for (const Tensor& tensor : extra)
-    if (tensor.type() != x.type() || !(tensor.shape() == p.output))
-      call.fail(
-          fmt::format("a fused operation on {} with a tensor of shape {}", p.output.text(), tensor.shape().text()));
   Tensor y;
   if (p.output.elements() == 0 || x.elements() == 0 || w.elements() == 0) {
     y = call.device.allocate(x.type(), p.output);
@@ -175,7 +167,7 @@ void convolution(Call& call) {
   } else {
     y = is_transposed ? transposed(call, p, x, w) : forward(call, p, x, w);
   }
-  apply_epilogue(call, bias, p.out_channels, p.window.output.elements(), post_ops, extra, y);
+  apply_epilogue(call, bias, p.out_channels, p.window.output.elements(), post_ops, y);
   call.outputs[0] = y.type() == given ? y : narrow(device_of(call), y, given);
 }
 

@@ -20,9 +20,8 @@ struct Epilogue {
   int count;
   cpu::PostOp::Kind kinds[most_post_ops];
   float alpha[most_post_ops], beta[most_post_ops];
-  const void* others[most_post_ops];
 
-  TARE_HD float apply(int op, float x, std::int64_t i) const {
+  TARE_HD float apply(int op, float x) const {
     using Kind = cpu::PostOp::Kind;
     switch (kinds[op]) {
       case Kind::relu: return elementary::relu(x);
@@ -32,11 +31,6 @@ struct Epilogue {
       case Kind::hard_swish: return elementary::hard_swish(x);
       case Kind::sigmoid: return elementary::sigmoid(x);
       case Kind::tanh: return elementary::tanh(x);
-      case Kind::silu: return x * elementary::sigmoid(x);
-      case Kind::elu: return elementary::elu(x, alpha[op]);
-      case Kind::linear: return alpha[op] * x + beta[op];
-      case Kind::add: return x + load_float(others[op], i, type);
-      case Kind::mul: return x * load_float(others[op], i, type);
     }
     return x;
   }
@@ -45,8 +39,8 @@ struct Epilogue {
     const std::uint32_t outer = inner.quotient(static_cast<std::uint32_t>(i));
     return load_float(bias, outer - channels.quotient(outer) * channels.divisor, type);
   }
-  TARE_HD float at(float x, std::int64_t i) const {
-    for (int op = 0; op < count; ++op) x = apply(op, x, i);
+  TARE_HD float after(float x) const {
+    for (int op = 0; op < count; ++op) x = apply(op, x);
     return x;
   }
 };
@@ -61,7 +55,7 @@ struct Fours {
       const float first = epilogue.channel_bias(4 * i);
       for (int k = 0; k < 4; ++k) x.of[k] += one_channel || k == 0 ? first : epilogue.channel_bias(4 * i + k);
     }
-    for (int k = 0; k < 4; ++k) x.of[k] = epilogue.at(x.of[k], 4 * i + k);
+    for (int k = 0; k < 4; ++k) x.of[k] = epilogue.after(x.of[k]);
     store_four(epilogue.values, 4 * i, x, epilogue.type);
   }
 };
@@ -70,7 +64,7 @@ struct Ones {
   __device__ void operator()(std::int64_t i) const {
     float x = load_float(epilogue.values, i, epilogue.type);
     if (epilogue.bias != nullptr) x += epilogue.channel_bias(i);
-    store_float(epilogue.values, i, epilogue.at(x, i), epilogue.type);
+    store_float(epilogue.values, i, epilogue.after(x), epilogue.type);
   }
 };
 
@@ -88,7 +82,7 @@ void add_scaled(const Call& call, const Tensor& addend, float beta, Tensor& resu
 }
 
 void apply_epilogue(const Call& call, const Tensor& bias, std::int64_t channels, std::int64_t inner,
-                    std::span<const cpu::PostOp> post_ops, std::span<const Tensor> extra, Tensor& result) {
+                    std::span<const cpu::PostOp> post_ops, Tensor& result) {
   const std::int64_t elements = result.elements();
   if (elements == 0 || (!bias.present() && post_ops.empty())) return;
   Epilogue epilogue{};
@@ -102,7 +96,6 @@ void apply_epilogue(const Call& call, const Tensor& bias, std::int64_t channels,
     epilogue.inner = Divider(static_cast<std::uint32_t>(inner));
     epilogue.channels = Divider(static_cast<std::uint32_t>(channels));
   }
-  std::size_t next = 0;
   std::size_t done = 0;
   do {
     epilogue.count = 0;
@@ -111,7 +104,6 @@ void apply_epilogue(const Call& call, const Tensor& bias, std::int64_t channels,
       epilogue.kinds[epilogue.count] = op.kind;
       epilogue.alpha[epilogue.count] = op.alpha;
       epilogue.beta[epilogue.count] = op.beta;
-      epilogue.others[epilogue.count] = op.takes_tensor() ? extra[next++].data() : nullptr;
     }
     if (elements % 4 == 0 && is_aligned(epilogue.values))
       for_each(elements / 4, stream_of(call), Fours{epilogue, inner % 4 == 0});

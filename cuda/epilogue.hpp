@@ -6,10 +6,9 @@
 
 namespace tare::cuda {
 
-/// In place on `result`, of any float type, which the others share, seen as [outer, channels, inner]. `bias` may be
-/// absent; `extra` as cpu::apply_post_ops has it.
+/// In place on `result`, of any float type, seen as [outer, channels, inner]. `bias` has that type or is absent.
 void apply_epilogue(const Call& call, const Tensor& bias, std::int64_t channels, std::int64_t inner,
-                    std::span<const cpu::PostOp> post_ops, std::span<const Tensor> extra, Tensor& result);
+                    std::span<const cpu::PostOp> post_ops, Tensor& result);
 
 /// result += beta * addend, broadcast.
 void add_scaled(const Call& call, const Tensor& addend, float beta, Tensor& result);

@@ -96,9 +96,6 @@ void multiply(const Call& call, Operands o, const Tensor& a, const Tensor& b, Te
 void run_product(Call& call, bool gemm) {
   cpu::require_inputs(call, 2);
   const std::vector<cpu::PostOp> post_ops = cpu::parse_post_ops(call.node);
-  const std::size_t extra_count = cpu::post_op_inputs(post_ops);
-  const std::size_t own = gemm ? 3 : 2;
-  if (extra_count > 0 && call.inputs.size() < own + extra_count) call.fail("a fused operation lacks its input");
   const DataType type = call.input(0).type();
   if (!is_quantizable(type) || call.input(1).type() != type)
     call.fail(fmt::format("operands of types {} and {}", name_of(type), name_of(call.input(1).type())));
@@ -107,7 +104,6 @@ void run_product(Call& call, bool gemm) {
   for (std::size_t i = native ? 2 : 0; i < call.inputs.size(); ++i)
     if (call.has(i) && call.inputs[i].type() == type && type != DataType::float32)
       call.inputs[i] = widen(device_of(call), call.inputs[i]);
-  const std::span<const Tensor> extra(call.inputs.data() + call.inputs.size() - extra_count, extra_count);
   const Tensor a = call.input(0);
   const Tensor b = call.input(1);
   Operands o = describe(call, a.shape(), b.shape(), gemm, gemm && call.node.integer("transA", 0) != 0,
@@ -117,17 +113,13 @@ void run_product(Call& call, bool gemm) {
   o.product.alpha = gemm ? call.node.real("alpha", 1.0f) : 1.0f;
   if (c.present() && (c.rank() > 2 || !(cpu::broadcast(call, c.shape(), o.output) == o.output)))
     call.fail(fmt::format("C of shape {} does not broadcast to {}", c.shape().text(), o.output.text()));
-  for (const Tensor& tensor : extra)
-    if (tensor.type() != DataType::float32 || !(tensor.shape() == o.output))
-      call.fail(
-          fmt::format("a fused operation on {} with a tensor of shape {}", o.output.text(), tensor.shape().text()));
   const bool alone = !c.present() && post_ops.empty();
   Tensor& y = call.output(0, native && alone ? type : DataType::float32, o.output);
   multiply(call, o, a, b, y);
   const bool as_bias = c.present() && beta == 1.0f && c.rank() > 0 && c.shape().back() == o.product.columns &&
                        c.elements() == o.product.columns;
   if (c.present() && !as_bias) add_scaled(call, c, beta, y);
-  apply_epilogue(call, as_bias ? c : Tensor(), o.product.columns, 1, post_ops, extra, y);
+  apply_epilogue(call, as_bias ? c : Tensor(), o.product.columns, 1, post_ops, y);
   if (y.type() != type) y = narrow(device_of(call), y, type);
 }
 

@@ -127,8 +127,7 @@ class ConvolutionKernel final : public Kernel {
         transposed_(transposed),
         attributes_(compile.node),
         groups_(compile.node.integer("group", 1)),
-        post_ops_(parse_post_ops(compile.node)),
-        extra_(post_op_inputs(post_ops_)) {
+        post_ops_(parse_post_ops(compile.node)) {
     if (groups_ < 1 || groups_ > std::numeric_limits<std::int32_t>::max())
       throw Error(ErrorKind::model, fmt::format("{}: group is {}", node_.label(), groups_));
     if (compile.constants.size() > 1 && compile.constants[1] != nullptr) weights_.emplace(*compile.constants[1]);
@@ -141,9 +140,7 @@ class ConvolutionKernel final : public Kernel {
     if (!call.has(0) || !(weights_ || call.has(1))) call.fail("the input or the weights are missing");
     const Tensor& x = inputs[0];
     const Tensor w = weights_ ? weights_->tensor() : to_plain(inputs[1]);
-    const Tensor bias = call.has(2) && (extra_ == 0 || inputs.size() > 2 + extra_) ? inputs[2] : Tensor();
-    if (inputs.size() < 2 + extra_) call.fail("a fused operation lacks its input");
-    const std::span<const Tensor> extra(inputs.data() + inputs.size() - extra_, extra_);
+    const Tensor bias = call.has(2) ? inputs[2] : Tensor();
     if (x.type() != w.type() || (bias.present() && bias.type() != x.type()))
       call.fail(fmt::format("input {}, weights {}: types differ", name_of(x.type()), name_of(w.type())));
 
@@ -157,24 +154,16 @@ class ConvolutionKernel final : public Kernel {
       const Problem problem = describe_problem(call, x, w, bias);
       if (device_.wide_sums() || x.type() != DataType::float32 || x.rank() > 5 || x.elements() == 0 ||
           w.elements() == 0 || problem.output.elements() == 0)
-        return run_direct(call, problem, x, w, bias, extra);
+        return run_direct(call, problem, x, w, bias);
       auto made = prepare(problem, x, bias.present());
-      if (!made) return run_direct(call, problem, x, w, bias, extra);
+      if (!made) return run_direct(call, problem, x, w, bias);
       prepared = &cache_.insert(std::move(*made));
     }
-    check_extra(call, prepared->output, DataType::float32, extra);
-    outputs[0] = run_prepared(call, *prepared, x, w, bias, extra);
+    outputs[0] = run_prepared(call, *prepared, x, w, bias);
   }
 
  private:
   Tensor to_plain(const Tensor& tensor) const { return dnn::with_layout(device_, tensor, Layout::plain); }
-
-  void check_extra(const Call& call, const Shape& output, DataType type, std::span<const Tensor> extra) const {
-    for (const Tensor& tensor : extra)
-      if (tensor.type() != type || !(tensor.shape() == output))
-        call.fail(
-            fmt::format("a fused operation on {} with a tensor of shape {}", output.text(), tensor.shape().text()));
-  }
 
   Problem describe_problem(const Call& call, const Tensor& x, const Tensor& w, const Tensor& bias) const {
     if (x.rank() < 3 || w.rank() != x.rank())
@@ -200,9 +189,7 @@ class ConvolutionKernel final : public Kernel {
     return p;
   }
 
-  void run_direct(const Call& call, const Problem& p, const Tensor& x, const Tensor& w, const Tensor& bias,
-                  std::span<const Tensor> extra) {
-    check_extra(call, p.output, x.type(), extra);
+  void run_direct(const Call& call, const Problem& p, const Tensor& x, const Tensor& w, const Tensor& bias) {
     const Tensor plain = to_plain(x);
     Tensor y = device_.allocate(x.type(), p.output);
     const auto go = [&]<class T>() {
@@ -218,9 +205,7 @@ class ConvolutionKernel final : public Kernel {
       go.operator()<double>();
     else
       call.fail(fmt::format("no convolution of {} tensors", name_of(x.type())));
-    std::vector<Tensor> others;
-    for (const Tensor& tensor : extra) others.push_back(to_plain(tensor));
-    apply_post_ops(call, post_ops_, y, others);
+    apply_post_ops(call, post_ops_, y);
     call.outputs[0] = std::move(y);
   }
 
@@ -308,8 +293,7 @@ class ConvolutionKernel final : public Kernel {
     return true;
   }
 
-  Tensor run_prepared(const Call& call, Prepared& prepared, const Tensor& x, const Tensor& w, const Tensor& bias,
-                      std::span<const Tensor> extra) {
+  Tensor run_prepared(const Call& call, Prepared& prepared, const Tensor& x, const Tensor& w, const Tensor& bias) {
     Tensor source = x;
     if (prepared.reorder_source) {
       source = device_.allocate(DataType::float32, x.shape(), prepared.layout);
@@ -326,9 +310,6 @@ class ConvolutionKernel final : public Kernel {
       prepared.reorder_weights->run(device_);
       weights = packed.data();
     }
-    std::array<Tensor, 4> laid_out;
-    if (extra.size() > laid_out.size()) call.fail("more than four tensors in fused operations");
-    for (std::size_t i = 0; i < extra.size(); ++i) laid_out[i] = dnn::with_layout(device_, extra[i], prepared.layout);
     Tensor y = device_.allocate(DataType::float32, prepared.output, prepared.layout);
 
     const auto bind = [&](dnn::Launch& launch, std::int64_t image) {
@@ -338,9 +319,7 @@ class ConvolutionKernel final : public Kernel {
       launch.set(slot++, source.data<float>() + in);
       launch.set(slot++, weights);
       if (bias.present()) launch.set(slot++, bias.data());
-      launch.set(slot++, y.data<float>() + out);
-      if (prepared.post_ops_inside)
-        for (std::size_t i = 0; i < extra.size(); ++i) launch.set(slot++, laid_out[i].data<float>() + out);
+      launch.set(slot, y.data<float>() + out);
     };
     if (prepared.narrow) {
       if (!weights_) prepared.narrow->pack(w.data<float>());
@@ -358,7 +337,7 @@ class ConvolutionKernel final : public Kernel {
         }
       });
     }
-    if (!prepared.post_ops_inside) apply_post_ops(call, post_ops_, y, std::span(laid_out).first(extra.size()));
+    if (!prepared.post_ops_inside) apply_post_ops(call, post_ops_, y);
     return y;
   }
 
@@ -368,7 +347,6 @@ class ConvolutionKernel final : public Kernel {
   WindowAttributes attributes_;
   std::int64_t groups_;
   std::vector<PostOp> post_ops_;
-  std::size_t extra_;
   std::optional<dnn::PackedConstant> weights_;
   dnn::ShapeCache<Prepared> cache_;
 };

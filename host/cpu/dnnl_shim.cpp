@@ -59,7 +59,7 @@ void append_eltwise(dnnl::post_ops& ops, dnnl::algorithm algorithm, float alpha,
 #endif
 }
 
-void append(dnnl::post_ops& ops, const PostOp& op, const Desc& destination) {
+void append(dnnl::post_ops& ops, const PostOp& op) {
   using dnnl::algorithm;
   const auto eltwise = [&](algorithm what, float alpha = 0, float beta = 0) { append_eltwise(ops, what, alpha, beta); };
   switch (op.kind) {
@@ -73,36 +73,21 @@ void append(dnnl::post_ops& ops, const PostOp& op, const Desc& destination) {
     case PostOp::Kind::hard_swish: return eltwise(algorithm::eltwise_hardswish, op.alpha, op.beta);
     case PostOp::Kind::sigmoid: return eltwise(algorithm::eltwise_logistic);
     case PostOp::Kind::tanh: return eltwise(algorithm::eltwise_tanh);
-    case PostOp::Kind::silu: return eltwise(algorithm::eltwise_swish, 1);
-    case PostOp::Kind::elu: return eltwise(algorithm::eltwise_elu, op.alpha);
-    case PostOp::Kind::linear: return eltwise(algorithm::eltwise_linear, op.alpha, op.beta);
-    case PostOp::Kind::add: return ops.append_binary(algorithm::binary_add, destination);
-    case PostOp::Kind::mul: return ops.append_binary(algorithm::binary_mul, destination);
   }
 }
 
-dnnl::primitive_attr attributes(std::span<const PostOp> post_ops, const Desc& destination, bool accumulate = false) {
+dnnl::primitive_attr attributes(std::span<const PostOp> post_ops, bool accumulate = false) {
   dnnl::primitive_attr attr;
   attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
   dnnl::post_ops ops;
   if (accumulate) ops.append_sum(1.0f);
-  for (const PostOp& op : post_ops) append(ops, op, destination);
+  for (const PostOp& op : post_ops) append(ops, op);
   if (ops.len() > 0) attr.set_post_ops(ops);
   return attr;
 }
 
-/// The operands of tensor post-operations as arguments; hard_sigmoid counts twice among the library's operations.
-void add_operands(Program& program, std::span<const PostOp> post_ops, bool accumulate) {
-  int index = accumulate ? 1 : 0;
-  for (const PostOp& op : post_ops) {
-    if (op.takes_tensor())
-      program.arguments.emplace_back(DNNL_ARG_ATTR_MULTIPLE_POST_OP(index) | DNNL_ARG_SRC_1, program.destination);
-    index += op.kind == PostOp::Kind::hard_sigmoid ? 2 : 1;
-  }
-}
-
 template <class Primitive, class PrimitiveDesc>
-Program finish(const PrimitiveDesc& desc, bool has_bias, std::span<const PostOp> post_ops, bool accumulate = false) {
+Program finish(const PrimitiveDesc& desc, bool has_bias) {
   Program program;
   program.primitive = Primitive(desc);
   program.source = desc.src_desc();
@@ -113,7 +98,6 @@ Program finish(const PrimitiveDesc& desc, bool has_bias, std::span<const PostOp>
   program.arguments = {{DNNL_ARG_SRC, program.source}, {DNNL_ARG_WEIGHTS, program.weights}};
   if (has_bias) program.arguments.emplace_back(DNNL_ARG_BIAS, desc.bias_desc());
   program.arguments.emplace_back(DNNL_ARG_DST, program.destination);
-  add_operands(program, post_ops, accumulate);
   return program;
 }
 
@@ -134,7 +118,7 @@ std::optional<Program> attempt(const Device& device, Make&& make) {
 template <class Primitive>
 Program windowed(dnnl::algorithm algorithm, const WindowSpec& window, const Desc& source, const Desc& weights,
                  const Desc& bias, const Desc& destination, std::span<const PostOp> post_ops) {
-  const auto attr = attributes(post_ops, destination);
+  const auto attr = attributes(post_ops);
   Dims extra = window.dilations;  // the library counts the holes
   for (auto& dilation : extra) --dilation;
   const auto kind = dnnl::prop_kind::forward_inference;
@@ -149,7 +133,7 @@ Program windowed(dnnl::algorithm algorithm, const WindowSpec& window, const Desc
                                                 window.strides, extra, window.pads_begin, window.pads_end, attr);
     }
   };
-  return finish<Primitive>(make(), has_bias, post_ops);
+  return finish<Primitive>(make(), has_bias);
 }
 
 }  // namespace
@@ -200,7 +184,7 @@ std::optional<Program> deconvolution(const Device& device, const WindowSpec& win
 std::optional<Program> matmul(const Device& device, const Desc& source, const Desc& weights, const Desc& bias,
                               const Desc& destination, std::span<const PostOp> post_ops, bool accumulate) {
   return attempt(device, [&] {
-    const auto attr = attributes(post_ops, destination, accumulate);
+    const auto attr = attributes(post_ops, accumulate);
     const auto make = [&]<class Primitive>(Primitive*) {
       if constexpr (has_operation_descriptors)
         return typename Primitive::primitive_desc(typename Primitive::desc(source, weights, bias, destination), attr,
@@ -208,7 +192,7 @@ std::optional<Program> matmul(const Device& device, const Desc& source, const De
       else
         return typename Primitive::primitive_desc(engine(), source, weights, bias, destination, attr);
     };
-    return finish<dnnl::matmul>(make(static_cast<dnnl::matmul*>(nullptr)), bias != none(), post_ops, accumulate);
+    return finish<dnnl::matmul>(make(static_cast<dnnl::matmul*>(nullptr)), bias != none());
   });
 }
 

@@ -69,8 +69,8 @@ struct Program {
   bool is_reference() const { return implementation.starts_with("ref"); }
 };
 
-/// All of these: empty when the library has no implementation. `bias` may be none(). Tensor operands of `post_ops` have
-/// the destination's description. Arguments: source, weights, [bias], destination, operands of post-operations.
+/// All of these: empty when the library has no implementation. `bias` may be none(). Arguments: source, weights,
+/// [bias], destination.
 std::optional<Program> convolution(const Device& device, const WindowSpec& window, const Desc& source,
                                    const Desc& weights, const Desc& bias, const Desc& destination,
                                    std::span<const PostOp> post_ops);

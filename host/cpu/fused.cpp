@@ -1,15 +1,11 @@
 // Nodes of the internal domain "tare": Conv, MatMul and Gemm as ONNX defines them, with operations on the result that
 // are applied before it is stored. Only the plan makes such nodes; no file holds them. Attribute "post_ops", a list of
 // strings, in the order of application; numbers follow behind colons, in any form std::from_chars reads:
-//   relu            max(x, 0)                             leaky_relu:ALPHA       x >= 0 ? x : ALPHA x   (ALPHA > 0)
-//   clip:LOW:HIGH   min(max(x, LOW), HIGH), inf allowed   elu:ALPHA              x >= 0 ? x : ALPHA (exp(x) - 1)
-//   sigmoid, tanh   as ONNX                               silu                   x sigmoid(x)
-//   hard_sigmoid:ALPHA:BETA   min(max(ALPHA x + BETA, 0), 1); without numbers ONNX's defaults 0.2 and 0.5
-//   hard_swish      x hard_sigmoid(x) with 1/6 and 1/2    linear:SCALE:SHIFT     SCALE x + SHIFT
-//   add, mul        with a tensor of exactly the result's shape: one extra input each, appended to node.inputs in order
-// For this, node.inputs always holds the optional inputs of the ONNX operator too (`absent` where there is none): Conv
-// has X, W, B, extra…; Gemm has A, B, C, extra…; MatMul has A, B, extra…. Arithmetic words give the bits of the
-// separate operators (hard_swish up to rounding); those with exp agree within 4 ulp.
+//   relu            max(x, 0)                             leaky_relu:ALPHA          x >= 0 ? x : ALPHA x   (ALPHA > 0)
+//   clip:LOW:HIGH   min(max(x, LOW), HIGH), inf allowed   hard_sigmoid:ALPHA:BETA   min(max(ALPHA x + BETA, 0), 1)
+//   sigmoid, tanh   as ONNX                               hard_swish                x hard_sigmoid(x) with 1/6 and 1/2
+// Arithmetic words give the bits of the separate operators (hard_swish up to rounding); those with exp agree within
+// 4 ulp.
 #include <fmt/format.h>
 
 #include <charconv>
@@ -23,25 +19,19 @@ namespace {
 struct Word {
   std::string_view name;
   PostOp::Kind kind;
-  int required;  ///< numbers that must follow
-  int allowed;
+  int numbers;  ///< that follow
   float alpha = 0;
   float beta = 0;
 };
 
 constexpr Word words[] = {
-    {"relu", PostOp::Kind::relu, 0, 0},
-    {"leaky_relu", PostOp::Kind::leaky_relu, 1, 1},
-    {"clip", PostOp::Kind::clip, 2, 2},
-    {"hard_sigmoid", PostOp::Kind::hard_sigmoid, 0, 2, 0.2f, 0.5f},
-    {"hard_swish", PostOp::Kind::hard_swish, 0, 0, 1.0f / 6.0f, 0.5f},
-    {"sigmoid", PostOp::Kind::sigmoid, 0, 0},
-    {"tanh", PostOp::Kind::tanh, 0, 0},
-    {"silu", PostOp::Kind::silu, 0, 0},
-    {"elu", PostOp::Kind::elu, 1, 1},
-    {"linear", PostOp::Kind::linear, 2, 2},
-    {"add", PostOp::Kind::add, 0, 0},
-    {"mul", PostOp::Kind::mul, 0, 0},
+    {"relu", PostOp::Kind::relu, 0},
+    {"leaky_relu", PostOp::Kind::leaky_relu, 1},
+    {"clip", PostOp::Kind::clip, 2},
+    {"hard_sigmoid", PostOp::Kind::hard_sigmoid, 2},
+    {"hard_swish", PostOp::Kind::hard_swish, 0, 1.0f / 6.0f, 0.5f},
+    {"sigmoid", PostOp::Kind::sigmoid, 0},
+    {"tanh", PostOp::Kind::tanh, 0},
 };
 
 PostOp parse(const Node& node, std::string_view text) {
@@ -56,22 +46,22 @@ PostOp parse(const Node& node, std::string_view text) {
     std::string_view rest = text.substr(name.size());
     while (!rest.empty()) {
       rest.remove_prefix(1);
-      if (count == word.allowed) throw refuse("has too many numbers");
+      if (count == word.numbers) throw refuse("has too many numbers");
       const auto [end, status] = std::from_chars(rest.data(), rest.data() + rest.size(), numbers[count]);
       if (status != std::errc() || (end != rest.data() + rest.size() && *end != ':'))
         throw refuse("is not made of numbers");
       rest.remove_prefix(static_cast<std::size_t>(end - rest.data()));
       ++count;
     }
-    if (count < word.required) throw refuse("lacks a number");
+    if (count < word.numbers) throw refuse("lacks a number");
     return {word.kind, numbers[0], numbers[1]};
   }
   throw refuse("is not known here");
 }
 
-/// Applies it to `n` values; `other` may be null where it takes no tensor. A loop a kind, so that loops become vectors.
+/// Applies it to `n` values. A loop a kind, so that loops become vectors.
 template <class T>
-void apply(const PostOp& op, T* values, const T* other, std::int64_t n) {
+void apply(const PostOp& op, T* values, std::int64_t n) {
   using Kind = PostOp::Kind;
   const T alpha = static_cast<T>(op.alpha);
   const T beta = static_cast<T>(op.beta);
@@ -87,15 +77,6 @@ void apply(const PostOp& op, T* values, const T* other, std::int64_t n) {
     case Kind::hard_swish: return each([=](T x) { return x * clip(alpha * x + beta, 0, 1); });
     case Kind::sigmoid: return each([](T x) { return 1 / (1 + std::exp(-x)); });
     case Kind::tanh: return each([](T x) { return std::tanh(x); });
-    case Kind::silu: return each([](T x) { return x / (1 + std::exp(-x)); });
-    case Kind::elu: return each([=](T x) { return x >= 0 ? x : alpha * std::expm1(x); });
-    case Kind::linear: return each([=](T x) { return alpha * x + beta; });
-    case Kind::add:
-      for (std::int64_t i = 0; i < n; ++i) values[i] += other[i];
-      return;
-    case Kind::mul:
-      for (std::int64_t i = 0; i < n; ++i) values[i] *= other[i];
-      return;
   }
 }
 
@@ -108,21 +89,12 @@ std::vector<PostOp> parse_post_ops(const Node& node) {
   return post_ops;
 }
 
-std::size_t post_op_inputs(std::span<const PostOp> post_ops) {
-  return static_cast<std::size_t>(
-      std::count_if(post_ops.begin(), post_ops.end(), [](const PostOp& op) { return op.takes_tensor(); }));
-}
-
-void apply_post_ops(const Call& call, std::span<const PostOp> post_ops, Tensor& tensor, std::span<const Tensor> extra) {
+void apply_post_ops(const Call& call, std::span<const PostOp> post_ops, Tensor& tensor) {
   const auto run = [&]<class T>() {
     T* values = tensor.mutable_data<T>();
-    std::size_t next = 0;
-    for (const PostOp& op : post_ops) {
-      const T* other = op.takes_tensor() ? extra[next++].data<T>() : nullptr;
-      call.device.parallel(tensor.elements(), 4096, [&](std::int64_t begin, std::int64_t end) {
-        apply(op, values + begin, other != nullptr ? other + begin : nullptr, end - begin);
-      });
-    }
+    for (const PostOp& op : post_ops)
+      call.device.parallel(tensor.elements(), 4096,
+                           [&](std::int64_t begin, std::int64_t end) { apply(op, values + begin, end - begin); });
   };
   if (tensor.type() == DataType::float32)
     run.operator()<float>();

@@ -95,11 +95,7 @@ struct Prepared {
 class MatmulKernel final : public Kernel {
  public:
   MatmulKernel(const Compile& compile, bool gemm)
-      : node_(compile.node),
-        device_(compile.device),
-        gemm_(gemm),
-        post_ops_(parse_post_ops(compile.node)),
-        extra_(post_op_inputs(post_ops_)) {
+      : node_(compile.node), device_(compile.device), gemm_(gemm), post_ops_(parse_post_ops(compile.node)) {
     if (gemm_) {
       transpose_a_ = node_.integer("transA", 0) != 0;
       transpose_b_ = node_.integer("transB", 0) != 0;
@@ -112,12 +108,9 @@ class MatmulKernel final : public Kernel {
   void run(std::span<Tensor> inputs, std::span<Tensor> outputs) override {
     const Call call{node_, device_, inputs, outputs};
     if (!call.has(0) || !(constant_ || call.has(1))) call.fail("an operand is missing");
-    const std::size_t own = gemm_ ? 3 : 2;
-    if (inputs.size() < 2 + extra_) call.fail("a fused operation lacks its input");
     const Tensor& a = inputs[0];
     const Tensor& b = constant_ ? constant_->tensor() : inputs[1];
-    const Tensor c = gemm_ && call.has(2) && (extra_ == 0 || inputs.size() == own + extra_) ? inputs[2] : Tensor();
-    const std::span<const Tensor> extra(inputs.data() + inputs.size() - extra_, extra_);
+    const Tensor c = gemm_ && call.has(2) ? inputs[2] : Tensor();
     if (a.type() != b.type() || (c.present() && c.type() != a.type()))
       call.fail(fmt::format("operands of types {} and {}", name_of(a.type()), name_of(b.type())));
 
@@ -131,25 +124,17 @@ class MatmulKernel final : public Kernel {
       const Product product = describe(call, a.shape(), b.shape());
       if (gemm_) check_broadcast(call, c, product.output);
       if (device_.wide_sums() || a.type() != DataType::float32 || product.output.elements() == 0 || product.inner == 0)
-        return run_direct(call, product, a, b, c, extra);
+        return run_direct(call, product, a, b, c);
       auto made = prepare(product, c);
-      if (!made) return run_direct(call, product, a, b, c, extra);
+      if (!made) return run_direct(call, product, a, b, c);
       prepared = &cache_.insert(std::move(*made));
     }
-    check_extra(call, prepared->product.output, DataType::float32, extra);
-    outputs[0] = run_library(call, *prepared, a, b, c, extra);
+    outputs[0] = run_library(call, *prepared, a, b, c);
   }
 
  private:
   bool accumulates(const Tensor& c, bool as_bias) const { return c.present() && !as_bias && alpha_ == 1.0f; }
   bool scales() const { return alpha_ != 1.0f; }
-
-  void check_extra(const Call& call, const Shape& output, DataType type, std::span<const Tensor> extra) const {
-    for (const Tensor& tensor : extra)
-      if (tensor.type() != type || !(tensor.shape() == output))
-        call.fail(
-            fmt::format("a fused operation on {} with a tensor of shape {}", output.text(), tensor.shape().text()));
-  }
 
   void check_broadcast(const Call& call, const Tensor& c, const Shape& output) const {
     if (c.present() && (c.rank() > 2 || !(broadcast(call, c.shape(), output) == output)))
@@ -189,15 +174,13 @@ class MatmulKernel final : public Kernel {
     return (i == 1 && constant_ ? constant_->tensor() : call.inputs[i]).shape().text();
   }
 
-  void run_direct(const Call& call, const Product& p, const Tensor& a, const Tensor& b, const Tensor& c,
-                  std::span<const Tensor> extra) {
-    check_extra(call, p.output, a.type(), extra);
+  void run_direct(const Call& call, const Product& p, const Tensor& a, const Tensor& b, const Tensor& c) {
     Tensor y = device_.allocate(a.type(), p.output);
     dispatch(a.type(), call, [&]<class T>() {
       direct<T>(call, p, a, b, y);
       if (gemm_ && (c.present() || scales())) add_scaled<T>(y, c, alpha_, beta_, true);
     });
-    apply_post_ops(call, post_ops_, y, extra);
+    apply_post_ops(call, post_ops_, y);
     call.outputs[0] = std::move(y);
   }
 
@@ -248,8 +231,7 @@ class MatmulKernel final : public Kernel {
     return prepared;
   }
 
-  Tensor run_library(const Call& call, Prepared& prepared, const Tensor& a, const Tensor& b, const Tensor& c,
-                     std::span<const Tensor> extra) {
+  Tensor run_library(const Call& call, Prepared& prepared, const Tensor& a, const Tensor& b, const Tensor& c) {
     const bool as_bias = prepared.as_bias;
     const Product& p = prepared.product;
     Tensor y = device_.allocate(DataType::float32, p.output);
@@ -263,14 +245,12 @@ class MatmulKernel final : public Kernel {
       prepared.launch.set(slot++, a.data<float>() + left);
       prepared.launch.set(slot++, prepared.packed != nullptr ? prepared.packed : b.data<float>() + right);
       if (as_bias) prepared.launch.set(slot++, c.data());
-      prepared.launch.set(slot++, y.data<float>() + out);
-      if (!scales())
-        for (const Tensor& tensor : extra) prepared.launch.set(slot++, tensor.data<float>() + out);
+      prepared.launch.set(slot, y.data<float>() + out);
       prepared.launch.run(device_);
     }
     if (scales()) {
       add_scaled<float>(y, c, alpha_, beta_, true);
-      apply_post_ops(call, post_ops_, y, extra);
+      apply_post_ops(call, post_ops_, y);
     }
     return y;
   }
@@ -279,7 +259,6 @@ class MatmulKernel final : public Kernel {
   Device& device_;
   bool gemm_;
   std::vector<PostOp> post_ops_;
-  std::size_t extra_;
   bool transpose_a_ = false;
   bool transpose_b_ = false;
   float alpha_ = 1.0f;

@@ -11,20 +11,16 @@
 namespace tare::cpu {
 
 struct PostOp {
-  enum class Kind { relu, leaky_relu, clip, hard_sigmoid, hard_swish, sigmoid, tanh, silu, elu, linear, add, mul };
+  enum class Kind { relu, leaky_relu, clip, hard_sigmoid, hard_swish, sigmoid, tanh };
   Kind kind;
   float alpha = 0;
   float beta = 0;
-
-  bool takes_tensor() const { return kind == Kind::add || kind == Kind::mul; }
 };
 
 /// The attribute "post_ops" of a fused node; empty for other nodes. Throws Error(model) on words it does not know.
 std::vector<PostOp> parse_post_ops(const Node& node);
-/// How many extra inputs these operations read, at the end of node.inputs.
-std::size_t post_op_inputs(std::span<const PostOp> post_ops);
-/// Applies the operations in place; `extra` has the type, shape and layout of `tensor` (float32 or float64).
-void apply_post_ops(const Call& call, std::span<const PostOp> post_ops, Tensor& tensor, std::span<const Tensor> extra);
+/// Applies the operations to a float32 or float64 tensor, in place.
+void apply_post_ops(const Call& call, std::span<const PostOp> post_ops, Tensor& tensor);
 
 // The kernels that take them.
 std::unique_ptr<Kernel> make_convolution(const Compile& compile);

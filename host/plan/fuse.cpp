@@ -299,7 +299,6 @@ class Fuser {
     std::vector<std::string> words = fused.texts("post_ops");
     words.push_back(*word);
     fused.attributes.insert_or_assign("post_ops", words);
-    if (fused.op_type != "MatMul") fused.inputs.resize(std::max<std::size_t>(fused.inputs.size(), 3), absent);
     fused.outputs = {graph_.nodes[*reader].outputs[0]};
     if (!backend_.unsupported(graph_, fused).empty()) return false;
     graph_.nodes[n] = std::move(fused);

@@ -145,35 +145,28 @@ TEST(Fused, OperationsInOrder) {
   const Tensor w = random_tensor({20, 6, 3, 3}, 2);
   const Tensor b = random_tensor({20}, 3);
   const Tensor plain = NodeRunner("Conv", 3).run({x, w, b})[0];
-  const Tensor other = random_tensor(plain.shape(), 4);
-  const auto check = [&](std::vector<std::string> words, bool takes,
-                         const std::function<double(double, double)>& formula) {
+  const auto check = [&](std::vector<std::string> words, const std::function<double(double)>& formula) {
     SCOPED_TRACE(words.front());
     std::vector<double> expected;
-    for (std::int64_t i = 0; i < plain.elements(); ++i)
-      expected.push_back(
-          formula(static_cast<double>(plain.data<float>()[i]), static_cast<double>(other.data<float>()[i])));
-    for (const bool last : {false, true}) {
-      NodeRunner node("Conv", takes ? 4 : 3, 1, "tare");
-      node.set("post_ops", words);
-      std::vector<Tensor> inputs{x, w, b};
-      if (takes) inputs.push_back(last ? channels_last(other) : other);
-      expect_close(node.run(inputs)[0], plain.shape(), expected, 1e-5);
-    }
+    for (const float v : plain.span<float>()) expected.push_back(formula(static_cast<double>(v)));
+    NodeRunner node("Conv", 3, 1, "tare");
+    node.set("post_ops", words);
+    expect_close(node.run({x, w, b})[0], plain.shape(), expected, 1e-5);
   };
   const auto clip = [](double v, double low, double high) { return std::min(std::max(v, low), high); };
-  check({"relu"}, false, [](double v, double) { return std::max(v, 0.0); });
-  check({"clip:0:6"}, false, [&](double v, double) { return clip(v, 0, 6); });
-  check({"hard_swish"}, false, [&](double v, double) { return v * clip(v / 6 + 0.5, 0, 1); });
-  check({"hard_sigmoid"}, false, [&](double v, double) { return clip(0.2 * v + 0.5, 0, 1); });
-  check({"sigmoid"}, false, [](double v, double) { return sigmoid(v); });
-  check({"silu"}, false, [](double v, double) { return v * sigmoid(v); });
-  check({"tanh"}, false, [](double v, double) { return std::tanh(v); });
-  check({"leaky_relu:0.25"}, false, [](double v, double) { return v >= 0 ? v : v / 4; });
-  check({"elu:1"}, false, [](double v, double) { return v >= 0 ? v : std::expm1(v); });
-  check({"add", "relu"}, true, [](double v, double o) { return std::max(v + o, 0.0); });
-  check({"hard_sigmoid:0.2:0.5", "mul"}, true, [&](double v, double o) { return clip(0.2 * v + 0.5, 0, 1) * o; });
-  for (const char* word : {"warp", "clip:1", "relu:1", "clip:a:b", "elu:"}) {
+  check({"relu"}, [](double v) { return std::max(v, 0.0); });
+  check({"clip:0:6"}, [&](double v) { return clip(v, 0, 6); });
+  check({"hard_swish"}, [&](double v) { return v * clip(v / 6 + 0.5, 0, 1); });
+  check({"hard_sigmoid:0.2:0.5"}, [&](double v) { return clip(0.2 * v + 0.5, 0, 1); });
+  check({"sigmoid"}, [](double v) { return sigmoid(v); });
+  check({"tanh"}, [](double v) { return std::tanh(v); });
+  check({"leaky_relu:0.25"}, [](double v) { return v >= 0 ? v : v / 4; });
+  check({"sigmoid", "clip:0.4:0.6"}, [&](double v) { return clip(sigmoid(v), 0.4, 0.6); });
+  check({"hard_sigmoid:0.2:0.5", "tanh", "hard_swish"}, [&](double v) {
+    const double t = std::tanh(clip(0.2 * v + 0.5, 0, 1));
+    return t * clip(t / 6 + 0.5, 0, 1);
+  });
+  for (const char* word : {"warp", "clip:1", "relu:1", "clip:a:b", "leaky_relu:"}) {
     NodeRunner node("Conv", 3, 1, "tare");
     node.set("post_ops", std::vector<std::string>{word});
     EXPECT_THROW(node.run({x, w, b}), Error) << word;
