@@ -12,9 +12,12 @@
 namespace tare::cuda {
 namespace {
 
-void require_float(const Call& call) {
+/// `function` behind a check that its first input holds floats.
+template <cpu::Function function>
+void on_floats(Call& call) {
   if (!is_quantizable(call.input(0).type()))
     call.fail("takes floating-point tensors, not " + std::string(name_of(call.input(0).type())));
+  function(call);
 }
 
 /// A parameter of one number a channel (or group).
@@ -65,13 +68,9 @@ void update_running(Call& call, std::size_t o, std::size_t input, const float* c
 }
 
 void batch_normalization(Call& call) {
-  require_float(call);
   cpu::Channels c = cpu::channels_of(call, call.input(0).shape());
   if (call.node.opset < 9 && call.node.integer("spatial", 1) == 0) c = {c.batch, c.channels * c.spatial, 1};
-  if (call.node.opset != 0 && call.node.opset < 7 && call.node.integer("is_test", 0) == 0)
-    call.fail("is_test=0: batch norms of opset 6 are run for inference only; export the model for inference");
-  const bool training = call.node.integer("training_mode", 0) != 0;
-  if (!training && call.wants(1)) call.fail("more than one output needs training_mode=1 (opset 14 and later)");
+  const bool training = cpu::trains(call);
   const FloatInput scales = parameter(call, 1, c.channels, "scale");
   const FloatInput biases = parameter(call, 2, c.channels, "bias");
   FloatInput means = parameter(call, 3, c.channels, "mean");
@@ -235,7 +234,6 @@ Tensor spread(const Call& call, std::size_t input, const Shape& dims) {
 }
 
 void normalize_trailing(Call& call, bool centered) {
-  require_float(call);
   const Tensor in = call.input(0);
   const std::size_t axis = cpu::axis_of(call, call.node.integer("axis", -1), in.rank());
   const Shape dims(in.shape().begin() + axis, in.shape().end());
@@ -267,29 +265,19 @@ void normalize_groups(Call& call, std::int64_t groups, bool per_group) {
   const FloatInput biases = parameter(call, 2, given, "bias");
   Tensor& out = call.output(0, in.type(), in.shape());
   const std::int64_t count = members * c.spatial;
-  normalize_rows(call, c.batch * groups,
-                 NormalizeRow{in,
-                              out,
-                              scales,
-                              biases,
-                              {},
-                              {},
-                              count,
-                              static_cast<double>(call.node.real("epsilon", 1e-5f)),
-                              Place{std::max<std::int64_t>(c.spatial, 1), members, groups, per_group},
-                              true,
-                              true,
-                              false});
+  const double epsilon = static_cast<double>(call.node.real("epsilon", 1e-5f));
+  const Place place{std::max<std::int64_t>(c.spatial, 1), members, groups, per_group};
+  normalize_rows(
+      call, c.batch * groups,
+      NormalizeRow{in, out, scales, biases, FloatOutput(), FloatOutput(), count, epsilon, place, true, true, false});
 }
 
 void instance_normalization(Call& call) {
-  require_float(call);
   if (call.input(0).rank() < 2) call.fail("takes tensors of rank 2 and more");
   normalize_groups(call, std::max<std::int64_t>(call.input(0).shape()[1], 1), false);
 }
 
 void group_normalization(Call& call) {
-  require_float(call);
   const Shape shape = call.input(0).shape();
   if (shape.rank() < 2) call.fail("takes tensors of rank 2 and more");
   const std::int64_t groups = call.node.integer("num_groups");
@@ -301,7 +289,6 @@ void group_normalization(Call& call) {
 }
 
 void local_response_normalization(Call& call) {
-  require_float(call);
   const Tensor in = call.input(0);
   if (in.rank() < 2) call.fail("takes tensors of rank 2 and more");
   const cpu::Channels c = cpu::channels_of(call, in.shape());
@@ -333,7 +320,6 @@ void local_response_normalization(Call& call) {
 
 /// What shares its moments is brought together, normalized and put back.
 void mean_variance_normalization(Call& call) {
-  require_float(call);
   const Tensor in = call.input(0);
   std::vector<std::int64_t> axes = call.node.integers("axes");
   if (!call.node.has("axes")) axes = {0, 2, 3};
@@ -384,7 +370,6 @@ struct LpRow {
 };
 
 void lp_normalization(Call& call) {
-  require_float(call);
   const Tensor in = call.input(0);
   const std::size_t axis = cpu::axis_of(call, call.node.integer("axis", -1), in.rank());
   const std::int64_t p = call.node.integer("p", 2);
@@ -398,16 +383,17 @@ void lp_normalization(Call& call) {
 }  // namespace
 
 void register_normalization(OperatorTable& table) {
-  const auto add = [&](std::string_view name, cpu::Function function) { table.add(name, function, cpu::Half::native); };
-  table.add("BatchNormalization",
-            cpu::Operator{.function = cpu::checked<batch_normalization>, .half = cpu::Half::native, .first_opset = 6});
-  add("GroupNormalization", cpu::checked<group_normalization, 3>);
-  add("InstanceNormalization", cpu::checked<instance_normalization, 3>);
-  add("LRN", cpu::checked<local_response_normalization>);
-  add("LayerNormalization", cpu::checked<layer_normalization, 2>);
-  add("LpNormalization", cpu::checked<lp_normalization>);
-  add("MeanVarianceNormalization", cpu::checked<mean_variance_normalization>);
-  add("RMSNormalization", cpu::checked<rms_normalization, 2>);
+  const auto add = [&](std::string_view name, cpu::Function function, int first_opset = 1) {
+    table.add(name, cpu::Operator{.function = function, .half = cpu::Half::native, .first_opset = first_opset});
+  };
+  add("BatchNormalization", cpu::checked<on_floats<batch_normalization>>, 6);
+  add("GroupNormalization", cpu::checked<on_floats<group_normalization>, 3>);
+  add("InstanceNormalization", cpu::checked<on_floats<instance_normalization>, 3>);
+  add("LRN", cpu::checked<on_floats<local_response_normalization>>);
+  add("LayerNormalization", cpu::checked<on_floats<layer_normalization>, 2>);
+  add("LpNormalization", cpu::checked<on_floats<lp_normalization>>);
+  add("MeanVarianceNormalization", cpu::checked<on_floats<mean_variance_normalization>>);
+  add("RMSNormalization", cpu::checked<on_floats<rms_normalization>, 2>);
 }
 
 }  // namespace tare::cuda

@@ -24,6 +24,14 @@ Channels channels_of(const Call& call, const Shape& shape) {
   return {shape[0], shape.rank() == 1 ? 1 : shape[1], shape.rank() <= 2 ? 1 : shape.elements(2, shape.rank())};
 }
 
+bool trains(const Call& call) {
+  if (call.node.opset != 0 && call.node.opset < 7 && call.node.integer("is_test", 0) == 0)
+    call.fail("is_test=0: batch norms of opset 6 are run for inference only; export the model for inference");
+  const bool training = call.node.integer("training_mode", 0) != 0;
+  if (!training && call.wants(1)) call.fail("more than one output needs training_mode=1 (opset 14 and later)");
+  return training;
+}
+
 namespace {
 
 struct BatchStatistics {
@@ -79,10 +87,7 @@ void batch_normalization(Call& call) {
     if (in.layout() == Layout::channels_last) call.fail("statistics a position (spatial=0) need the plain layout");
     c = {c.batch, c.channels * c.spatial, 1};
   }
-  if (call.node.opset != 0 && call.node.opset < 7 && call.node.integer("is_test", 0) == 0)
-    call.fail("is_test=0: batch norms of opset 6 are run for inference only; export the model for inference");
-  const bool training = call.node.integer("training_mode", 0) != 0;
-  if (!training && call.wants(1)) call.fail("more than one output needs training_mode=1 (opset 14 and later)");
+  const bool training = trains(call);
   const std::vector<double> scales = parameter(call, 1, c.channels, "scale");
   const std::vector<double> biases = parameter(call, 2, c.channels, "bias");
   BatchStatistics statistics{parameter(call, 3, c.channels, "mean"), parameter(call, 4, c.channels, "variance")};

@@ -82,6 +82,9 @@ struct Channels {
 };
 Channels channels_of(const Call& call, const Shape& shape);
 
+/// Whether a BatchNormalization takes the moments of its batch; fails where no backend does.
+bool trains(const Call& call);
+
 void layer_normalization(Call& call);
 void rms_normalization(Call& call);
 void instance_normalization(Call& call);
