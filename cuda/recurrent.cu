@@ -1,7 +1,7 @@
 // RNN, GRU and LSTM with every attribute of ONNX, as host/cpu/recurrent.cpp has them: the inputs of all time steps go
 // through one large product; a step is then one product with the recurrent weights (two where GRU's reset comes first)
 // and one launch over the gates. Odd: running backwards, every sequence starts at its own last element.
-#include "cpu/recurrent_activation.hpp"
+#include "cpu/recurrence.hpp"
 #include "cpu/strided_copy.hpp"
 #include "launch.hpp"
 #include "operators.hpp"
@@ -10,11 +10,8 @@
 namespace tare::cuda {
 namespace {
 
-enum class Cell : std::uint8_t { rnn, gru, lstm };
-
-struct Sizes {
-  std::int64_t steps, batch, input, hidden, gates, directions;
-};
+using cpu::Cell;
+using Sizes = cpu::Recurrence::Sizes;
 
 TARE_HD float activate(const cpu::Activation& f, float x) {
   using Kind = cpu::Activation::Kind;
@@ -111,48 +108,6 @@ struct Reset {
   }
 };
 
-Sizes check(const Call& call, Cell cell, bool batch_first, std::int64_t directions) {
-  for (const std::size_t i : {0, 1, 2})
-    if (!call.has(i) || call.input(i).rank() != 3) call.fail("X, W and R of rank 3 are needed");
-  const Shape& x = call.input(0).shape();
-  const Shape& r = call.input(2).shape();
-  const std::int64_t gates = cell == Cell::lstm ? 4 : cell == Cell::gru ? 3 : 1;
-  const Sizes s{x[batch_first ? 1 : 0], x[batch_first ? 0 : 1], x[2], r[2], r[2] * gates, directions};
-  const auto want = [&](std::size_t i, const Shape& shape, std::string_view name) {
-    if (!call.has(i)) return;
-    if (!(call.input(i).shape() == shape))
-      call.fail(joined(name, " is ", call.input(i).shape().text(), " instead of ", shape.text()));
-    if (name != "sequence_lens" && call.input(i).type() != DataType::float32)
-      cpu::fail_type(call, call.input(i).type());
-  };
-  if (call.node.has("hidden_size") && call.node.integer("hidden_size") != s.hidden)
-    call.fail(joined("hidden_size is ", call.node.integer("hidden_size"), ", but R is ", r.text()));
-  if (call.input(0).type() != DataType::float32) cpu::fail_type(call, call.input(0).type());
-  want(1, {directions, s.gates, s.input}, "W");
-  want(2, {directions, s.gates, s.hidden}, "R");
-  want(3, {directions, 2 * s.gates}, "B");
-  want(4, {s.batch}, "sequence_lens");
-  const Shape state = batch_first ? Shape{s.batch, directions, s.hidden} : Shape{directions, s.batch, s.hidden};
-  want(5, state, "initial_h");
-  if (cell == Cell::lstm) {
-    want(6, state, "initial_c");
-    want(7, {directions, 3 * s.hidden}, "P");
-  }
-  return s;
-}
-
-std::vector<std::int64_t> lengths_of(const Call& call, const Sizes& s) {
-  std::vector<std::int64_t> lengths(static_cast<std::size_t>(s.batch), s.steps);
-  if (!call.has(4)) return lengths;
-  if (call.input(4).type() != DataType::int32) call.fail("sequence_lens must be int32");
-  for (std::size_t b = 0; b < lengths.size(); ++b) {
-    lengths[b] = call.input(4).data<std::int32_t>()[b];
-    if (lengths[b] < 0 || lengths[b] > s.steps)
-      call.fail(joined("a sequence of ", lengths[b], " steps in an input of ", s.steps));
-  }
-  return lengths;
-}
-
 /// [first, second, width] to [second, first, width].
 void swap_leading(const Call& call, const Tensor& in, std::int64_t first, std::int64_t second, std::int64_t width,
                   Tensor& out) {
@@ -170,12 +125,12 @@ Tensor zeros(const Call& call, const Shape& shape) {
   return tensor;
 }
 
-Tensor state_of(const Call& call, std::size_t i, const Sizes& s, bool batch_first) {
-  const Shape shape{s.directions, s.batch, s.hidden};
+Tensor state_of(const Call& call, std::size_t i, const Sizes& s, std::int64_t directions, bool batch_first) {
+  const Shape shape{directions, s.batch, s.hidden};
   if (!call.has(i)) return zeros(call, shape);
   Tensor state = call.device.allocate(DataType::float32, shape);
   if (batch_first) {
-    swap_leading(call, call.input(i), s.batch, s.directions, s.hidden, state);
+    swap_leading(call, call.input(i), s.batch, directions, s.hidden, state);
   } else {
     cpu::CopyPlan plan;
     plan.add(state.elements(), 1, 1);
@@ -184,7 +139,7 @@ Tensor state_of(const Call& call, std::size_t i, const Sizes& s, bool batch_firs
   return state;
 }
 
-/// Both biases go into the gates, but the last of GRU's recurrent ones when the reset comes after the product.
+/// As Recurrence::summed_biases has it.
 void add_bias(const Call& call, const float* bias, std::int64_t rows, std::int64_t gates, std::int64_t summed,
               float* values) {
   for_each(rows * gates, stream_of(call), [=] __device__(std::int64_t i) {
@@ -205,18 +160,12 @@ void multiply(const Call& call, const float* in, const float* weights, std::int6
 
 template <Cell cell>
 void recurrent(Call& call) {
-  const Node& node = call.node;
-  const bool batch_first = node.integer("layout", 0) != 0;
-  const std::string direction = node.text("direction", "forward");
-  if (direction != "forward" && direction != "reverse" && direction != "bidirectional")
-    call.fail(joined("direction is '", direction, "'"));
-  const std::int64_t directions = direction == "bidirectional" ? 2 : 1;
-  static constexpr std::string_view defaults[] = {cell == Cell::rnn ? "tanh" : "sigmoid", "tanh", "tanh"};
-  constexpr std::size_t per_direction = cell == Cell::lstm ? 3 : cell == Cell::gru ? 2 : 1;
-  const std::vector<cpu::Activation> activations =
-      cpu::activations_of(node, static_cast<std::size_t>(directions), std::span(defaults, per_direction));
-  const Sizes s = check(call, cell, batch_first, directions);
-  const std::vector<std::int64_t> lengths = lengths_of(call, s);
+  const cpu::Recurrence recurrence(call.node, cell);
+  const std::int64_t directions = recurrence.directions;
+  const bool batch_first = recurrence.batch_first;
+  const Sizes s = recurrence.check(call);
+  if (call.input(0).type() != DataType::float32) cpu::fail_type(call, call.input(0).type());
+  const std::vector<std::int64_t> lengths = cpu::lengths_of(call, s);
   const Tensor length_list = device_of(call).upload_to<std::int64_t>(lengths);
   const bool empty = s.steps * s.batch * s.hidden == 0;
 
@@ -226,8 +175,8 @@ void recurrent(Call& call) {
     swap_leading(call, x, s.batch, s.steps, s.input, by_step);
     x = std::move(by_step);
   }
-  Tensor hidden = state_of(call, 5, s, batch_first);
-  Tensor memory = cell == Cell::lstm ? state_of(call, 6, s, batch_first) : Tensor();
+  Tensor hidden = state_of(call, 5, s, directions, batch_first);
+  Tensor memory = cell == Cell::lstm ? state_of(call, 6, s, directions, batch_first) : Tensor();
   Tensor y = call.wants(0) ? zeros(call, {s.steps, directions, s.batch, s.hidden}) : Tensor();
   Tensor gates = zeros(call, {s.steps * s.batch, s.gates});
   Tensor products = call.device.allocate(DataType::float32, {s.batch, s.gates});
@@ -235,9 +184,9 @@ void recurrent(Call& call) {
 
   Step step{};
   step.cell = cell;
-  step.coupled = node.integer("input_forget", 0) != 0;
-  step.reset_after = node.integer("linear_before_reset", 0) != 0;
-  step.clip = node.real("clip", 0.0f);
+  step.coupled = recurrence.coupled;
+  step.reset_after = recurrence.reset_after;
+  step.clip = recurrence.clip;
   step.batch = s.batch;
   step.hidden = s.hidden;
   step.gates = s.gates;
@@ -246,7 +195,7 @@ void recurrent(Call& call) {
   step.inputs = gates.data<float>();
   step.recurrent = products.data<float>();
   step.y = y.mutable_data<float>();
-  const bool split = cell == Cell::gru && !step.reset_after;
+  const bool split = recurrence.splits();
   step.width = split ? 2 * s.hidden : s.gates;
   const std::int64_t units = s.batch * s.hidden;
   float* reset = scratch.mutable_data<float>();
@@ -260,15 +209,14 @@ void recurrent(Call& call) {
     if (s.input > 0)
       multiply(call, x.data<float>(), w, s.steps * s.batch, s.gates, s.input, gates.mutable_data<float>());
     if (bias != nullptr)
-      add_bias(call, bias, s.steps * s.batch, s.gates, cell == Cell::gru && !split ? 2 * s.hidden : s.gates,
-               gates.mutable_data<float>());
+      add_bias(call, bias, s.steps * s.batch, s.gates, recurrence.summed_biases(s), gates.mutable_data<float>());
     step.direction = d;
-    step.reverse = d == 1 || direction == "reverse";
+    step.reverse = recurrence.is_reverse(d);
     step.late_bias = bias != nullptr && cell == Cell::gru && !split ? bias + s.gates + 2 * s.hidden : nullptr;
     step.peephole = cell == Cell::lstm && call.has(7) ? call.input(7).data<float>() + d * 3 * s.hidden : nullptr;
     step.h = hidden.mutable_data<float>() + d * units;
     step.c = memory.present() ? memory.mutable_data<float>() + d * units : nullptr;
-    std::copy_n(activations.begin() + d * static_cast<std::int64_t>(per_direction), per_direction, step.activations);
+    std::copy_n(&recurrence.activation(d, 0), recurrence.per_direction, step.activations);
     for (step.step = 0; step.step < s.steps; ++step.step) {
       multiply(call, step.h, r, s.batch, step.width, s.hidden, products.mutable_data<float>());
       if (split) {

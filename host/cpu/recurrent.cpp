@@ -7,20 +7,12 @@
 #include <algorithm>
 
 #include "cpu/dnnl_shim.hpp"
-#include "cpu/recurrent_activation.hpp"
+#include "cpu/recurrence.hpp"
 
 namespace tare::cpu {
 namespace {
 
-enum class Cell { rnn, gru, lstm };
-
-struct Sizes {
-  std::int64_t steps;
-  std::int64_t batch;
-  std::int64_t input;
-  std::int64_t hidden;
-  std::int64_t gates;  ///< gates × hidden
-};
+using Sizes = Recurrence::Sizes;
 
 /// out = in × transposed(weights), for weights of which some rows may be known before the run.
 class Product {
@@ -67,33 +59,15 @@ class RecurrentKernel final : public Kernel {
   RecurrentKernel(const Compile& compile, Cell cell)
       : node_(compile.node),
         device_(compile.device),
-        cell_(cell),
-        batch_first_(node_.integer("layout", 0) != 0),
-        coupled_(node_.integer("input_forget", 0) != 0),
-        reset_after_(node_.integer("linear_before_reset", 0) != 0),
-        clip_(static_cast<double>(node_.real("clip", 0.0f))) {
-    const std::string direction = node_.text("direction", "forward");
-    if (direction != "forward" && direction != "reverse" && direction != "bidirectional")
-      throw Error(ErrorKind::model, fmt::format("{}: direction is '{}'", node_.label(), direction));
-    reverse_first_ = direction == "reverse";
-    directions_ = direction == "bidirectional" ? 2 : 1;
-    gates_ = cell_ == Cell::lstm ? 4 : cell_ == Cell::gru ? 3 : 1;
-    static constexpr std::string_view lstm[] = {"sigmoid", "tanh", "tanh"};
-    static constexpr std::string_view gru[] = {"sigmoid", "tanh"};
-    static constexpr std::string_view rnn[] = {"tanh"};
-    const std::span<const std::string_view> defaults = cell_ == Cell::lstm  ? std::span<const std::string_view>(lstm)
-                                                       : cell_ == Cell::gru ? std::span<const std::string_view>(gru)
-                                                                            : std::span<const std::string_view>(rnn);
-    per_direction_ = defaults.size();
-    activations_ = activations_of(node_, static_cast<std::size_t>(directions_), defaults);
+        recurrence_(compile.node, cell),
+        products_(static_cast<std::size_t>(recurrence_.directions)) {
     const auto known = [&](std::size_t i) { return compile.constants.size() > i && compile.constants[i] != nullptr; };
     constant_ = known(1) && known(2);
-    products_.resize(static_cast<std::size_t>(directions_));
   }
 
   void run(std::span<Tensor> inputs, std::span<Tensor> outputs) override {
     Call call{node_, device_, inputs, outputs};
-    const Sizes sizes = check(call);
+    const Sizes sizes = recurrence_.check(call);
     if (inputs[0].type() == DataType::float32)
       run_as<float>(call, sizes);
     else if (inputs[0].type() == DataType::float64)
@@ -109,49 +83,6 @@ class RecurrentKernel final : public Kernel {
     Product reset;  ///< GRU with the reset before the product: the rows of its last gate
   };
 
-  bool split() const { return cell_ == Cell::gru && !reset_after_; }
-
-  Sizes check(const Call& call) const {
-    for (const std::size_t i : {0, 1, 2})
-      if (!call.has(i) || call.input(i).rank() != 3) call.fail("X, W and R of rank 3 are needed");
-    const Shape& x = call.input(0).shape();
-    const Shape& r = call.input(2).shape();
-    Sizes s{x[batch_first_ ? 1 : 0], x[batch_first_ ? 0 : 1], x[2], r[2], r[2] * gates_};
-    const auto want = [&](std::size_t i, const Shape& shape, std::string_view name) {
-      if (!call.has(i)) return;
-      if (!(call.input(i).shape() == shape))
-        call.fail(fmt::format("{} is {} instead of {}", name, call.input(i).shape().text(), shape.text()));
-      if (name != "sequence_lens" && call.input(i).type() != call.input(0).type())
-        call.fail(
-            fmt::format("{} is {}, but X is {}", name, name_of(call.input(i).type()), name_of(call.input(0).type())));
-    };
-    if (node_.has("hidden_size") && node_.integer("hidden_size") != s.hidden)
-      call.fail(fmt::format("hidden_size is {}, but R is {}", node_.integer("hidden_size"), r.text()));
-    want(1, {directions_, s.gates, s.input}, "W");
-    want(2, {directions_, s.gates, s.hidden}, "R");
-    want(3, {directions_, 2 * s.gates}, "B");
-    want(4, {s.batch}, "sequence_lens");
-    const Shape state = batch_first_ ? Shape{s.batch, directions_, s.hidden} : Shape{directions_, s.batch, s.hidden};
-    want(5, state, "initial_h");
-    if (cell_ == Cell::lstm) {
-      want(6, state, "initial_c");
-      want(7, {directions_, 3 * s.hidden}, "P");
-    }
-    return s;
-  }
-
-  std::vector<std::int64_t> lengths_of(const Call& call, const Sizes& s) const {
-    std::vector<std::int64_t> lengths(static_cast<std::size_t>(s.batch), s.steps);
-    if (!call.has(4)) return lengths;
-    if (call.input(4).type() != DataType::int32) call.fail("sequence_lens must be int32");
-    for (std::size_t b = 0; b < lengths.size(); ++b) {
-      lengths[b] = call.input(4).data<std::int32_t>()[b];
-      if (lengths[b] < 0 || lengths[b] > s.steps)
-        call.fail(fmt::format("a sequence of {} steps in an input of {}", lengths[b], s.steps));
-    }
-    return lengths;
-  }
-
   /// [batch, n, …] to [n, batch, …], or back, by rows of `width` elements.
   template <class T>
   static void swap_leading(const T* in, std::int64_t first, std::int64_t second, std::int64_t width, T* out) {
@@ -162,12 +93,12 @@ class RecurrentKernel final : public Kernel {
 
   template <class T>
   Tensor state_of(const Call& call, std::size_t i, const Sizes& s) const {
-    Tensor state = device_.allocate(call.input(0).type(), {directions_, s.batch, s.hidden});
+    Tensor state = device_.allocate(call.input(0).type(), {recurrence_.directions, s.batch, s.hidden});
     T* values = state.mutable_data<T>();
     if (!call.has(i))
       std::fill_n(values, state.elements(), T(0));
-    else if (batch_first_)
-      swap_leading(call.input(i).data<T>(), s.batch, directions_, s.hidden, values);
+    else if (recurrence_.batch_first)
+      swap_leading(call.input(i).data<T>(), s.batch, recurrence_.directions, s.hidden, values);
     else
       std::copy_n(call.input(i).data<T>(), state.elements(), values);
     return state;
@@ -176,7 +107,7 @@ class RecurrentKernel final : public Kernel {
   void prepare(const Call& call, const Sizes& s) {
     const bool same = prepared_steps_ == s.steps && prepared_batch_ == s.batch;
     if (same && constant_) return;
-    for (std::int64_t d = 0; d < directions_; ++d) {
+    for (std::int64_t d = 0; d < recurrence_.directions; ++d) {
       // A slice that shares the storage of the whole tensor.
       const auto rows = [&](std::size_t i, std::int64_t first, std::int64_t count) {
         const Tensor& whole = call.input(i);
@@ -186,8 +117,8 @@ class RecurrentKernel final : public Kernel {
       };
       Products& p = products_[static_cast<std::size_t>(d)];
       p.input.prepare(device_, rows(1, 0, s.gates), constant_, s.steps * s.batch);
-      p.recurrent.prepare(device_, rows(2, 0, split() ? 2 * s.hidden : s.gates), constant_, s.batch);
-      if (split()) p.reset.prepare(device_, rows(2, 2 * s.hidden, s.hidden), constant_, s.batch);
+      p.recurrent.prepare(device_, rows(2, 0, recurrence_.splits() ? 2 * s.hidden : s.gates), constant_, s.batch);
+      if (recurrence_.splits()) p.reset.prepare(device_, rows(2, 2 * s.hidden, s.hidden), constant_, s.batch);
     }
     prepared_steps_ = s.steps;
     prepared_batch_ = s.batch;
@@ -202,22 +133,22 @@ class RecurrentKernel final : public Kernel {
     if (library) prepare(call, s);
 
     Tensor x = call.input(0);
-    if (batch_first_) {
+    if (recurrence_.batch_first) {
       x = device_.allocate(type, {s.steps, s.batch, s.input});
       swap_leading(call.input(0).data<T>(), s.batch, s.steps, s.input, x.mutable_data<T>());
     }
     Tensor hidden = state_of<T>(call, 5, s);
-    Tensor cell = cell_ == Cell::lstm ? state_of<T>(call, 6, s) : Tensor();
+    Tensor cell = recurrence_.cell == Cell::lstm ? state_of<T>(call, 6, s) : Tensor();
     Tensor y;
     if (call.wants(0)) {
-      y = device_.allocate(type, {s.steps, directions_, s.batch, s.hidden});
+      y = device_.allocate(type, {s.steps, recurrence_.directions, s.batch, s.hidden});
       std::fill_n(y.mutable_data<T>(), y.elements(), T(0));
     }
     Tensor gates = device_.allocate(type, {s.steps * s.batch, s.gates});
     Tensor recurrent = device_.allocate(type, {s.batch, s.gates});
     Tensor scratch = device_.allocate(type, {2, s.batch, s.hidden});
 
-    for (std::int64_t d = 0; d < directions_ && !empty; ++d) {
+    for (std::int64_t d = 0; d < recurrence_.directions && !empty; ++d) {
       const T* w = call.input(1).data<T>() + d * s.gates * s.input;
       const T* r = call.input(2).data<T>() + d * s.gates * s.hidden;
       Products& products = products_[static_cast<std::size_t>(d)];
@@ -231,13 +162,13 @@ class RecurrentKernel final : public Kernel {
       product(products.input, x.data<T>(), w, s.steps * s.batch, s.gates, s.input, gates.mutable_data<T>());
       add_bias(call, s, d, gates.mutable_data<T>());
 
-      const bool reverse = d == 1 || reverse_first_;
+      const bool reverse = recurrence_.is_reverse(d);
       T* h = hidden.mutable_data<T>() + d * s.batch * s.hidden;
       T* c = cell.present() ? cell.mutable_data<T>() + d * s.batch * s.hidden : nullptr;
       T* rec = recurrent.mutable_data<T>();
       T* reset = scratch.mutable_data<T>();
       T* reset_product = reset + s.batch * s.hidden;
-      const std::int64_t width = split() ? 2 * s.hidden : s.gates;
+      const std::int64_t width = recurrence_.splits() ? 2 * s.hidden : s.gates;
       for (std::int64_t step = 0; step < s.steps; ++step) {
         const auto gates_row = [&](std::int64_t b) -> T* {
           const std::int64_t length = lengths[static_cast<std::size_t>(b)];
@@ -245,7 +176,7 @@ class RecurrentKernel final : public Kernel {
           return gates.mutable_data<T>() + ((reverse ? length - 1 - step : step) * s.batch + b) * s.gates;
         };
         product(products.recurrent, h, r, s.batch, width, s.hidden, rec);
-        if (split()) {
+        if (recurrence_.splits()) {
           for_rows(s, [&](std::int64_t b) {
             const T* g = gates_row(b);
             if (g != nullptr)
@@ -259,16 +190,17 @@ class RecurrentKernel final : public Kernel {
           T* g = gates_row(b);
           if (g == nullptr) return;
           T* state = h + b * s.hidden;
-          if (cell_ == Cell::lstm)
+          if (recurrence_.cell == Cell::lstm)
             lstm_row(call, s, d, g, rec + b * width, state, c + b * s.hidden);
-          else if (cell_ == Cell::gru)
+          else if (recurrence_.cell == Cell::gru)
             gru_row(call, s, d, g, rec + b * width, reset_product + b * s.hidden, state);
           else
             rnn_row(s, d, g, rec + b * width, state);
           if (y.present()) {
             const std::int64_t length = lengths[static_cast<std::size_t>(b)];
             const std::int64_t t = reverse ? length - 1 - step : step;
-            std::copy_n(state, s.hidden, y.mutable_data<T>() + ((t * directions_ + d) * s.batch + b) * s.hidden);
+            std::copy_n(state, s.hidden,
+                        y.mutable_data<T>() + ((t * recurrence_.directions + d) * s.batch + b) * s.hidden);
           }
         });
       }
@@ -280,21 +212,21 @@ class RecurrentKernel final : public Kernel {
   void give(Call& call, const Sizes& s, const Tensor& y, const Tensor& hidden, const Tensor& cell) {
     const auto state = [&](std::size_t o, const Tensor& value) {
       if (!call.wants(o)) return;
-      if (!batch_first_) {
+      if (!recurrence_.batch_first) {
         call.outputs[o] = value;
         return;
       }
-      Tensor& out = call.output(o, value.type(), {s.batch, directions_, s.hidden});
-      swap_leading(value.data<T>(), directions_, s.batch, s.hidden, out.mutable_data<T>());
+      Tensor& out = call.output(o, value.type(), {s.batch, recurrence_.directions, s.hidden});
+      swap_leading(value.data<T>(), recurrence_.directions, s.batch, s.hidden, out.mutable_data<T>());
     };
-    if (call.wants(0) && !batch_first_) {
+    if (call.wants(0) && !recurrence_.batch_first) {
       call.outputs[0] = y;
     } else if (call.wants(0)) {  // [steps, directions, batch, hidden] to [batch, steps, directions, hidden]
-      Tensor& out = call.output(0, y.type(), {s.batch, s.steps, directions_, s.hidden});
-      swap_leading(y.data<T>(), s.steps * directions_, s.batch, s.hidden, out.mutable_data<T>());
+      Tensor& out = call.output(0, y.type(), {s.batch, s.steps, recurrence_.directions, s.hidden});
+      swap_leading(y.data<T>(), s.steps * recurrence_.directions, s.batch, s.hidden, out.mutable_data<T>());
     }
     state(1, hidden);
-    if (cell_ == Cell::lstm) state(2, cell);
+    if (recurrence_.cell == Cell::lstm) state(2, cell);
   }
 
   template <class Body>
@@ -304,14 +236,13 @@ class RecurrentKernel final : public Kernel {
     });
   }
 
-  /// Both biases go into the gates, but that of GRU's last recurrent product when the reset comes after it.
   template <class T>
   void add_bias(const Call& call, const Sizes& s, std::int64_t d, T* gates) const {
     if (!call.has(3)) return;
     const T* bias = call.input(3).data<T>() + d * 2 * s.gates;
     std::vector<T> sum(bias, bias + s.gates);
-    const std::int64_t summed = cell_ == Cell::gru && reset_after_ ? 2 * s.hidden : s.gates;
-    for (std::int64_t j = 0; j < summed; ++j) sum[static_cast<std::size_t>(j)] += bias[s.gates + j];
+    for (std::int64_t j = 0; j < recurrence_.summed_biases(s); ++j)
+      sum[static_cast<std::size_t>(j)] += bias[s.gates + j];
     device_.parallel(s.steps * s.batch, std::max<std::int64_t>(1, 8192 / s.gates),
                      [&](std::int64_t begin, std::int64_t end) {
                        for (std::int64_t i = begin; i < end; ++i)
@@ -320,17 +251,13 @@ class RecurrentKernel final : public Kernel {
                      });
   }
 
-  const Activation& activation(std::int64_t d, std::size_t which) const {
-    return activations_[static_cast<std::size_t>(d) * per_direction_ + which];
-  }
-
   /// values = f(clipped(values)), all in place.
   template <class T>
   void activate(std::int64_t d, std::size_t which, T* values, std::int64_t n) const {
-    const T limit = static_cast<T>(clip_);
-    if (clip_ > 0)
+    const T limit = static_cast<T>(recurrence_.clip);
+    if (limit > 0)
       for (std::int64_t j = 0; j < n; ++j) values[j] = std::min(std::max(values[j], -limit), limit);
-    activation(d, which).apply(device_.vector(), std::span<T>(values, static_cast<std::size_t>(n)));
+    recurrence_.activation(d, which).apply(device_.vector(), std::span<T>(values, static_cast<std::size_t>(n)));
   }
 
   // Rows of one step and one element of the batch. `g`: its gates, which are used up.
@@ -358,7 +285,7 @@ class RecurrentKernel final : public Kernel {
     T* candidate = g + 2 * n;
     for (std::int64_t j = 0; j < n; ++j) update[j] += rec[j];
     activate(d, 0, update, n);
-    if (reset_after_) {
+    if (recurrence_.reset_after) {
       for (std::int64_t j = 0; j < n; ++j) reset[j] += rec[n + j];
       activate(d, 0, reset, n);
       const T* late_bias = call.has(3) ? call.input(3).data<T>() + d * 2 * s.gates + s.gates + 2 * n : nullptr;
@@ -386,7 +313,7 @@ class RecurrentKernel final : public Kernel {
     for (std::int64_t j = 0; j < 4 * n; ++j) g[j] += rec[j];
     peek(in);
     activate(d, 0, in, n);
-    if (coupled_) {
+    if (recurrence_.coupled) {
       for (std::int64_t j = 0; j < n; ++j) forget[j] = 1 - in[j];
     } else {
       peek(forget);
@@ -397,23 +324,14 @@ class RecurrentKernel final : public Kernel {
     peek(out);
     activate(d, 0, out, n);
     std::copy_n(c, n, h);
-    activation(d, 2).apply(device_.vector(), std::span<T>(h, static_cast<std::size_t>(n)));
+    recurrence_.activation(d, 2).apply(device_.vector(), std::span<T>(h, static_cast<std::size_t>(n)));
     for (std::int64_t j = 0; j < n; ++j) h[j] *= out[j];
   }
 
   const Node& node_;
   Device& device_;
-  Cell cell_;
-  bool batch_first_;
-  bool coupled_;
-  bool reset_after_;
-  double clip_;
-  bool reverse_first_ = false;
+  const Recurrence recurrence_;
   bool constant_ = false;
-  std::int64_t directions_ = 1;
-  std::int64_t gates_ = 1;
-  std::size_t per_direction_ = 1;
-  std::vector<Activation> activations_;
   std::vector<Products> products_;
   std::int64_t prepared_steps_ = -1;
   std::int64_t prepared_batch_ = -1;
