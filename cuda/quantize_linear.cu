@@ -44,27 +44,19 @@ void run_quantize(const Call& call, const cpu::Granularity& g, const cpu::CodeRa
                          y.mutable_data<Code>(), g, range.low, range.high});
 }
 
-DataType code_type(const Call& call) {
-  if (call.has(2)) return call.input(2).type();
-  const std::int64_t asked = call.node.integer("output_dtype", 0);
-  return asked != 0 ? static_cast<DataType>(asked) : DataType::uint8;
-}
-
-/// The host's function takes float32: halves are widened before it and narrowed after it.
-void run_wide_on_host(Call& call) {
+/// The host's function takes float32: halves are widened before it, and its result becomes `type` after it.
+void run_wide_on_host(Call& call, DataType type) {
   Device& device = device_of(call);
-  const DataType scales = call.input(1).type();
   for (Tensor& input : call.inputs)
     if (is_quantizable(input.type()) && input.type() != DataType::float32) input = widen(device, input);
   run_on_host(call);
-  if (call.outputs[0].type() == DataType::float32 && scales != DataType::float32)
-    call.outputs[0] = narrow(device, device.upload(call.outputs[0]), scales);
+  if (call.outputs[0].type() != type) call.outputs[0] = narrow(device, device.upload(call.outputs[0]), type);
 }
 
 void quantize_linear(Call& call) {
   cpu::require_inputs(call, 2);
-  const DataType type = code_type(call);
-  if (small_float(type) != nullptr) return run_wide_on_host(call);
+  const DataType type = cpu::code_type(call);
+  if (small_float(type) != nullptr) return run_wide_on_host(call, type);
   const cpu::Granularity g = cpu::granularity(call);
   for (const std::size_t i : {0, 1})
     if (!is_quantizable(call.input(i).type())) cpu::fail_type(call, call.input(i).type());
@@ -83,12 +75,12 @@ void run_dequantize(const Call& call, const cpu::Granularity& g, Tensor& y) {
 
 void dequantize_linear(Call& call) {
   cpu::require_inputs(call, 2);
-  if (small_float(call.input(0).type()) != nullptr) return run_wide_on_host(call);
-  const cpu::Granularity g = cpu::granularity(call);
+  const DataType result = cpu::dequantized_type(call);
   const DataType type = call.input(0).type();
+  if (small_float(type) != nullptr) return run_wide_on_host(call, result);
+  const cpu::Granularity g = cpu::granularity(call);
   if (call.has(2) && call.input(2).type() != type) call.fail("the zero point must have the input's type");
-  const DataType result = call.input(1).type();
-  if (!is_quantizable(result)) cpu::fail_type(call, result);
+  if (!is_quantizable(call.input(1).type())) cpu::fail_type(call, call.input(1).type());
   cpu::dispatch_codes(call, type, [&]<class Code>(const cpu::CodeRange&) {
     run_dequantize<Code>(call, g, call.output(0, result, call.input(0).shape()));
   });

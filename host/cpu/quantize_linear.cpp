@@ -7,6 +7,7 @@
 #include "tare/small_float.hpp"
 
 namespace tare::cpu {
+
 Granularity granularity(const Call& call) {
   const Shape& shape = call.input(0).shape();
   const Tensor& scale = call.input(1);
@@ -35,6 +36,19 @@ Granularity granularity(const Call& call) {
     call.fail("scale of shape " + scale.shape().text() + " where blocks of " + std::to_string(block) + " need " +
               expected.text());
   return g;
+}
+
+DataType code_type(const Call& call) {
+  if (call.has(2)) return call.input(2).type();
+  const std::int64_t asked = call.node.integer("output_dtype", 0);
+  return asked != 0 ? static_cast<DataType>(asked) : DataType::uint8;
+}
+
+DataType dequantized_type(const Call& call) {
+  const auto asked = static_cast<DataType>(call.node.integer("output_dtype", 0));
+  if (asked == DataType::undefined) return call.input(1).type();
+  if (!is_quantizable(asked)) call.fail("output_dtype is no type of floats");
+  return asked;
 }
 
 namespace {
@@ -84,9 +98,7 @@ float as_float(T x) {
 void quantize_linear(Call& call) {
   require_inputs(call, 2);
   const Granularity g = granularity(call);
-  DataType type = DataType::uint8;
-  if (const std::int64_t asked = call.node.integer("output_dtype", 0); asked != 0) type = static_cast<DataType>(asked);
-  if (call.has(2)) type = call.input(2).type();
+  const DataType type = code_type(call);
   const std::vector<float> scales = scales_of(call);
   const std::vector<float> zero_points = zero_points_of(call, scales.size());
   const Tensor x = call.input(0);
@@ -121,18 +133,11 @@ void quantize_linear(Call& call) {
   call.outputs[0] = std::move(y);
 }
 
-/// `output_dtype` of opset 23. What float16 scales give becomes float16 elsewhere.
-Tensor in_output_type(const Call& call, Tensor y) {
-  const auto type = static_cast<DataType>(call.node.integer("output_dtype", 0));
-  if (type == DataType::undefined || type == DataType::float32) return y;
-  if (type != DataType::float16 && type != DataType::bfloat16) call.fail("output_dtype is no type of floats");
-  return narrow(call.device, y, type);
-}
-
 void dequantize_linear(Call& call) {
   require_inputs(call, 2);
   const Granularity g = granularity(call);
   const std::vector<float> scales = scales_of(call);
+  const DataType type = dequantized_type(call);
   const Tensor x = call.input(0);
   if (call.has(2) && call.input(2).type() != x.type()) call.fail("the zero point must have the input's type");
   Tensor y = call.device.allocate(DataType::float32, x.shape());
@@ -154,7 +159,8 @@ void dequantize_linear(Call& call) {
       });
     });
   }
-  call.outputs[0] = in_output_type(call, std::move(y));
+  const bool is_half = type == DataType::float16 || type == DataType::bfloat16;
+  call.outputs[0] = is_half ? narrow(call.device, y, type) : std::move(y);
 }
 
 void dynamic_quantize_linear(Call& call) {

@@ -56,6 +56,11 @@ struct Granularity {
   }
 };
 
+/// What QuantizeLinear gives: the type of its zero point, or the one that its node asks for.
+DataType code_type(const Call& call);
+/// What DequantizeLinear gives: `output_dtype` of opset 23, or the type of its scales.
+DataType dequantized_type(const Call& call);
+
 /// The grid of DynamicQuantizeLinear for values from low <= 0 to high >= 0.
 struct DynamicGrid {
   float scale, zero_point;

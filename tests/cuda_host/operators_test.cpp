@@ -152,6 +152,31 @@ TEST(CudaOperators, LongRows) {
   near("SoftmaxCrossEntropyLoss", {floats({3, 1500}, 118), random_integers({3}, 1500, 119)});
 }
 
+TEST(CudaOperators, DequantizedToTheTypeThatIsAskedFor) {
+  const auto asking = [](DataType type, std::vector<Tensor> inputs) {
+    return Case{"DequantizeLinear", std::move(inputs), {{"output_dtype", static_cast<std::int64_t>(type)}}};
+  };
+  const Tensor codes = Tensor::of<std::int8_t>({5}, std::vector<std::int8_t>{-128, -3, 0, 7, 127});
+  Tensor small = Tensor::host(DataType::float8e4m3fn, {70});
+  for (std::int64_t i = 0; i < 70; ++i) small.mutable_data<std::uint8_t>()[i] = std::uint8_t(i);
+  const Tensor scale = Tensor::of<float>({}, std::vector{0.3f});
+  for (const DataType type : {DataType::float32, DataType::float16, DataType::bfloat16})
+    for (const Tensor& x : {codes, small}) {
+      compare(asking(type, {x, scale}));
+      // The host knows by the types of the graph, which there are none of here, that this result stays a float32.
+      for (const DataType half : {DataType::float16, DataType::bfloat16}) {
+        const Case c = asking(type, {x, test::narrowed(scale, half)});
+        if (type != DataType::float32) compare(c);
+        EXPECT_EQ(run(*test::backends().at(0).make(), c).at(0).type(), type);
+      }
+    }
+  const auto host = make_cpu_backend({.threads = 2});
+  const auto device = test::backends().at(0).make();
+  for (Backend* backend : {host.get(), device.get()})
+    for (const DataType type : {DataType::int8, DataType::float64, static_cast<DataType>(99)})
+      EXPECT_THROW(run(*backend, asking(type, {codes, scale})), Error) << name_of(type);
+}
+
 /// What is rounded once gives the bits of the CPU, which widens around every operator.
 TEST(CudaOperators, HalvesAsTheyAre) {
   for (const DataType type : {DataType::float16, DataType::bfloat16}) {
