@@ -1,6 +1,5 @@
 // Operators on strings. Few and short inputs: no threads.
-// Odd: letters change case in ASCII only, whatever `locale` says; regular expressions are ECMAScript's, matched without
-// backtracking, so that no pattern can take exponential time.
+// Odd: letters change case in ASCII only, whatever `locale` says.
 #include "cpu/text.hpp"
 
 #include <fmt/format.h>
@@ -8,11 +7,11 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <regex>
 #include <set>
 
 #include "cpu/arguments.hpp"
 #include "cpu/binary.hpp"
+#include "plan/expression.hpp"
 
 namespace tare::cpu {
 namespace {
@@ -103,35 +102,15 @@ void string_split(Call& call) {
   if (call.outputs.size() > 1) call.outputs[1] = counts;
 }
 
-/// How many states a pattern may have at most: its length times all its repetition counts. Matching recurses over them.
-std::size_t states_of(const std::string& pattern) {
-  constexpr std::size_t many = 1'000'000;
-  std::size_t states = pattern.size();
-  for (std::size_t at = pattern.find('{'); at != std::string::npos; at = pattern.find('{', at + 1)) {
-    std::size_t count = 0;
-    std::size_t largest = 1;
-    for (std::size_t i = at + 1; i < pattern.size() && (pattern[i] == ',' || (pattern[i] >= '0' && pattern[i] <= '9'));
-         ++i) {
-      count = pattern[i] == ',' ? 0 : std::min(many, count * 10 + static_cast<std::size_t>(pattern[i] - '0'));
-      largest = std::max(largest, count);
-    }
-    states = std::min(many, states * largest);
-  }
-  return states;
-}
-
 void regex_full_match(Call& call) {
   const Tensor in = texts_of(call, 0);
   const std::string pattern = call.node.text("pattern");
-  if (states_of(pattern) > 10000) call.fail(fmt::format("the pattern '{}' is too large", pattern.substr(0, 100)));
+  const std::regex expression = compile_expression(pattern, [&](const std::string& why) {
+    call.fail(fmt::format("the pattern '{}' cannot be used: {}", pattern.substr(0, 100), why));
+  });
   Tensor out = call.device.allocate(DataType::boolean, in.shape());
-  try {
-    const std::regex expression(pattern, std::regex::ECMAScript | std::regex_constants::__polynomial);
-    for (std::int64_t i = 0; i < in.elements(); ++i)
-      out.mutable_data<bool>()[i] = std::regex_match(in.data<std::string>()[i], expression);
-  } catch (const std::regex_error& error) {
-    call.fail(fmt::format("the pattern '{}' cannot be used: {}", pattern, error.what()));
-  }
+  for (std::int64_t i = 0; i < in.elements(); ++i)
+    out.mutable_data<bool>()[i] = std::regex_match(in.data<std::string>()[i], expression);
   call.outputs[0] = out;
 }
 

@@ -9,9 +9,9 @@
 #include <cmath>
 #include <functional>
 #include <map>
-#include <regex>
 #include <set>
 
+#include "plan/expression.hpp"
 #include "plan/ops.hpp"
 #include "tare/error.hpp"
 
@@ -264,18 +264,14 @@ void apply_overrides(std::vector<QuantSite>& sites, const Graph& graph, const st
   for (const SiteOverride& given : overrides) {
     std::set<std::int32_t> groups;
     bool matched = false;
-    try {
-      const std::regex pattern(given.pattern);
-      for (QuantSite& site : sites) {
-        if (!std::regex_match(site.tensor, pattern)) continue;
-        matched = true;
-        apply(site, given);
-        if (given.block_size) cut_into_blocks(site, graph, ops, given);
-        if (site.group >= 0) groups.insert(site.group);
-      }
-    } catch (const std::regex_error& error) {
-      throw Error(ErrorKind::usage,
-                  fmt::format("override '{}': not a regular expression: {}", given.pattern, error.what()));
+    const std::regex pattern =
+        compile_expression(given.pattern, [&](const std::string& why) { refuse(given.pattern, why); });
+    for (QuantSite& site : sites) {
+      if (!std::regex_match(site.tensor, pattern)) continue;
+      matched = true;
+      apply(site, given);
+      if (given.block_size) cut_into_blocks(site, graph, ops, given);
+      if (site.group >= 0) groups.insert(site.group);
     }
     if (!matched)
       throw Error(ErrorKind::usage,

@@ -78,6 +78,7 @@ TEST_F(Errors, UsageErrorsAreTwo) {
   EXPECT_FALSE(std::filesystem::exists(at("s")));
   expect_error(calibrate({"--data", data(), "--override", "w:bits=99"}), 2, "'w:bits=99'");
   expect_error(calibrate({"--data", data(), "--override", "nothing:bits=4"}), 2, "'nothing'");
+  expect_error(calibrate({"--data", data(), "--override", "(x{1000}){1000}:bits=4"}), 2, "{1000}': it is too large");
   expect_error(calibrate({"--data", data(), "--op-types-to-quantize", "Gemm"}), 2, "'Gemm'");
   expect_error(calibrate({"--data", data(), "--freeze-params"}), 2, "--encodings-in");
   expect_error(calibrate({"--data", data(), "--encodings-in", at("no.encodings")}), 5, "no.encodings");

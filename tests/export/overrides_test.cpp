@@ -127,6 +127,31 @@ TEST_F(Overrides, SchemesAndFixedRangesOfSingleTensors) {
   expect_error(ErrorKind::usage, "'c1': a run of tf_enhanced", [&] { calibrate(aimet); });
 }
 
+/// Whatever the pattern and however long the name: no hang and no crash.
+TEST(OverridePatterns, TakeNoExponentialTimeAndNoEndlessStack) {
+  const auto apply = [](const std::string& name, const std::string& text) {
+    QuantSite site;
+    site.value = 0;
+    site.tensor = name;
+    std::vector<QuantSite> sites{site};
+    apply_overrides(sites, Graph(), {parse_override(text)});
+    return sites[0].spec.bitwidth;
+  };
+  EXPECT_EQ(apply(std::string(60000, 'a'), ".*:bits=4"), 4);
+  EXPECT_EQ(apply("head/w", "(?!.*tail).*(/w|/b):bits=4"), 4);
+  expect_error(ErrorKind::usage, "no tensor", [&] { apply(std::string(60, 'a'), "(a*)*b:bits=4"); });
+  const std::vector<std::pair<std::string, const char*>> refused = {
+      {"(a{1000}){1000}", "it is too large; shorten it"},
+      {std::string(101, '(') + "a" + std::string(101, ')'), "parentheses lie more than 100 deep"},
+      {"(?=.*(?=.*b)).*", "a lookahead, (?= or (?!, within another"},
+      {R"((a)\1)", R"(refers back to a group with \1)"},
+      {"(a", "not a regular expression"}};
+  for (const auto& [pattern, message] : refused) {
+    expect_error(ErrorKind::usage, "override '" + pattern + "': ", [&] { apply("aa", pattern + ":bits=4"); });
+    expect_error(ErrorKind::usage, message, [&] { apply("aa", pattern + ":bits=4"); });
+  }
+}
+
 /// A fixed range is one of integers: the scale of an 8-bit float is that of its data.
 TEST_F(Overrides, FixedRangesLeaveFloatsAlone) {
   const CalibrationResult plain = calibrate(with({"y:type=float8e4m3fn"}));

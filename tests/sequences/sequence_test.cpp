@@ -122,6 +122,10 @@ TEST(Text, PatternsAreRefusedBeforeTheyExhaustTheStack) {
   EXPECT_FALSE(matches(std::string(5000, 'a'), "(a*)*b")) << "and in no exponential time";
   EXPECT_THROW(matches("a", "((((a{0,100}){0,100}){0,100}){0,100})"), Error);
   EXPECT_THROW(matches("a", std::string(20000, '(')), Error);
+  EXPECT_THROW(matches("a", std::string(4999, '(') + "a" + std::string(4999, ')')), Error);
+  EXPECT_THROW(matches("a", "(?=.*(?=.*b)).*"), Error);
+  EXPECT_TRUE(matches("a)", R"((?=[)(?=[:alpha:])]*\))(?!b).*)")) << "parentheses in classes are none";
+  EXPECT_THROW(matches("aa", R"((a)\1)"), Error);
   EXPECT_THROW(matches("a", "(a"), Error);
 }
 
