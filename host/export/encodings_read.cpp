@@ -11,6 +11,7 @@
 
 #include "calib/low_power_blocks.hpp"
 #include "export/json_fields.hpp"
+#include "plan/json_text.hpp"
 #include "tare/error.hpp"
 #include "tare/export.hpp"
 
@@ -294,18 +295,13 @@ TensorEncodings read_2_0_0(const json& entry, const Place& place) {
 void read_section(const json& section, const Place& place, bool old, SiteRole role, EncodingSet& set) {
   if (old ? !section.is_object() : !section.is_array())
     place.fail(old ? "an object with one list a tensor is needed here" : "a list of encodings is needed here");
-  std::unordered_set<std::string> seen;
   if (old) {
     for (const auto& [tensor, list] : section.items())
       set.tensors.push_back(
           read_0_6_1(name(tensor, place), list, role, {place.source, fmt::format("{} '{}'", place.path, tensor)}));
     return;
   }
-  for (std::size_t i = 0; i < section.size(); ++i) {
-    set.tensors.push_back(read_1_0_0(section[i], role, place.at(i)));
-    if (!seen.insert(set.tensors.back().tensor).second)
-      place.at(i).fail(fmt::format("tensor '{}' stands here twice", set.tensors.back().tensor));
-  }
+  for (std::size_t i = 0; i < section.size(); ++i) set.tensors.push_back(read_1_0_0(section[i], role, place.at(i)));
 }
 
 /// Either section may be missing: there are none, then.
@@ -347,21 +343,25 @@ EncodingsFile read(const json& file, const std::string& source) {
     } else {
       const json& list = member(file, "encodings", top);
       if (!list.is_array()) top.at("encodings").fail("a list of encodings is needed here");
-      std::unordered_set<std::string> seen;
-      for (std::size_t i = 0; i < list.size(); ++i) {
+      for (std::size_t i = 0; i < list.size(); ++i)
         set.tensors.push_back(read_2_0_0(list[i], top.at("encodings").at(i)));
-        if (!seen.insert(set.tensors.back().tensor).second)
-          top.at("encodings").at(i).fail(fmt::format("tensor '{}' stands here twice", set.tensors.back().tensor));
-      }
     }
   }
+  std::unordered_set<std::string_view> seen;
+  for (const TensorEncodings& tensor : set.tensors)
+    if (!seen.insert(tensor.tensor).second)
+      throw Error(ErrorKind::model,
+                  fmt::format("{}: tensor '{}' stands in the file twice; keep one entry", source, tensor.tensor));
   set.sort();
   return result;
 }
 
 EncodingsFile parse(std::string_view text, const std::string& source) {
   try {
-    return read(json::parse(text.begin(), text.end()), source);
+    const auto repeated = [&](const std::string& path) {
+      Place{source, path}.fail("the key stands there twice; keep one");
+    };
+    return read(parse_json(text, repeated), source);
   } catch (const json::parse_error& error) {
     throw Error(ErrorKind::model,
                 fmt::format("{}: not an encodings file: no valid JSON at byte {}", source, error.byte));

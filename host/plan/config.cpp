@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "plan/json_text.hpp"
 #include "plan/patterns.hpp"
 #include "plan/shipped_configs.hpp"
 #include "tare/placement.hpp"
@@ -189,7 +190,9 @@ Config read_config(const Json& json, const std::string& file) {
 
 Json parse(const std::string& text, const std::string& file) {
   try {
-    return Json::parse(text);
+    return parse_json(text, [&](const std::string& path) {
+      throw Error(ErrorKind::model, fmt::format("config {}: $.{} stands there twice; keep one", file, path));
+    });
   } catch (const Json::exception& error) {
     throw Error(ErrorKind::model, fmt::format("config {} is not valid JSON: {}", file, error.what()));
   }

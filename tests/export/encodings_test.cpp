@@ -315,6 +315,21 @@ INSTANTIATE_TEST_SUITE_P(
         Hostile{ONE_ENTRY(R"({"name":"w","dtype":"BOGUS","bw":8})"), "neither 'INT' nor 'FLOAT'"},
         Hostile{ONE_ENTRY(R"({"name":"w","dtype":"INT","bw":8,"enc_type":"PER_BLOCK","block_size":-1})"), "block_size"},
         Hostile{ONE_ENTRY(R"({"name":"w","dtype":"FLOAT","bw":16},{"name":"w","dtype":"FLOAT","bw":16})"), "twice"},
+        Hostile{ONE_ENTRY(R"({"name":"w","dtype":"FLOAT","dtype":"FLOAT","bw":16})"),
+                "param_encodings[0].dtype: the key stands there twice"},
+        Hostile{
+            R"({"version":"1.0.0","activation_encodings":[{"name":"w","dtype":"FLOAT","bw":16}],"param_encodings":[{"name":"w","dtype":"FLOAT","bw":16}]})",
+            "f.encodings: tensor 'w' stands in the file twice"},
+        Hostile{R"({"version":"0.6.1","param_encodings":{"w":[{"bitwidth":16,"dtype":"float"}],"w":[]}})",
+                "param_encodings.w: the key stands there twice"},
+        Hostile{
+            R"({"version":"0.6.1","activation_encodings":{"w":[{"bitwidth":16,"dtype":"float"}]},"param_encodings":{"w":[{"bitwidth":16,"dtype":"float"}]}})",
+            "f.encodings: tensor 'w' stands in the file twice"},
+        Hostile{R"([{"name":"w","dtype":"FLOAT","bw":16},{"name":"v","bw":8,"bw":16}])", "[1].bw: the key stands"},
+        Hostile{R"({"version":"2.0.0","encodings":[],"encodings":[]})", "encodings: the key stands there twice"},
+        Hostile{ONE_NEW_ENTRY(
+                    R"({"name":"w","output_dtype":"int8","y_scale":1},{"name":"w","output_dtype":"int8","y_scale":1})"),
+                "tensor 'w' stands in the file twice"},
         Hostile{ONE_NEW_ENTRY(R"({"name":"w","output_dtype":"int99","y_scale":1})"), "'int99'"},
         Hostile{ONE_NEW_ENTRY(R"({"name":"w","output_dtype":"int","y_scale":1})"), "'int'"},
         Hostile{ONE_NEW_ENTRY(R"({"name":"w","output_dtype":"bogus","y_scale":1})"), "not supported"},

@@ -169,6 +169,19 @@ TEST(ConfigFile, WrongKeysAreNamedByTheirPath) {
   EXPECT_THAT(complaint(std::string("{")), HasSubstr("is not valid JSON"));
 }
 
+TEST(ConfigFile, KeysThatStandTwiceAreNamedByTheirPath) {
+  ConfigText text;
+  text.op_type = R"({"Conv": {"is_symmetric": "True", "is_symmetric": "False"}})";
+  EXPECT_THAT(complaint(text), HasSubstr("config.json: $.op_type.Conv.is_symmetric stands there twice; keep one"));
+  text.op_type = R"({"Conv": {"is_symmetric": "True"}, "Relu": {}, "Conv": {}})";
+  EXPECT_THAT(complaint(text), HasSubstr("$.op_type.Conv stands there twice"));
+  text.op_type = R"({"Conv": {"is_symmetric": "True"}, "Relu": {"is_symmetric": "True"}})";
+  text.supergroups = R"([{"op_list": ["Conv", "Relu"]}, {"op_list": ["Conv", "Add"]}])";
+  EXPECT_EQ(complaint(text), "no error");
+  text.supergroups = R"([{"op_list": ["Conv", "Relu"]}, {"op_list": [], "op_list": ["Conv", "Add"]}])";
+  EXPECT_THAT(complaint(text), HasSubstr("$.supergroups[1].op_list stands there twice"));
+}
+
 TEST(ConfigFile, TheDocumentsExampleIsOne) {
   const std::string document = test::read_bytes(test::data_folder() / "../../docs/config.md");
   const std::size_t begin = document.find("```json") + 7;
