@@ -119,11 +119,6 @@ class ArrayRecords final : public Records {
   bool grouped_ = false, one_sample_each_ = false;
 };
 
-std::string_view key_of(const ZipMember& member) {
-  const std::string_view name = member.name;
-  return name.ends_with(".npy") ? name.substr(0, name.size() - 4) : name;
-}
-
 /// "007/x" is batch 7's "x"; the digits order the batches.
 bool split_key(std::string_view key, std::string_view& batch, std::string_view& input) {
   const std::size_t slash = key.find('/');
@@ -151,15 +146,21 @@ void add_archive(const std::filesystem::path& file, const std::vector<InputSpec>
   std::map<std::string_view, const ZipMember*> plain;
   std::map<std::uint64_t, std::map<std::string_view, const ZipMember*>> batches;
   for (const ZipMember& member : archive.members()) {
-    const std::string_view key = key_of(member);
+    const std::string_view key = member.key();
     plain[key] = &member;
     std::string_view batch, input;
-    if (split_key(key, batch, input)) batches[std::stoull(std::string(batch))][input] = &member;
+    if (!split_key(key, batch, input)) continue;
+    const auto [known, is_new] = batches[std::stoull(std::string(batch))].emplace(input, &member);
+    if (!is_new)
+      refuse(archive.name(),
+             fmt::format("keys '{}' and '{}' are the same batch and input; give every batch a number of "
+                         "its own",
+                         known->second->key(), key));
   }
   const auto found_keys = [&] {
     std::string text;
     for (std::size_t i = 0; i < archive.members().size() && i < 8; ++i)
-      text += fmt::format("{}'{}'", i == 0 ? "" : ", ", key_of(archive.members()[i]));
+      text += fmt::format("{}'{}'", i == 0 ? "" : ", ", archive.members()[i].key());
     return text.empty() ? std::string("none") : text + (archive.members().size() > 8 ? ", ..." : "");
   };
   const auto feed = [&](const std::map<std::string_view, const ZipMember*>& members, const std::string& prefix) {
@@ -177,6 +178,14 @@ void add_archive(const std::filesystem::path& file, const std::vector<InputSpec>
     return std::any_of(inputs.begin(), inputs.end(), [&](const InputSpec& input) { return input.name == key; });
   };
   const bool by_name = std::any_of(plain.begin(), plain.end(), [&](const auto& entry) { return matches(entry.first); });
+  if (by_name)
+    for (const auto& [number, members] : batches)
+      for (const auto& [input, member] : members)
+        if (matches(input) && !matches(member->key()))
+          refuse(archive.name(),
+                 fmt::format("key '{}' is one batch of '{}', beside keys that hold all of an input; use "
+                             "either kind of keys",
+                             member->key(), input));
   if (by_name || batches.empty()) {
     // numpy.savez(file, array) calls its array arr_0: for a model with one input there is no doubt what it is.
     if (!by_name && inputs.size() == 1 && plain.size() == 1) plain[inputs[0].name] = plain.begin()->second;
@@ -185,7 +194,7 @@ void add_archive(const std::filesystem::path& file, const std::vector<InputSpec>
   }
   for (const auto& [number, members] : batches) {
     std::string_view batch, input;
-    split_key(key_of(*members.begin()->second), batch, input);
+    split_key(members.begin()->second->key(), batch, input);
     records.add(feed(members, fmt::format("{}/", batch)), true);
   }
 }

@@ -71,10 +71,7 @@ void write_npy(const std::filesystem::path& path, const Tensor& tensor) {
 
 struct NpzFile::State {
   explicit State(const std::filesystem::path& path) : archive(path) {
-    for (const ZipMember& member : archive.members()) {
-      const std::string_view name = member.name;
-      keys.emplace_back(name.ends_with(".npy") ? name.substr(0, name.size() - 4) : name);
-    }
+    for (const ZipMember& member : archive.members()) keys.emplace_back(member.key());
   }
   NpyReader open(std::string_view key) const {
     const auto it = std::find(keys.begin(), keys.end(), key);

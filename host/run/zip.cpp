@@ -227,7 +227,7 @@ ZipArchive::ZipArchive(const std::filesystem::path& path) : file_(open_file(path
   if (directory.size > (std::uint64_t{1} << 30)) damaged(name(), "directory of more than 1 GiB");
   std::vector<std::byte> bytes(static_cast<std::size_t>(directory.size));
   file_->read(directory.offset, bytes);
-  std::set<std::string> names;
+  std::set<std::string> keys;
   std::size_t at = 0;
   for (std::uint64_t i = 0; i < directory.entries; ++i) {
     if (bytes.size() - at < 46 || field(bytes, at, 4) != 0x02014b50) damaged(name(), "directory entry missing");
@@ -247,7 +247,11 @@ ZipArchive::ZipArchive(const std::filesystem::path& path) : file_(open_file(path
       throw Error(ErrorKind::data, fmt::format("{}, member '{}': compression method {} is not supported; save it with "
                                                "numpy.savez or numpy.savez_compressed",
                                                name(), member.name, member.method));
-    if (!names.insert(member.name).second) damaged(name(), fmt::format("member '{}' appears twice", member.name));
+    if (!keys.emplace(member.key()).second)
+      throw Error(ErrorKind::data,
+                  fmt::format("{}: key '{}' is there twice (the second time as member '{}'); save every "
+                              "array once",
+                              name(), member.key(), member.name));
     locate_data(*file_, member);
     check_sizes(name(), member);
     members_.push_back(std::move(member));

@@ -1,13 +1,14 @@
 // The members of a zip archive, read by position: stored or deflated, zip64 included. Everything the archive claims is
 // checked against the file first: offsets, lengths, overlaps and how far deflate can expand, so that a hostile archive
-// costs an Error and no memory. Odd: a member's checksum is verified when a reader has passed over all of it from the
-// start, not on every seek.
+// costs an Error and no memory; keys are there once. Odd: a member's checksum is verified when a reader has passed over
+// all of it from the start, not on every seek.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "run/bytes.hpp"
@@ -15,6 +16,12 @@
 namespace tare {
 
 struct ZipMember {
+  /// Of the array, as NumPy has it: the name without ".npy".
+  std::string_view key() const {
+    const std::string_view all = name;
+    return all.substr(0, all.size() - (all.ends_with(".npy") ? 4 : 0));
+  }
+
   std::string name;
   std::uint16_t method = 0;  ///< 0 stored, 8 deflated
   std::uint32_t checksum = 0;

@@ -155,6 +155,10 @@ TEST_F(DatasetTest, NumberedKeysAreBatches) {
   EXPECT_THAT(values_of<float>(dataset->next()->inputs[0]), ElementsAre(0, 1, 2, 3, 4, 5, 6, 7, 8, 9));
   save("b.npz", {{"000/a/b:0", counting<float>({2, 3})}, {"001/c", counting<float>({1, 5})}});
   EXPECT_THAT(refusal("b.npz", graph), HasSubstr("no key '001/a/b:0'"));
+  save("c.npz", {{"1/a/b:0", counting<float>({2, 3})}, {"01/a/b:0", counting<float>({1, 5})}});
+  EXPECT_THAT(refusal("c.npz", graph), HasSubstr("c.npz': keys '1/a/b:0' and '01/a/b:0' are the same batch and input"));
+  save("d.npz", {{"a/b:0", counting<float>({2, 3})}, {"01/a/b:0", counting<float>({1, 5})}});
+  EXPECT_THAT(refusal("d.npz", graph), HasSubstr("d.npz': key '01/a/b:0' is one batch of 'a/b:0', beside keys that"));
 }
 
 TEST_F(DatasetTest, BatchesWithStatesAreNotJoined) {

@@ -151,7 +151,9 @@ TEST_F(Npz, RefusesDamagedArchives) {
   EXPECT_THAT(message(zip({{.data = small, .method = 8, .claimed_size = 4'000'000'000}})), HasSubstr("claims"));
   EXPECT_THAT(message(zip({{.data = small, .method = 12}})), HasSubstr("compression method 12"));
   EXPECT_THAT(message(zip({{.data = small, .flags = 1}})), HasSubstr("encrypted"));
-  EXPECT_THAT(message(zip({{.data = small}, {.data = small}})), HasSubstr("twice"));
+  EXPECT_THAT(message(zip({{.data = small}, {.data = small}})), HasSubstr("bad.npz': key 'x' is there twice"));
+  EXPECT_THAT(message(zip({{.data = small}, {.name = "x", .data = small}})),
+              HasSubstr("bad.npz': key 'x' is there twice (the second time as member 'x'); save"));
   EXPECT_THAT(message(zip({{.data = small}, {.name = "y.npy", .data = small, .offset = 0}})), HasSubstr("overlap"));
   EXPECT_THAT(message(zip({{.data = small, .offset = 1'000'000}})), HasSubstr("outside"));
 }
