@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <sstream>
 
 #include "run/npy.hpp"
 #include "tare/dataset.hpp"
@@ -11,22 +10,82 @@
 namespace tare {
 namespace {
 
-std::string_view trimmed(std::string_view text) {
-  const auto blank = [](char c) { return c == ' ' || c == '\t' || c == '\r' || c == '"'; };
-  while (!text.empty() && blank(text.front())) text.remove_prefix(1);
-  while (!text.empty() && blank(text.back())) text.remove_suffix(1);
-  return text;
+constexpr std::string_view blanks = " \t\r";
+
+std::string_view trimmed(std::string_view text, std::string_view what = blanks) {
+  const std::size_t first = std::min(text.find_first_not_of(what), text.size());
+  return text.substr(first, text.find_last_not_of(what) + 1 - first);
 }
 
-std::vector<std::string_view> cells_of(std::string_view line) {
-  std::vector<std::string_view> cells;
-  for (std::size_t start = 0;;) {
-    const std::size_t comma = line.find(',', start);
-    cells.push_back(trimmed(line.substr(start, comma == std::string_view::npos ? comma : comma - start)));
-    if (comma == std::string_view::npos) return cells;
-    start = comma + 1;
+/// A text row by row, without rows that are empty or comments. A table has the cells of RFC 4180: those in quotes hold
+/// commas and line ends as they are, and two quotes for one. Blanks around a cell do not count. No table: a cell a
+/// line.
+class Rows {
+ public:
+  Rows(const std::filesystem::path& path, bool table) : path_(path), text_(read_text(path)), table_(table) {
+    if (text_.starts_with("\xef\xbb\xbf")) at_ = 3;  // a byte order mark, as spreadsheets write it
   }
-}
+
+  /// False at the end.
+  bool next(std::vector<std::string>& cells) {
+    while (at_ < text_.size()) {
+      row_ = line_;
+      const std::size_t end = std::min(text_.find('\n', at_), text_.size());
+      const std::string_view line = trimmed(std::string_view(text_).substr(at_, end - at_));
+      const bool skipped = line.empty() || line.front() == '#';
+      if (skipped || !table_) {
+        cells = {std::string(trimmed(line, " \t\""))};
+        at_ = end;
+      } else {
+        cells = {cell()};
+        while (at_ < text_.size() && text_[at_] == ',') {
+          ++at_;
+          cells.push_back(cell());
+        }
+      }
+      at_ = std::min(at_ + 1, text_.size());  // the line's end
+      ++line_;
+      if (!skipped) return true;
+    }
+    return false;
+  }
+  /// About the row that was read last.
+  [[noreturn]] void fail(const std::string& what) const { fail(row_, what); }
+
+ private:
+  [[noreturn]] void fail(std::size_t line, const std::string& what) const {
+    throw Error(ErrorKind::data, fmt::format("file '{}', line {}: {}", path_.string(), line, what));
+  }
+  std::string_view until(std::string_view marks) {
+    const std::size_t start = at_;
+    at_ = std::min(text_.find_first_of(marks, at_), text_.size());
+    return std::string_view(text_).substr(start, at_ - start);
+  }
+
+  std::string cell() {
+    at_ = std::min(text_.find_first_not_of(blanks, at_), text_.size());
+    if (at_ == text_.size() || text_[at_] != '"') return std::string(trimmed(until(",\n")));
+    std::string inside;
+    const std::size_t opened = line_;
+    while (true) {
+      ++at_;  // the quote
+      const std::string_view part = until("\"");
+      if (at_ == text_.size()) fail(opened, "a quote is opened and never closed");
+      inside += part;
+      line_ += static_cast<std::size_t>(std::count(part.begin(), part.end(), '\n'));
+      if (text_.compare(++at_, 1, "\"") != 0) break;
+      inside += '"';
+    }
+    if (const std::string_view rest = until(",\n"); !trimmed(rest).empty())
+      fail(line_, fmt::format("'{}' follows a closing quote; within quotes, write a quote as two", trimmed(rest)));
+    return std::string(trimmed(inside));
+  }
+
+  const std::filesystem::path& path_;
+  std::string text_;
+  bool table_;
+  std::size_t at_ = 0, line_ = 1, row_ = 1;
+};
 
 bool parse(std::string_view text, std::int64_t& label) {
   const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), label);
@@ -34,17 +93,16 @@ bool parse(std::string_view text, std::int64_t& label) {
 }
 
 std::vector<std::int64_t> labels_of_text(const std::filesystem::path& path, bool table) {
-  std::istringstream lines(read_text(path));
+  Rows rows(path, table);
   std::vector<std::int64_t> labels;
-  std::size_t number = 0, column = 0;
+  std::vector<std::string> cells;
+  std::size_t column = 0;
   bool named = false, first = true;
-  for (std::string line; std::getline(lines, line);) {
-    ++number;
-    if (trimmed(line).empty() || trimmed(line).front() == '#') continue;
-    const std::vector<std::string_view> cells = table ? cells_of(line) : std::vector<std::string_view>{trimmed(line)};
+  while (rows.next(cells)) {
     const std::size_t at = named ? column : cells.size() - 1;
+    if (at >= cells.size()) rows.fail(fmt::format("there is no cell {}, where the label should be", at + 1));
     std::int64_t label = 0;
-    const bool is_number = at < cells.size() && parse(cells[at], label);
+    const bool is_number = parse(cells[at], label);
     if (first && table) {
       const auto it = std::find(cells.begin(), cells.end(), "label");
       named = it != cells.end();
@@ -52,9 +110,7 @@ std::vector<std::int64_t> labels_of_text(const std::filesystem::path& path, bool
       first = false;
       if (named || !is_number) continue;
     }
-    if (!is_number)
-      throw Error(ErrorKind::data, fmt::format("file '{}', line {}: '{}' is no integer label", path.string(), number,
-                                               at < cells.size() ? cells[at] : trimmed(line)));
+    if (!is_number) rows.fail(fmt::format("'{}' is no integer label", cells[at].substr(0, cells[at].find('\n'))));
     labels.push_back(label);
   }
   return labels;

@@ -224,10 +224,30 @@ TEST_F(Npz, Labels) {
   EXPECT_THAT(read_labels(write("l.txt", "4\n\n# three\n 3 \r\n")), ElementsAre(4, 3));
   EXPECT_THAT(read_labels(write("a.csv", "file,label,note\na.png,4,x\nb.png,2,y\n")), ElementsAre(4, 2));
   EXPECT_THAT(read_labels(write("b.csv", "a.png,4\nb.png,2")), ElementsAre(4, 2));
+  EXPECT_THAT(read_labels(write("e.csv", "\xef\xbb\xbflabel,file\r\n4,a.png\r\n2,b.png\r\n")), ElementsAre(4, 2));
   EXPECT_THAT(error_of(ErrorKind::data, [&] { read_labels(write("c.txt", "1\ntwo\n")); }), HasSubstr("line 2"));
   EXPECT_THAT(error_of(ErrorKind::data, [&] { read_labels(write("d.txt", "\n")); }), HasSubstr("no labels"));
   write_npy(file("f.npy"), counting<float>({3}));
   EXPECT_THAT(error_of(ErrorKind::data, [&] { read_labels(file("f.npy")); }), HasSubstr("float32"));
+}
+
+/// RFC 4180: what is in quotes may hold commas, line ends and quotes that stand for one each.
+TEST_F(Npz, LabelsOfATableWithQuotes) {
+  EXPECT_THAT(read_labels(write("a.csv", "\"a, b\",3\n\"c\",\"4\"\n")), ElementsAre(3, 4));
+  EXPECT_THAT(
+      read_labels(write("b.csv", "name,\"label\",note\n\"a \"\"1, 2\"\"\",3,\"two\nlines, 9\"\n b , 4 ,\"\"\n")),
+      ElementsAre(3, 4));
+  EXPECT_THAT(read_labels(write("c.csv", "5\" pipe,3\r\n \"x\" , \"4\" \r\n# 1\r\n\r\n\"# no comment\",5")),
+              ElementsAre(3, 4, 5));
+  const auto message = [&](const std::string& text) {
+    return error_of(ErrorKind::data, [&] { read_labels(write("bad.csv", text)); });
+  };
+  EXPECT_THAT(message("a,1\n\"b,2\nc,3\n"), HasSubstr("bad.csv', line 2: a quote is opened and never closed"));
+  EXPECT_THAT(message("a,1\n\"b\" x,2\n"), HasSubstr("bad.csv', line 2: 'x' follows a closing quote"));
+  EXPECT_THAT(message("\"a\nb\",1\nc,\"two\"\n"), HasSubstr("line 3: 'two' is no integer label"));
+  EXPECT_THAT(message("label,name\n1,a\n2,\"b\nb\"\n3,c\n\"x, y\",d\n"),
+              HasSubstr("line 6: 'x, y' is no integer label"));
+  EXPECT_THAT(message("name,label\na,1\nb\n"), HasSubstr("line 3: there is no cell 2, where the label should be"));
 }
 
 }  // namespace
