@@ -134,7 +134,8 @@ std::vector<Encoding> find(const TensorStatistics& statistics, const QuantizerSp
     return {tf_enhanced_encoding(*statistics.tf_enhanced, spec)};
   }
   if (statistics.bins.empty() && (statistics.min < 0 || statistics.max > 0) && statistics.min <= statistics.max)
-    throw Error(ErrorKind::usage, "only minimum and maximum were observed: this scheme needs a histogram");
+    throw Error(ErrorKind::usage,
+                "only minimum and maximum were observed, which serve min_max: other schemes need a histogram");
   const Range finite = observed_range(statistics, false);
   if (finite.low == 0 && finite.high == 0 && scheme != Scheme::sqnr) return {encoding_of_zeros(spec.steps())};
   const auto sentinels = options.keep_sentinels ? std::nullopt : find_sentinels(statistics);

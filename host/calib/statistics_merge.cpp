@@ -142,7 +142,9 @@ void require_same_origin(const Fingerprint& stored, const Fingerprint& current, 
   if (stored.model != current.model) differ(path, "another model", "calibrate this model");
   if (!stored.float_weights && stored.weight_encodings != current.weight_encodings)
     differ(path, "other weight encodings",
-           "activations were observed behind quantized weights: calibrate again, or observe with float weights");
+           "activations were observed behind quantized weights: give the flags of the weights as they were then "
+           "(--param-scheme, --param-type and others), or calibrate again; with --observe-weights float all of them "
+           "serve");
 }
 
 }  // namespace tare

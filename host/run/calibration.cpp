@@ -72,15 +72,16 @@ void Calibration::Implementation::check_schemes() const {
   const bool aimets = options.search.scheme == Scheme::tf_enhanced;
   if (aimets && options.keep_histograms)
     throw Error(ErrorKind::usage,
-                "tf_enhanced depends on the user's batches in their order: its statistics cannot be saved or merged; "
-                "use sqnr");
+                fmt::format("tf_enhanced depends on the user's batches in their order: its statistics cannot be saved "
+                            "or merged; use {}",
+                            saved_schemes));
   for (const QuantSite& site : sites) {
     if (!site.enabled || site.role != SiteRole::activation || !site.spec.scheme) continue;
     if (!aimets && site.spec.scheme == Scheme::tf_enhanced)
       throw Error(ErrorKind::usage,
                   fmt::format("'{}': tf_enhanced needs AIMET's own histogram, which only a whole run of that scheme "
-                              "keeps; use sqnr for single tensors",
-                              site.tensor));
+                              "keeps; single tensors take {}",
+                              site.tensor, saved_schemes));
     if (aimets && site.spec.scheme != Scheme::tf_enhanced && site.spec.scheme != Scheme::min_max)
       throw Error(ErrorKind::usage,
                   fmt::format("'{}': a run of tf_enhanced keeps no histogram for other schemes; only min_max goes with "

@@ -15,6 +15,9 @@
 
 namespace tare {
 
+/// What saved statistics serve, for messages.
+inline constexpr std::string_view saved_schemes = "min_max, sqnr, mse, percentile or entropy";
+
 struct Calibration::Implementation {
   Implementation(const Graph& graph, Backend& backend, CalibrationOptions options, Rounding rounding, int threads);
 

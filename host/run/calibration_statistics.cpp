@@ -31,6 +31,16 @@ void Calibration::Implementation::use(const StatisticsFile& saved) {
   batches = 1;
   complete_statistics(DerivedStatistics(prepared.graph, observed_or_known, observer_kind(), options.read_every_tensor),
                       std::move(known));
+  for (std::size_t i = 0; i < observed.size(); ++i) {
+    const QuantSite& site = sites[observed[i]];
+    const Scheme scheme = site.spec.scheme.value_or(options.search.scheme);
+    const bool needed = scheme != Scheme::min_max && site.spec.format == NumberFormat::integer;
+    if (needed && lacks_histogram(*statistics[i]))
+      throw Error(ErrorKind::usage,
+                  fmt::format("the saved statistics hold only minimum and maximum of tensor '{}', which serve min_max "
+                              "but not {}; give the flags that they were taken with, or calibrate again",
+                              site.tensor, name_of(scheme)));
+  }
 }
 
 /// Statistics of every observed site, constants weighted like fed values; and which of them share a range.
@@ -99,8 +109,11 @@ void Calibration::Implementation::complete_statistics(const DerivedStatistics& r
     const std::string& tensor = sites[s].tensor;
     const auto found = known.find(sites[s].value);
     if (found == known.end())
-      throw Error(ErrorKind::usage,
-                  fmt::format("the saved statistics have no tensor '{}'; they were taken with another config", tensor));
+      throw Error(
+          ErrorKind::usage,
+          fmt::format("the saved statistics have no tensor '{}'; give the flags that they were taken with (--config, "
+                      "--override, --read-every-tensor and others), or calibrate again",
+                      tensor));
     const auto extremes = only_extremes.find(found->first);
     const bool completed = extremes != only_extremes.end() && !(extremes->second == found->second);
     if (completed) kept.tensors.push_back({tensor, std::move(extremes->second)});

@@ -109,6 +109,24 @@ struct Session::Implementation {
     result.float_weights = !calibration.observe_quantized_weights;
     return result;
   }
+
+  /// Most often the weights differ because their scheme follows that of the activations: then the one that they had is
+  /// named, found by trying.
+  void require_weights(const std::string& stored, const std::string& current, CalibrationOptions calibration,
+                       std::string_view file) {
+    if (stored == current) return;
+    for (const Scheme scheme : {Scheme::sqnr, Scheme::mse, Scheme::min_max, Scheme::tf_enhanced}) {
+      calibration.parameter_scheme = scheme;
+      if (hash_of_encodings(start(calibration)->parameters) != stored) continue;
+      throw Error(
+          ErrorKind::usage,
+          fmt::format("{} were observed behind weights of the scheme {}: add --param-scheme {}, with which they "
+                      "serve any --scheme of {}; or calibrate again (--observe-weights float: they serve all "
+                      "schemes of weights)",
+                      file.empty() ? "the statistics" : fmt::format("statistics '{}'", file), name_of(scheme),
+                      name_of(scheme), saved_schemes));
+    }
+  }
 };
 
 Session::Session(const std::filesystem::path& model, const SessionOptions& options)
@@ -181,8 +199,9 @@ CalibrationResult Session::calibrate_from(const StatisticsFile& statistics, cons
                                           std::string_view file) {
   if (options.search.scheme == Scheme::tf_enhanced)
     throw Error(ErrorKind::usage,
-                "tf_enhanced depends on the user's batches in their order: it cannot start from saved statistics; "
-                "use sqnr, or calibrate on the data");
+                fmt::format("tf_enhanced depends on the user's batches in their order: it cannot start from saved "
+                            "statistics, which serve {}; use one of these, or calibrate on the data",
+                            saved_schemes));
   if (options.refine) throw Error(ErrorKind::usage, "--refine needs the data: it cannot start from saved statistics");
   require_all_shards(statistics.fingerprint, file);
   const auto calibration = implementation_->start(options);
@@ -190,6 +209,8 @@ CalibrationResult Session::calibrate_from(const StatisticsFile& statistics, cons
   current.float_weights = statistics.fingerprint.float_weights;
   current.data = statistics.fingerprint.data;
   current.batch_grouping = statistics.fingerprint.batch_grouping;
+  if (!current.float_weights && current.model == statistics.fingerprint.model)
+    implementation_->require_weights(statistics.fingerprint.weight_encodings, current.weight_encodings, options, file);
   require_same_origin(statistics.fingerprint, current, file);
   calibration->use(statistics);
   CalibrationResult result = calibration->finish();

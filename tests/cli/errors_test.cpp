@@ -262,10 +262,29 @@ TEST_F(Errors, EncodingsConfigsAndStatisticsThatDoNotHoldTogether) {
                "x.stats' were taken with another model");
   expect_error(tare({"lint", at("other.onnx"), at("out/model.encodings"), "--from-stats", at("x.stats")}), 2,
                "x.stats' were taken with another model");
-  expect_error(
-      tare({"calibrate", model(), "--from-stats", at("x.stats"), "--scheme", "tf_enhanced", "--output", at("o")}), 2,
-      "tf_enhanced");
   EXPECT_FALSE(std::filesystem::exists(at("o")));
+}
+
+/// What they do serve is named, and holds.
+TEST_F(Errors, StatisticsThatDoNotServeTheScheme) {
+  ASSERT_EQ(calibrate({"--data", data(), "--param-type", "int4", "--save-stats", at("x.stats")}).exit_code, 0);
+  std::filesystem::remove_all(at("out"));
+  const auto from = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = {"--from-stats", at("x.stats"), "--param-type", "int4"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return calibrate(arguments);
+  };
+  expect_error(from({"--scheme", "tf_enhanced"}), 2,
+               "tf_enhanced depends on the user's batches in their order: it cannot start from saved statistics, which "
+               "serve min_max, sqnr, mse, percentile or entropy");
+  expect_error(from({"--override", "y:scheme=tf_enhanced"}), 2, "single tensors take min_max, sqnr, mse, percentile");
+  expect_error(from({"--scheme", "min_max"}), 2,
+               "x.stats' were observed behind weights of the scheme sqnr: add --param-scheme sqnr");
+  expect_error(from({"--param-scheme", "min_max"}), 2, "behind weights of the scheme sqnr: add --param-scheme sqnr");
+  expect_error(calibrate({"--from-stats", at("x.stats")}), 2, "x.stats' were taken with other weight encodings; ");
+  EXPECT_FALSE(std::filesystem::exists(at("out")));
+  for (const char* scheme : {"min_max", "sqnr", "mse", "percentile", "entropy"})
+    EXPECT_EQ(from({"--scheme", scheme, "--param-scheme", "sqnr"}).exit_code, 0) << scheme;
 }
 
 /// The weights are part of the model, wherever they lie.

@@ -110,6 +110,29 @@ TEST(Identity, SavedStatisticsServeEveryScheme) {
   }
 }
 
+TEST(Identity, StatisticsWithoutAHistogramNameTheSchemeThatTheyServe) {
+  Session session(test::golden_model("ppocr_cls").model());
+  test::MemoryDataset data(test::first_batches(test::golden_model("ppocr_cls"), session.graph(), 1));
+  CalibrationOptions every = kept();
+  every.read_every_tensor = true;  // or it would follow from others
+  StatisticsFile saved = session.calibrate(data, every).statistics;
+  NamedStatistics& cut = saved.tensors.back();
+  cut.statistics.bins.clear();
+  every.search.scheme = Scheme::min_max;
+  EXPECT_NO_THROW(session.calibrate_from(saved, every));
+  every.search.scheme = Scheme::mse;
+  try {
+    session.calibrate_from(saved, every);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::usage);
+    EXPECT_NE(std::string(error.what())
+                  .find("minimum and maximum of tensor '" + cut.tensor + "', which serve min_max but not mse"),
+              std::string::npos)
+        << error.what();
+  }
+}
+
 /// Each sample as a batch of its own, where every input has the samples in its first dimension.
 std::vector<Batch> singles(const std::vector<Batch>& batches) {
   std::vector<Batch> result;
