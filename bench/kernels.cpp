@@ -103,6 +103,21 @@ void qdq(benchmark::State& state, const Device& device, const QdqCase& c) {
   if (device.threads > 0) state.counters["of_copy"] = speed / std::max(before, copy());
 }
 
+/// Two tensors are read and one is written.
+void gradient(benchmark::State& state, const Device& device, const QdqCase& c) {
+  const Tensor& tensor = input(device, Distribution::normal, c.shape);
+  const Tensor of_result = device.backend->quantize_dequantize(tensor, c.encodings, Rounding::half_even);
+  const auto copy = [&] { return device.threads > 0 ? bandwidth(tensor.bytes(), device.threads).copy() : 0; };
+  const double before = copy();
+  const double seconds = fastest(state, *device.backend, [&] {
+    benchmark::DoNotOptimize(
+        device.backend->quantize_gradient(tensor, of_result, c.encodings, Rounding::half_even).input);
+  });
+  const double speed = 3 * static_cast<double>(tensor.bytes()) / seconds / 1e9;
+  state.counters["GB/s"] = speed;
+  if (device.threads > 0) state.counters["of_copy"] = speed / std::max(before, copy());
+}
+
 void observe(benchmark::State& state, const Device& device, ObserverKind kind, Distribution distribution,
              std::int64_t elements) {
   const Tensor& tensor = input(device, distribution, {elements});
@@ -140,6 +155,10 @@ void add_all(const Device& device) {
         const bool shown = bits == 8 || c.name == "tensor" || c.name == "block/128";
         if (shown) add(name, [device, c = std::move(c)](benchmark::State& state) { qdq(state, device, c); });
       }
+  for (const std::int64_t elements : sizes)
+    for (const QdqCase& c : qdq_cases(elements, 8))
+      add(fmt::format("gradient/{}/elements:{}/bits:8/{}", c.name, c.shape.elements(), device.name),
+          [device, c](benchmark::State& state) { gradient(state, device, c); });
   for (const auto& [kind, kind_name] :
        {std::pair{ObserverKind::histogram, "histogram"}, {ObserverKind::min_max, "min_max"}})
     for (const std::int64_t elements : sizes)

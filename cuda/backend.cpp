@@ -9,6 +9,8 @@
 #include <algorithm>
 
 #include "chain_kernel.hpp"
+#include "cpu/gradient.hpp"
+#include "gradient.hpp"
 #include "operators.hpp"
 #include "quantize.hpp"
 #include "repeater.hpp"
@@ -187,15 +189,19 @@ class CudaBackend final : public Backend {
     const CurrentDevice current(device_.index());
     tensor = device_.upload(tensor);
     QuantizerPlan plan = plan_quantizer(tensor.shape(), tensor.layout(), encodings, rounding);
-    Tensor grids;
-    if (plan.grids.size() > 1) {
-      const auto bytes = std::as_bytes(std::span(plan.grids));
-      grids = device_.upload_to<std::uint8_t>({reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()});
-      plan.map.grids = grids.data<PackedGrid>();
-    }
+    const Tensor grids = upload_grids(plan);
     Tensor result = tensor.unique() ? tensor : device_.allocate(tensor.type(), tensor.shape(), tensor.layout());
     quantize_checked(encodings.tensor, tensor.data(), result.mutable_data(), tensor.type(), plan.map, device_.stream());
     return result;
+  }
+
+  QuantizeGradient quantize_gradient(const Tensor& input, const Tensor& gradient, const TensorEncodings& encodings,
+                                     Rounding rounding) override {
+    const CurrentDevice current(device_.index());
+    cpu::check_gradient(input, gradient, encodings);
+    QuantizerPlan plan = plan_quantizer(input.shape(), input.layout(), encodings, rounding);
+    const Tensor grids = upload_grids(plan);
+    return cuda::quantize_gradient(device_, device_.upload(input), device_.upload(gradient), plan.map);
   }
 
   std::unique_ptr<Observer> make_observer(ObserverKind kind, std::size_t sites) override {
@@ -224,6 +230,15 @@ class CudaBackend final : public Backend {
   }
 
  private:
+  /// Where there are several; the map points to them.
+  Tensor upload_grids(QuantizerPlan& plan) const {
+    if (plan.grids.size() <= 1) return {};
+    const auto bytes = std::as_bytes(std::span(plan.grids));
+    Tensor grids = device_.upload_to<std::uint8_t>({reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()});
+    plan.map.grids = grids.data<PackedGrid>();
+    return grids;
+  }
+
   /// Floats would meet an operator that has no kernel. Values of unknown type are left to the run.
   bool lacks_kernel(const Graph& graph, const Node& node) const {
     if (operator_table().find(node) != nullptr || is_chain(node) || belongs_to_host(node)) return false;

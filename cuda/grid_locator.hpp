@@ -32,7 +32,7 @@ struct GridLocator {
   explicit GridLocator(const GridMap& map)
       : grids(map.grids), run(map.run), small(map.elements < (std::int64_t{1} << 31)) {
     for (int d = 0; d < 2; ++d) {
-      const GridDimension& from = map.dimensions[d];
+      const cpu::GridDimension& from = map.dimensions[d];
       dimensions[d] = {Divisor(from.runs_inside), Divisor(from.size), Divisor(from.block), from.stride};
     }
   }

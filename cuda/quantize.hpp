@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "cpu/grid_runs.hpp"
 #include "runtime.hpp"
 #include "tare/numerics.hpp"
 #include "tare/quantizer.hpp"
@@ -27,28 +28,11 @@ struct alignas(16) PackedGrid {
   float fourth;  ///< the highest code; half_up: the maximum
 };
 
-/// A dimension whose index picks the grid: index = run / runs_inside % size, grid += index / block * stride. The stride
-/// of one that is not there is 0.
-struct GridDimension {
-  std::int64_t runs_inside = 1;
-  std::int64_t size = 1;
-  std::int64_t block = 1;
-  std::int64_t stride = 0;
-};
-
-/// Elements in memory order: `run` neighbours share a grid; which one follows from at most two dimensions.
-struct GridMap {
-  std::int64_t elements = 0;
-  std::int64_t run = 1;
-  GridDimension dimensions[2];        ///< the innermost one first, which has one run inside
+/// Which elements share a grid, and the grids.
+struct GridMap : cpu::GridRuns {
   const PackedGrid* grids = nullptr;  ///< on the device; null: one grid for all, `uniform`
   Grid uniform{};
   Operation operation = Operation::half_even;
-
-  /// The innermost dimension is that of the channels: neighbours have neighbouring grids.
-  TARE_HD bool column_mode() const {
-    return run == 1 && dimensions[0].stride == 1 && dimensions[0].block == 1 && dimensions[1].stride == 0;
-  }
 };
 
 /// A quantizer's map, which lacks `grids`, and these, in its order: one alone is the uniform one.

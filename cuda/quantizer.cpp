@@ -4,16 +4,11 @@
 #include <algorithm>
 #include <vector>
 
-#include "cpu/quantize_plan.hpp"
 #include "quantize.hpp"
 #include "tare/cuda.hpp"
 
 namespace tare::cuda {
 namespace {
-
-[[noreturn]] void fail_data(const TensorEncodings& encodings, const std::string& message) {
-  throw Error(ErrorKind::data, fmt::format("quantizer of '{}': {}", encodings.tensor, message));
-}
 
 Operation operation_of(NumberFormat format, Rounding rounding, std::span<const Grid> grids) {
   switch (format) {
@@ -30,72 +25,6 @@ PackedGrid pack(const Grid& grid, Operation operation) {
   return {grid.scale, grid.zero_point, grid.reciprocal, grid.high};
 }
 
-/// Geometry, without grids.
-struct Geometry {
-  GridMap map;
-  std::int64_t channels = 1;
-  std::int64_t blocks = 1;
-};
-
-Geometry lay_out(const Shape& shape, Layout layout, const TensorEncodings& encodings) {
-  const cpu::GridAxes axes = cpu::grid_axes(encodings, shape);
-  Geometry geometry;
-  geometry.channels = axes.channels;
-  geometry.blocks = axes.blocks;
-
-  std::vector<std::int64_t> order;
-  for (std::size_t i = 0; i < shape.rank(); ++i) order.push_back(static_cast<std::int64_t>(i));
-  if (layout == Layout::channels_last && shape.rank() >= 3)
-    std::rotate(order.begin() + 1, order.begin() + 2, order.end());
-
-  GridMap& map = geometry.map;
-  std::int64_t inside = 1;  // elements of the dimensions further in
-  std::size_t found = 0;
-  for (auto axis = order.rbegin(); axis != order.rend(); ++axis) {
-    const std::int64_t size = shape[static_cast<std::size_t>(*axis)];
-    if (size > 1 && (*axis == axes.channel || *axis == axes.block)) {
-      GridDimension dimension{1, size, 1, 1};
-      if (*axis == axes.block) {
-        dimension.block = encodings.spec.block_size;
-        dimension.stride = geometry.channels;
-      }
-      if (found == 0) {
-        map.run = inside;
-        if (size % dimension.block == 0) {  // whole blocks are runs
-          map.run *= dimension.block;
-          dimension.size /= dimension.block;
-          dimension.block = 1;
-        }
-      } else {
-        dimension.runs_inside = inside / map.run;
-      }
-      map.dimensions[found++] = dimension;
-    }
-    inside *= size;
-  }
-  map.elements = inside;
-  return geometry;
-}
-
-/// Grids stored [block][channel], so that channels that lie side by side in memory do so here.
-std::vector<Grid> make_grids(const Geometry& geometry, const TensorEncodings& encodings) {
-  const QuantizerSpec& spec = encodings.spec;
-  const std::int64_t wanted = geometry.channels * geometry.blocks;
-  if (spec.format != NumberFormat::integer && encodings.encodings.empty())  // a float format needs no range
-    return {make_grid(1.0, 0.0, 0.0, 0.0, 0.0)};
-  if (spec.format != NumberFormat::float16 && static_cast<std::int64_t>(encodings.encodings.size()) != wanted)
-    fail_data(encodings, fmt::format("{} encodings for {} channels of {} blocks", encodings.encodings.size(),
-                                     geometry.channels, geometry.blocks));
-  std::vector<Grid> grids;
-  grids.reserve(static_cast<std::size_t>(wanted));
-  for (std::int64_t block = 0; block < geometry.blocks; ++block)
-    for (std::int64_t channel = 0; channel < geometry.channels; ++channel) {
-      const Encoding& e = encodings.encodings[static_cast<std::size_t>(channel * geometry.blocks + block)];
-      grids.push_back(make_grid(e.scale, e.offset, static_cast<double>(spec.steps()), e.min, e.max));
-    }
-  return grids;
-}
-
 }  // namespace
 
 Operation operation_of(Rounding rounding, std::span<const Grid> grids) {
@@ -106,11 +35,10 @@ Operation operation_of(Rounding rounding, std::span<const Grid> grids) {
 }
 
 QuantizerPlan plan_quantizer(const Shape& shape, Layout layout, const TensorEncodings& encodings, Rounding rounding) {
-  const Geometry geometry = lay_out(shape, layout, encodings);
   QuantizerPlan plan;
-  plan.map = geometry.map;
+  static_cast<cpu::GridRuns&>(plan.map) = cpu::grid_runs(shape, layout, encodings);
   if (plan.map.elements == 0) return plan;
-  const std::vector<Grid> grids = make_grids(geometry, encodings);
+  const std::vector<Grid> grids = cpu::grids_of(plan.map, encodings);
   plan.map.uniform = grids.front();
   plan.map.operation = operation_of(encodings.spec.format, rounding, grids);
   plan.grids.reserve(grids.size());

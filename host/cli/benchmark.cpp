@@ -66,6 +66,10 @@ class TimedBackend final : public Backend {
   Tensor quantize_dequantize(Tensor tensor, const TensorEncodings& encodings, Rounding rounding) override {
     return inner_->quantize_dequantize(std::move(tensor), encodings, rounding);
   }
+  QuantizeGradient quantize_gradient(const Tensor& input, const Tensor& gradient, const TensorEncodings& encodings,
+                                     Rounding rounding) override {
+    return inner_->quantize_gradient(input, gradient, encodings, rounding);
+  }
   std::unique_ptr<Observer> make_observer(ObserverKind kind, std::size_t sites) override {
     return std::make_unique<TimedObserver>(inner_->make_observer(kind, sites), *inner_, clock_);
   }

@@ -72,8 +72,7 @@ void add_export_flags(CLI::App& command, ExportFlags& flags) {
       ->capture_default_str();
   command.add_flag("--qdq,!--no-qdq", flags.qdq, "Also write PREFIX.qdq.onnx (default: yes)");
   command
-      .add_option("--qdq-weights", flags.qdq_weights,
-                  "In the QDQ model: floats behind Q and DQ, or integers behind DQ")
+      .add_option("--qdq-weights", flags.qdq_weights, "In the QDQ model: floats behind Q and DQ, or integers behind DQ")
       ->type_name("float|integer")
       ->check(CLI::IsMember({"float", "integer"}).description(""))
       ->capture_default_str();

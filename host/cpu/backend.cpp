@@ -3,6 +3,7 @@
 
 #include <dnnl.hpp>
 
+#include "cpu/gradient.hpp"
 #include "cpu/operators.hpp"
 #include "cpu/quantize.hpp"
 #include "cpu/vector.hpp"
@@ -183,6 +184,10 @@ class CpuBackend final : public Backend {
 
   Tensor quantize_dequantize(Tensor tensor, const TensorEncodings& encodings, Rounding rounding) override {
     return cpu::quantize_dequantize(device_, std::move(tensor), encodings, rounding);
+  }
+  QuantizeGradient quantize_gradient(const Tensor& input, const Tensor& gradient, const TensorEncodings& encodings,
+                                     Rounding rounding) override {
+    return cpu::quantize_gradient(device_, input, gradient, encodings, rounding);
   }
   std::unique_ptr<Observer> make_observer(ObserverKind kind, std::size_t sites) override {
     return cpu::make_observer(device_, kind, sites);

@@ -100,6 +100,13 @@ class Repeater {
   virtual std::vector<Tensor> run(std::span<const Tensor> inputs, const void* mark, const Run& run) = 0;
 };
 
+/// What quantize_dequantize passes back (docs/numerics.md, Gradients).
+struct QuantizeGradient {
+  Tensor input;                ///< of the input: type, shape and layout are its
+  std::vector<double> scale;   ///< of Encoding::scale, in the order of the encodings
+  std::vector<double> offset;  ///< of Encoding::offset
+};
+
 /// Kernels, observers and repeaters work with the backend that made them: they go before it does. Tensors may stay.
 class Backend {
  public:
@@ -130,6 +137,11 @@ class Backend {
   /// result. Shape, type and layout are kept. `encodings.encodings` holds one entry per tensor, channel or block (see
   /// quantizer.hpp).
   virtual Tensor quantize_dequantize(Tensor tensor, const TensorEncodings& encodings, Rounding rounding) = 0;
+  /// Of quantize_dequantize of `input` on integer grids, from the gradient of its result, which has the input's type,
+  /// shape and layout. Sums are float64, in an order that threads do not change; other devices add up in another one.
+  /// Throws Error(data) where the two do not fit, Error(unsupported) for float formats.
+  virtual QuantizeGradient quantize_gradient(const Tensor& input, const Tensor& gradient,
+                                             const TensorEncodings& encodings, Rounding rounding) = 0;
   virtual std::unique_ptr<Observer> make_observer(ObserverKind kind, std::size_t sites) = 0;
   /// find_encoding() for every request: the same encodings on every device. By default on `threads` of the host's.
   virtual std::vector<Encoding> find_encodings(std::span<const SearchRequest> requests, const SearchOptions& options,

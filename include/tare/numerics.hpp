@@ -211,6 +211,31 @@ TARE_HD float quantize_dequantize(float x, const Grid& grid) {
   return quantize_dequantize_by_product(x, grid.scale, grid.reciprocal, grid.rest, grid.lowest, grid.highest);
 }
 
+/// What one element passes back: to the input, and its share of what the scale and the offset (-zero_point) of the grid
+/// get. A code that was cut off moves with the grid alone. Rounding counts as the identity.
+struct GradientTerms {
+  float input;
+  float scale;
+  float offset;
+};
+
+/// Of quantize_dequantize, from the gradient of its result. NaN counts as cut off at `low`.
+TARE_HD GradientTerms quantize_gradient(float x, float gradient, float scale, float zero_point, float low, float high) {
+  const float steps = x / scale;
+  const float code = round_half_even(steps) + zero_point;
+  const bool inside = (code >= low) & (code <= high);
+  const float cut = clamp(code, low, high) - zero_point;
+  return {inside ? gradient : 0.0f, gradient * (inside ? cut - steps : cut), inside ? 0.0f : gradient * scale};
+}
+
+/// Of quantize_dequantize_half_up.
+TARE_HD GradientTerms quantize_gradient_half_up(float x, float gradient, float scale, float offset, float minimum,
+                                                float maximum) {
+  const bool inside = (x >= minimum) & (x <= maximum);
+  const float cut = quantize_half_up(x, scale, offset, minimum, maximum) + offset;
+  return {inside ? gradient : 0.0f, gradient * (inside ? cut - x / scale : cut), inside ? 0.0f : gradient * scale};
+}
+
 /// Integers that ascend with the value: -0 is -1, just below +0. Comparing them needs no floating-point.
 TARE_HD std::int32_t ascending_key(std::uint32_t bits) {
   const std::uint32_t sign = 0u - (bits >> 31);

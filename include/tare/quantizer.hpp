@@ -52,6 +52,15 @@ struct Encoding {
   friend bool operator==(const Encoding&, const Encoding&) = default;
 };
 
+/// How much a loss changes with the two ends of a grid.
+struct RangeGradient {
+  double min = 0;
+  double max = 0;
+};
+/// From the gradients of its scale and offset, for training that learns ranges: scale = (max - min) / steps, and where
+/// the grid is asymmetric offset = min / scale; a symmetric one keeps its offset. AIMET's rule (docs/numerics.md).
+RangeGradient range_gradient(const Encoding& encoding, const QuantizerSpec& spec, double of_scale, double of_offset);
+
 enum class SiteRole : std::uint8_t { activation, parameter };
 
 /// One quantizer: a value, how it is quantized, and whom it shares its range with.

@@ -137,6 +137,9 @@ class Willing final : public Backend {
     return std::make_unique<Zeros>();
   }
   Tensor quantize_dequantize(Tensor tensor, const TensorEncodings&, Rounding) override { return tensor; }
+  QuantizeGradient quantize_gradient(const Tensor&, const Tensor&, const TensorEncodings&, Rounding) override {
+    return {};
+  }
   std::unique_ptr<Observer> make_observer(ObserverKind, std::size_t) override { return nullptr; }
   void synchronize() override {}
 };

@@ -2,6 +2,7 @@
 // from column to column; and the grids. `in` may be `out`. ivdep: an element is read before its own place is written,
 // and no other place matters.
 #include "cpu/quantize_formula.hpp"
+#include "cpu/vector/grid_of.hpp"
 #include "cpu/vector/isa.hpp"
 
 namespace tare::cpu::TARE_ISA {
@@ -9,14 +10,6 @@ namespace tare::cpu::TARE_ISA {
 namespace {
 
 constexpr std::size_t lanes = 16;
-
-/// As make_grids lays them out.
-TARE_HD Grid grid_of(const Grids& grids, std::size_t i) {
-  const float* of = grids.members + i;
-  const std::size_t pitch = grids.pitch;
-  return {of[0 * pitch], of[1 * pitch], 0.0f,          grids.high,    of[2 * pitch], of[3 * pitch],
-          of[4 * pitch], of[5 * pitch], of[6 * pitch], of[7 * pitch], of[8 * pitch]};
-}
 
 template <class Formula>
 TARE_HD void for_elements(const float* in, float* out, std::size_t n, Formula quantize) {

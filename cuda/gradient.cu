@@ -1,0 +1,210 @@
+// The gradient of quantize-dequantize. What the input gets is one read of two tensors and one write; what the grids get
+// are float64 sums of parts (cpu::GradientShares), joined by a second launch in an order that the sizes alone decide.
+#include "gradient.hpp"
+
+#include "cpu/gradient.hpp"
+#include "cpu/gradient_formula.hpp"
+#include "float_element.hpp"
+#include "quantize_vector.hpp"
+
+namespace tare::cuda {
+namespace {
+
+constexpr std::int64_t most_shares = 1024;  ///< of columns
+constexpr std::int64_t least_rows = 64;     ///< of such a share
+
+using cpu::GradientShares;
+
+struct Sums {
+  double scale = 0;
+  double offset = 0;
+};
+
+/// One element after the other.
+struct Elements {
+  FloatInput in;
+  FloatInput gradient;
+  FloatOutput out;
+
+  template <class Formula>
+  __device__ void add(std::int64_t i, const Formula& terms_of, Sums& sums) const {
+    put(i, terms_of(in[i], gradient[i]), sums);
+  }
+  /// Elements first, first + step, … below `end`, four on their way at a time.
+  template <class Formula>
+  __device__ void add(std::int64_t first, std::int64_t step, std::int64_t end, const Formula& terms_of,
+                      Sums& sums) const {
+    std::int64_t i = first;
+    for (; i + 3 * step < end; i += 4 * step) {
+      float x[4];
+      float g[4];
+      TARE_UNROLL for (int k = 0; k < 4; ++k) x[k] = in[i + k * step];
+      TARE_UNROLL for (int k = 0; k < 4; ++k) g[k] = gradient[i + k * step];
+      TARE_UNROLL for (int k = 0; k < 4; ++k) put(i + k * step, terms_of(x[k], g[k]), sums);
+    }
+    for (; i < end; i += step) add(i, terms_of, sums);
+  }
+
+ private:
+  __device__ void put(std::int64_t i, const GradientTerms& terms, Sums& sums) const {
+    out.set(i, terms.input);
+    sums.scale += static_cast<double>(terms.scale);
+    sums.offset += static_cast<double>(terms.offset);
+  }
+};
+
+template <class Formula>
+struct Grids {
+  static constexpr Operation operation =
+      std::is_same_v<Formula, cpu::GradientHalfUp> ? Operation::half_up : Operation::half_even;
+  const PackedGrid* packed;
+  Grid one;
+  __device__ Formula operator[](std::int64_t grid) const {
+    return Formula(packed == nullptr ? one : unpack<operation>(packed[grid]));
+  }
+};
+
+/// A team a segment of a run.
+template <class Formula>
+struct OfSegments {
+  Elements elements;
+  Grids<Formula> grids;
+  cpu::GridRuns runs;
+  std::int64_t segments_a_run;
+  Sums* parts;
+  __device__ void operator()(std::int64_t s, const Team& team) const {
+    const std::int64_t run = s / segments_a_run;
+    const std::int64_t first = run * runs.run + s % segments_a_run * GradientShares::segment;
+    const std::int64_t whole = first + GradientShares::segment;
+    const std::int64_t run_end = (run + 1) * runs.run;
+    Sums sums;
+    elements.add(first + team.thread, team.size, whole < run_end ? whole : run_end, grids[runs.grid_of(run)], sums);
+    sums = {team.sum(sums.scale), team.sum(sums.offset)};
+    if (team.thread == 0) parts[s] = sums;
+  }
+};
+
+/// A team a grid.
+struct JoinSegments {
+  cpu::GridRuns runs;
+  std::int64_t segments_a_run;
+  const Sums* parts;
+  Sums* results;
+  __device__ void operator()(std::int64_t grid, const Team& team) const {
+    const std::int64_t count = runs.runs_of(grid) * segments_a_run;
+    Sums sums;
+    for (std::int64_t i = team.thread; i < count; i += team.size) {
+      const Sums part = parts[runs.run_of(grid, i / segments_a_run) * segments_a_run + i % segments_a_run];
+      sums.scale += part.scale;
+      sums.offset += part.offset;
+    }
+    sums = {team.sum(sums.scale), team.sum(sums.offset)};
+    if (team.thread == 0) results[grid] = sums;
+  }
+};
+
+/// A team a grid, whose runs are short.
+template <class Formula>
+struct OfGrids {
+  Elements elements;
+  Grids<Formula> grids;
+  cpu::GridRuns runs;
+  Sums* results;
+  __device__ void operator()(std::int64_t grid, const Team& team) const {
+    const std::int64_t count = runs.runs_of(grid) * runs.run;
+    const Formula terms_of = grids[grid];
+    Sums sums;
+    for (std::int64_t i = team.thread; i < count; i += team.size)
+      elements.add(runs.run_of(grid, i / runs.run) * runs.run + i % runs.run, terms_of, sums);
+    sums = {team.sum(sums.scale), team.sum(sums.offset)};
+    if (team.thread == 0) results[grid] = sums;
+  }
+};
+
+/// A thread a column of a share of the rows.
+template <class Formula>
+struct OfColumns {
+  Elements elements;
+  Grids<Formula> grids;
+  std::int64_t width, rows, shares;
+  Sums* parts;
+  __device__ void operator()(std::int64_t i) const {
+    const std::int64_t column = i % width;
+    const std::int64_t share = i / width;
+    Sums sums;
+    elements.add(rows * share / shares * width + column, width, rows * (share + 1) / shares * width, grids[column],
+                 sums);
+    parts[i] = sums;
+  }
+};
+struct JoinColumns {
+  std::int64_t width, shares;
+  const Sums* parts;
+  Sums* results;
+  __device__ void operator()(std::int64_t column) const {
+    Sums sums;
+    for (std::int64_t share = 0; share < shares; ++share) {
+      sums.scale += parts[share * width + column].scale;
+      sums.offset += parts[share * width + column].offset;
+    }
+    results[column] = sums;
+  }
+};
+
+template <class Formula>
+void launch_gradient(Device& device, const Elements& elements, const GridMap& map, Sums* results) {
+  const StreamView stream = device.stream();
+  const Grids<Formula> grids{map.grids, map.uniform};
+  const GradientShares shares(map);
+  const auto scratch = [&](std::int64_t parts) { return device.allocate(DataType::float64, {2 * parts}); };
+  switch (shares.way) {
+    case GradientShares::Way::columns: {
+      const std::int64_t width = map.dimensions[0].size;
+      const std::int64_t rows = map.elements / width;
+      const std::int64_t count = std::clamp<std::int64_t>(rows / least_rows, 1, most_shares);
+      Tensor parts = scratch(count * width);
+      for_each(count * width, stream,
+               OfColumns<Formula>{elements, grids, width, rows, count, parts.mutable_data<Sums>()});
+      for_each(width, stream, JoinColumns{width, count, parts.data<Sums>(), results});
+      return;
+    }
+    case GradientShares::Way::runs: {
+      Tensor parts = scratch(shares.segments);
+      for_each_row(shares.segments, std::min(map.run, GradientShares::segment), stream,
+                   OfSegments<Formula>{elements, grids, map, shares.segments_a_run, parts.mutable_data<Sums>()});
+      for_each_row(map.count(), shares.segments / map.count(), stream,
+                   JoinSegments{map, shares.segments_a_run, parts.data<Sums>(), results});
+      return;
+    }
+    case GradientShares::Way::grids:
+      for_each_row(map.count(), map.elements / map.count(), stream, OfGrids<Formula>{elements, grids, map, results});
+      return;
+  }
+}
+
+}  // namespace
+
+QuantizeGradient quantize_gradient(Device& device, const Tensor& input, const Tensor& gradient, const GridMap& map) {
+  const std::int64_t grids = map.count();
+  Tensor result = device.allocate(input.type(), input.shape(), input.layout());
+  Tensor sums = device.allocate(DataType::float64, {grids, 2});
+  if (map.elements > 0) {
+    const Elements elements{input, gradient, result};
+    if (map.operation == Operation::half_up)
+      launch_gradient<cpu::GradientHalfUp>(device, elements, map, sums.mutable_data<Sums>());
+    else
+      launch_gradient<cpu::GradientHalfEven>(device, elements, map, sums.mutable_data<Sums>());
+  }
+  std::vector<double> scale(static_cast<std::size_t>(grids));
+  std::vector<double> offset(scale.size());
+  if (map.elements > 0) {
+    sums = device.download(sums);
+    for (std::size_t grid = 0; grid < scale.size(); ++grid) {
+      scale[grid] = sums.data<double>()[2 * grid];
+      offset[grid] = sums.data<double>()[2 * grid + 1];
+    }
+  }
+  return cpu::in_order_of_encodings(std::move(result), map, scale, offset);
+}
+
+}  // namespace tare::cuda
