@@ -118,10 +118,6 @@ nlohmann::ordered_json to_json(const std::vector<NodeTime>& nodes, Profiled what
   return list;
 }
 
-void print_json(const nlohmann::ordered_json& object) {
-  print(object.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
-}
-
 int bench(const Flags& flags) {
   BenchmarkOptions options{calibration_options(flags), flags.repetitions};
   ObserverClock clock;

@@ -110,7 +110,7 @@ void report(const Flags& flags, const CalibrationResult& result, const std::vect
                                      {"warnings", result.warnings},
                                      {"peak_memory_bytes", peak_memory_bytes()}};
     for (const auto& file : written) object["files"].push_back(file.string());
-    print(object.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
+    print_json(object);
     return;
   }
   if (flags.report.quiet) return;

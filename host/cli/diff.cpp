@@ -109,7 +109,7 @@ int diff(const Flags& flags) {
     for (const Difference& d : differences)
       if (d.size > flags.rtol)
         object["differences"].push_back({{"tensor", d.tensor}, {"difference", d.size}, {"detail", d.detail}});
-    print(object.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
+    print_json(object);
   } else if (!flags.report.quiet) {
     std::string text;
     std::size_t shown = 0;

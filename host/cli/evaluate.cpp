@@ -155,7 +155,7 @@ void report(const Flags& flags, const Evaluation& evaluation, const Pass& pass, 
       object[evaluation.classes() ? "simulated" : "value"] = evaluation.simulated_figure();
       if (evaluation.classes()) object["difference"] = evaluation.simulated_figure() - evaluation.float_figure();
     }
-    print(object.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
+    print_json(object);
     return;
   }
   if (flags.report.quiet) return;

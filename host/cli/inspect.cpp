@@ -189,7 +189,7 @@ void add_inspect(CLI::App& root, Action& action) {
                                 : kind == Kind::encodings ? inspect_encodings(*flags)
                                                           : inspect_statistics(*flags);
       if (report->json)
-        print(result.json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
+        print_json(result.json);
       else if (!report->quiet)
         print(result.text);
       return 0;

@@ -94,7 +94,7 @@ int lint(const Flags& flags) {
     for (const Finding& finding : result.findings)
       object["findings"].push_back(
           {{"kind", name_of(finding.kind)}, {"tensor", finding.tensor}, {"detail", finding.detail}});
-    print(object.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
+    print_json(object);
   } else if (!flags.report.quiet) {
     print(text_of(result, encodings.tensors.size(), with_data));
   }

@@ -34,7 +34,7 @@ int run(const Flags& flags) {
         {"model", flags.model},    {"samples", pass.samples},           {"batches", pass.batches},
         {"seconds", pass.seconds}, {"samples_per_second", pass.rate()}, {"peak_memory_bytes", peak_memory_bytes()}};
     if (!flags.output.empty()) object["files"] = {flags.output};
-    print(object.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
+    print_json(object);
   } else if (!flags.report.quiet) {
     print(fmt::format("ran         {} samples in {} batches, {}, {:.1f} samples/s\n", pass.samples, pass.batches,
                       seconds_text(pass.seconds), pass.rate()));

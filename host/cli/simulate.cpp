@@ -41,7 +41,7 @@ void report(const Flags& flags, const Graph& graph, const Pass& pass, const Quan
                                    {"mse", errors[i].mean_squared_error()},
                                    {"nonfinite_left_out", errors[i].left_out()}});
     if (!flags.output.empty()) object["files"] = {flags.output};
-    print(object.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
+    print_json(object);
     return;
   }
   if (flags.report.quiet) return;

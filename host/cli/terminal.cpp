@@ -10,6 +10,7 @@
 #include <csignal>
 #include <cstdio>
 #include <fstream>
+#include <nlohmann/json.hpp>
 #include <system_error>
 
 namespace tare::cli {
@@ -107,6 +108,10 @@ void print_message(std::string_view kind, std::string_view text) {
 }
 
 void print(std::string_view text) { write_all(STDOUT_FILENO, text); }
+
+void print_json(const nlohmann::ordered_json& object) {
+  print(object.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
+}
 
 /// Of this program alone: what getrusage says begins with the peak of the process that started it.
 std::size_t peak_memory_bytes() {

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 
 #include "tare/error.hpp"
@@ -41,6 +42,8 @@ class ProgressBar {
 void print_message(std::string_view kind, std::string_view text);
 /// Text to standard output. Throws Error(io) when it cannot be written (a full disk behind a redirection).
 void print(std::string_view text);
+/// The object of --json. Names come from files: what is not UTF-8 in them is replaced.
+void print_json(const nlohmann::ordered_json& object);
 
 /// The most memory that this process has held so far.
 std::size_t peak_memory_bytes();

@@ -143,6 +143,22 @@ TEST_F(Accidents, ImpossibleOverridesAreFoundAtOnce) {
   expect_error(calibrate({"--param-scheme", "foo"}), 2, "--param-scheme: 'foo'");
 }
 
+TEST_F(Accidents, NamesThatAreNotUtf8StillMakeJson) {
+  const std::string model = at("m\xff.onnx");
+  std::filesystem::copy(at("m.onnx"), model);
+  for (const auto& [key, line] :
+       {std::pair<const char*, std::vector<std::string>>{"file", {"inspect", model}},
+        {"model", {"run", model, "--data", at("x.npz")}},
+        {"model", {"calibrate", model, "--data", at("x.npz"), "--output", at("out")}},
+        {"model", {"simulate", model, "--data", at("x.npz"), "--encodings", at("out/m\xff.encodings")}},
+        {"encodings", {"lint", at("m.onnx"), at("out/m\xff.encodings")}},
+        {"a", {"diff", at("out/m\xff.encodings"), at("out/m\xff.encodings")}}}) {
+    std::vector<std::string> arguments = line;
+    arguments.push_back("--json");
+    EXPECT_THAT(tare(arguments).json()[key].get<std::string>(), HasSubstr("m\uFFFD.")) << line[0];
+  }
+}
+
 TEST_F(Accidents, IdleThreadsSleepSoonUnlessToldOtherwise) {
   const auto shown = [&](const std::string& settings) {
     return run_command({"/bin/bash", "-c",
