@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "cli/terminal.hpp"
 #include "tare/export.hpp"
 
 namespace tare::cli {
@@ -123,6 +124,7 @@ SessionOptions session_options(const RunFlags& flags) {
   if (flags.isa == "avx2") options.cpu.isa = Isa::avx2;
   if (flags.isa == "avx512") options.cpu.isa = Isa::avx512;
   options.rounding = flags.rounding == "aimet" ? Rounding::half_up : Rounding::half_even;
+  options.stop = &interrupted();
   return options;
 }
 

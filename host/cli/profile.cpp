@@ -8,6 +8,7 @@
 #include <limits>
 #include <map>
 
+#include "cli/terminal.hpp"
 #include "plan/fuse.hpp"
 #include "plan/quantized_graph.hpp"
 #include "run/executor.hpp"
@@ -55,7 +56,7 @@ ObserverKind observer_of(Scheme scheme) {
 
 std::vector<NodeTime> time_nodes(Backend& backend, Graph runnable, const std::vector<std::int32_t>& site_of_value,
                                  std::size_t sites, ValueHook& inner, std::span<const Tensor> inputs, int repetitions) {
-  Executor executor(std::move(runnable), backend, site_of_value);
+  Executor executor(std::move(runnable), backend, site_of_value, &interrupted());
   const Graph& graph = executor.graph();
   TimedHook hook(backend, inner, sites);
   std::vector<NodeTime> nodes(graph.nodes.size());

@@ -16,9 +16,10 @@
 namespace tare::cli {
 namespace {
 
-volatile std::sig_atomic_t interrupt_requested = 0;
+std::atomic<bool> interrupt_requested = false;
+static_assert(std::atomic<bool>::is_always_lock_free, "a signal handler writes it");
 
-extern "C" void on_interrupt(int) { interrupt_requested = 1; }
+extern "C" void on_interrupt(int) { interrupt_requested = true; }
 
 void write_all(int descriptor, std::string_view text) {
   while (!text.empty()) {
@@ -55,7 +56,7 @@ void catch_interrupts() {
   std::signal(SIGXFSZ, SIG_IGN);
 }
 
-bool interrupted() { return interrupt_requested != 0; }
+const std::atomic<bool>& interrupted() { return interrupt_requested; }
 
 void stop_if_interrupted() {
   if (interrupted()) throw Error(ErrorKind::interrupted, "interrupted: nothing was written");

@@ -1,6 +1,7 @@
 // What a command shows while it runs and after: progress, interruption, numbers for people and for machines.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <nlohmann/json_fwd.hpp>
@@ -12,7 +13,8 @@ namespace tare::cli {
 
 /// From now on Ctrl-C (and SIGTERM) only asks to stop; the second one ends the process at once.
 void catch_interrupts();
-bool interrupted();
+/// Whether that was asked for; sessions look at it before every node (SessionOptions::stop).
+const std::atomic<bool>& interrupted();
 /// Throws Error(interrupted) when it was asked for.
 void stop_if_interrupted();
 

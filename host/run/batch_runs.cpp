@@ -64,9 +64,10 @@ bool BatchRuns::Implementation::make_lanes() {
 BatchOutputs BatchRuns::Implementation::run_on(Lane& lane, const Batch& batch) const {
   const bool exact = models_.exact != nullptr;
   const bool simulated = models_.simulated != nullptr;
-  if (exact && !lane.exact) lane.exact.emplace(models_.exact->graph(), *lane.backend);
+  if (exact && !lane.exact)
+    lane.exact.emplace(models_.exact->graph(), *lane.backend, std::vector<std::int32_t>(), models_.stop);
   if (simulated && !lane.simulated)
-    lane.simulated.emplace(models_.simulated->graph(), *lane.backend, *models_.site_of_value);
+    lane.simulated.emplace(models_.simulated->graph(), *lane.backend, *models_.site_of_value, models_.stop);
   return run(*lane.backend, exact ? &*lane.exact : nullptr, simulated ? &*lane.simulated : nullptr, batch);
 }
 

@@ -21,6 +21,7 @@ struct RunModels {
   const std::vector<std::int32_t>* site_of_value = nullptr;  ///< of `simulated`
   const std::vector<TensorEncodings>* sites = nullptr;
   Rounding rounding = Rounding::half_even;
+  const std::atomic<bool>* stop = nullptr;  ///< of the lanes' executors
 };
 
 struct BatchRuns::Implementation {

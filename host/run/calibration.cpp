@@ -19,8 +19,15 @@
 #include "tare/numerics.hpp"
 
 namespace tare {
-Calibration::Implementation::Implementation(const Graph& g, Backend& b, CalibrationOptions o, Rounding r, int t)
-    : graph(g), backend(b), options(std::move(o)), rounding(r), threads(t), start(std::chrono::steady_clock::now()) {
+Calibration::Implementation::Implementation(const Graph& g, Backend& b, CalibrationOptions o, Rounding r, int t,
+                                            const std::atomic<bool>* s)
+    : graph(g),
+      backend(b),
+      options(std::move(o)),
+      rounding(r),
+      threads(t),
+      stop(s),
+      start(std::chrono::steady_clock::now()) {
   place_sites();
   check_schemes();
   find_parameters();
@@ -28,12 +35,12 @@ Calibration::Implementation::Implementation(const Graph& g, Backend& b, Calibrat
   EncodingSet weights;
   if (options.observe_quantized_weights) weights = parameters;
   QuantizedGraph quantized = quantize_constants(graph, weights, backend, rounding);
-  for (std::size_t s = 0; s < sites.size(); ++s) {
-    if (!sites[s].enabled || sites[s].role != SiteRole::activation || is_given(sites[s])) continue;
-    if (sites[s].spec.format == NumberFormat::float16) continue;  // its grid does not depend on the data
-    if (graph.constant(sites[s].value) == nullptr)
-      quantized.site_of_value[static_cast<std::size_t>(sites[s].value)] = static_cast<std::int32_t>(observed.size());
-    observed.push_back(s);
+  for (std::size_t i = 0; i < sites.size(); ++i) {
+    if (!sites[i].enabled || sites[i].role != SiteRole::activation || is_given(sites[i])) continue;
+    if (sites[i].spec.format == NumberFormat::float16) continue;  // its grid does not depend on the data
+    if (graph.constant(sites[i].value) == nullptr)
+      quantized.site_of_value[static_cast<std::size_t>(sites[i].value)] = static_cast<std::int32_t>(observed.size());
+    observed.push_back(i);
   }
   assign_groups();
   prepared = std::move(quantized);
@@ -107,7 +114,7 @@ const Calibration::Implementation::Runnable& Calibration::Implementation::runnab
 
 Executor Calibration::Implementation::make_executor(Backend& on) {
   const Runnable& made = runnable();
-  return Executor(made.graph, on, made.site_of_value);
+  return Executor(made.graph, on, made.site_of_value, stop);
 }
 
 ObserverKind Calibration::Implementation::observer_kind() const {

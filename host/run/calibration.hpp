@@ -19,7 +19,8 @@ namespace tare {
 inline constexpr std::string_view saved_schemes = "min_max, sqnr, mse, percentile or entropy";
 
 struct Calibration::Implementation {
-  Implementation(const Graph& graph, Backend& backend, CalibrationOptions options, Rounding rounding, int threads);
+  Implementation(const Graph& graph, Backend& backend, CalibrationOptions options, Rounding rounding, int threads,
+                 const std::atomic<bool>* stop);
 
   /// `batch.samples`: 0: as many as its first input has rows. `keeps_inputs`: nobody writes to them later on.
   void add(Batch batch, bool keeps_inputs);
@@ -76,6 +77,7 @@ struct Calibration::Implementation {
   CalibrationOptions options;
   Rounding rounding;
   int threads;
+  const std::atomic<bool>* stop;  ///< of all its executors
   std::chrono::steady_clock::time_point start;
   std::vector<QuantSite> sites;
   std::vector<std::string> supergroup_passes;  ///< of the config, which is read once

@@ -16,13 +16,13 @@ namespace {
 /// A body made ready: its captures are inputs behind its own inputs.
 class Body {
  public:
-  Body(const Subgraph& subgraph, Backend& backend) {
+  Body(const Subgraph& subgraph, Backend& backend, const std::atomic<bool>* stop) {
     Graph graph = *subgraph.graph;
     own_inputs_ = graph.inputs.size();
     graph.inputs.insert(graph.inputs.end(), graph.captures.begin(), graph.captures.end());
     for (const ValueId input : graph.inputs) graph.value(input).shape.reset();  // checked by its producer already
     const std::vector<bool> nothing_visible(graph.values.size(), false);
-    executor_.emplace(simplify(std::move(graph), nothing_visible, backend), backend);
+    executor_.emplace(simplify(std::move(graph), nothing_visible, backend), backend, std::vector<std::int32_t>(), stop);
   }
   std::size_t own_inputs() const { return own_inputs_; }
   std::size_t outputs() const { return executor_->graph().outputs.size(); }
@@ -91,8 +91,10 @@ Tensor stack_or_empty(const Node& node, const std::vector<Tensor>& parts, std::s
 
 class If final : public ControlFlow {
  public:
-  If(const Node& node, Backend& backend)
-      : node_(node), else_(node.subgraph("else_branch"), backend), then_(node.subgraph("then_branch"), backend) {}
+  If(const Node& node, Backend& backend, const std::atomic<bool>* stop)
+      : node_(node),
+        else_(node.subgraph("else_branch"), backend, stop),
+        then_(node.subgraph("then_branch"), backend, stop) {}
 
   std::vector<Tensor> run(std::span<const Tensor> inputs, std::span<const std::vector<Tensor>> captures) override {
     if (inputs.size() != 1) fail(node_, "takes one input");
@@ -107,8 +109,8 @@ class If final : public ControlFlow {
 
 class Loop final : public ControlFlow {
  public:
-  Loop(const Node& node, Backend& backend)
-      : node_(node), declared_(node.subgraph("body").graph), body_(node.subgraph("body"), backend) {}
+  Loop(const Node& node, Backend& backend, const std::atomic<bool>* stop)
+      : node_(node), declared_(node.subgraph("body").graph), body_(node.subgraph("body"), backend, stop) {}
 
   std::vector<Tensor> run(std::span<const Tensor> inputs, std::span<const std::vector<Tensor>> captures) override {
     if (inputs.size() < 2 || body_.own_inputs() != inputs.size() || body_.outputs() + 1 < inputs.size())
@@ -148,8 +150,8 @@ class Loop final : public ControlFlow {
 /// code.
 class Scan final : public ControlFlow {
  public:
-  Scan(const Node& node, Backend& backend)
-      : node_(node), declared_(node.subgraph("body").graph), body_(node.subgraph("body"), backend) {
+  Scan(const Node& node, Backend& backend, const std::atomic<bool>* stop)
+      : node_(node), declared_(node.subgraph("body").graph), body_(node.subgraph("body"), backend, stop) {
     const std::int64_t scanned = node.integer("num_scan_inputs");
     if (scanned < 1 || static_cast<std::size_t>(scanned) > body_.own_inputs())
       fail(node, "num_scan_inputs does not fit the body");
@@ -242,7 +244,8 @@ class Scan final : public ControlFlow {
 /// The body for every item of the first sequence; other sequences give their item of that number, tensors themselves.
 class SequenceMap final : public ControlFlow {
  public:
-  SequenceMap(const Node& node, Backend& backend) : node_(node), body_(node.subgraph("body"), backend) {}
+  SequenceMap(const Node& node, Backend& backend, const std::atomic<bool>* stop)
+      : node_(node), body_(node.subgraph("body"), backend, stop) {}
 
   std::vector<Tensor> run(std::span<const Tensor> inputs, std::span<const std::vector<Tensor>> captures) override {
     if (inputs.empty() || inputs.size() != body_.own_inputs()) fail(node_, "the body's inputs do not fit");
@@ -271,11 +274,11 @@ class SequenceMap final : public ControlFlow {
 
 }  // namespace
 
-std::unique_ptr<ControlFlow> make_control_flow(const Node& node, Backend& backend) {
-  if (node.op_type == "If") return std::make_unique<If>(node, backend);
-  if (node.op_type == "Loop") return std::make_unique<Loop>(node, backend);
-  if (node.op_type == "SequenceMap") return std::make_unique<SequenceMap>(node, backend);
-  return std::make_unique<Scan>(node, backend);
+std::unique_ptr<ControlFlow> make_control_flow(const Node& node, Backend& backend, const std::atomic<bool>* stop) {
+  if (node.op_type == "If") return std::make_unique<If>(node, backend, stop);
+  if (node.op_type == "Loop") return std::make_unique<Loop>(node, backend, stop);
+  if (node.op_type == "SequenceMap") return std::make_unique<SequenceMap>(node, backend, stop);
+  return std::make_unique<Scan>(node, backend, stop);
 }
 
 std::vector<const Subgraph*> bodies(const Node& node) {

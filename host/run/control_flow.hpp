@@ -1,6 +1,7 @@
 // If, Loop, Scan and SequenceMap: nodes that run other graphs. They work on host tensors, whatever the backend.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <span>
 #include <vector>
@@ -17,7 +18,8 @@ class ControlFlow {
   virtual std::vector<Tensor> run(std::span<const Tensor> inputs, std::span<const std::vector<Tensor>> captures) = 0;
 };
 
-std::unique_ptr<ControlFlow> make_control_flow(const Node& node, Backend& backend);
+/// `stop`: as the Executor's.
+std::unique_ptr<ControlFlow> make_control_flow(const Node& node, Backend& backend, const std::atomic<bool>* stop);
 
 /// The bodies of a node in a fixed order (by attribute name).
 std::vector<const Subgraph*> bodies(const Node& node);

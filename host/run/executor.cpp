@@ -53,6 +53,7 @@ struct Executor::Implementation {
   Graph graph;
   Backend& backend;
   std::vector<std::int32_t> site_of_value;
+  const std::atomic<bool>* stop;
   std::vector<std::int32_t> last_use;
   std::vector<bool> is_read;                               ///< by a node or as an output of the graph, by value
   Kernels kernels;                                         ///< null for control flow
@@ -67,8 +68,8 @@ struct Executor::Implementation {
   Watcher watcher;
   std::unique_ptr<Repeater> repeater;  ///< null where no run is like another
 
-  Implementation(Graph g, Backend& b, std::vector<std::int32_t> sites)
-      : graph(std::move(g)), backend(b), site_of_value(std::move(sites)), last_use(last_uses(graph)) {
+  Implementation(Graph g, Backend& b, std::vector<std::int32_t> sites, const std::atomic<bool>* s)
+      : graph(std::move(g)), backend(b), site_of_value(std::move(sites)), stop(s), last_use(last_uses(graph)) {
     site_of_value.resize(graph.values.size(), -1);
     for (const std::int32_t use : last_use) is_read.push_back(use >= 0);
     for (const ValueId output : graph.outputs) is_read[index(output)] = true;
@@ -82,7 +83,7 @@ struct Executor::Implementation {
       const Node& node = graph.nodes[n];
       if (is_control_flow(node)) {
         try {
-          control_flow[n] = make_control_flow(node, backend);
+          control_flow[n] = make_control_flow(node, backend, stop);
         } catch (const Error& error) {
           if (error.kind() == ErrorKind::internal) throw;
           broken.push_back(naming_node(node, error.what()));
@@ -261,9 +262,12 @@ struct Executor::Implementation {
     std::fill(values.begin(), values.end(), Tensor());
     for (std::size_t i = 0; i < uploaded.size(); ++i) produce(graph.inputs[i], std::move(uploaded[i]), hook);
     for (std::size_t n = 0; n < graph.nodes.size(); ++n) {
+      if (stop != nullptr && stop->load(std::memory_order_relaxed))
+        throw Error(ErrorKind::interrupted, "interrupted: nothing was written");
       try {
         run_node(n, hook);
       } catch (const Error& error) {
+        if (error.kind() == ErrorKind::interrupted) throw;  // in a body: no node is to blame
         throw Error(error.kind(), naming_node(graph.nodes[n], error.what()));
       } catch (const std::bad_alloc&) {
         throw Error(ErrorKind::data, fmt::format("{}: out of memory; lower --batch-size", graph.nodes[n].label()));
@@ -318,8 +322,9 @@ struct Executor::Implementation {
   }
 };
 
-Executor::Executor(Graph graph, Backend& backend, std::vector<std::int32_t> site_of_value)
-    : implementation_(std::make_unique<Implementation>(std::move(graph), backend, std::move(site_of_value))) {}
+Executor::Executor(Graph graph, Backend& backend, std::vector<std::int32_t> site_of_value,
+                   const std::atomic<bool>* stop)
+    : implementation_(std::make_unique<Implementation>(std::move(graph), backend, std::move(site_of_value), stop)) {}
 Executor::~Executor() = default;
 Executor::Executor(Executor&&) noexcept = default;
 Executor& Executor::operator=(Executor&&) noexcept = default;

@@ -4,6 +4,7 @@
 // downstream reads what the hook returns. Float, observing and simulated runs differ in the hook alone.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -35,8 +36,9 @@ class Executor {
  public:
   /// `site_of_value[v]`: index handed to the hook, or -1. Empty: no sites. Constants never reach the hook: whoever made
   /// the graph has quantized them once. `graph` is used as it is: simplify it first. The backend must outlive the
-  /// executor.
-  Executor(Graph graph, Backend& backend, std::vector<std::int32_t> site_of_value = {});
+  /// executor, and so must `stop`: once it is true, runs end before their next node with Error(interrupted).
+  Executor(Graph graph, Backend& backend, std::vector<std::int32_t> site_of_value = {},
+           const std::atomic<bool>* stop = nullptr);
   ~Executor();
   Executor(Executor&&) noexcept;
   Executor& operator=(Executor&&) noexcept;

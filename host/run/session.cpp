@@ -69,7 +69,8 @@ struct Session::Implementation {
   Executor& float_run() {
     if (!float_executor) {
       const std::vector<bool> nothing_visible(model.graph.values.size(), false);
-      float_executor.emplace(make_runnable(model.graph, nothing_visible, *backend), *backend);
+      float_executor.emplace(make_runnable(model.graph, nothing_visible, *backend), *backend,
+                             std::vector<std::int32_t>(), options.stop);
     }
     return *float_executor;
   }
@@ -84,7 +85,7 @@ struct Session::Implementation {
     if (!held.tensors.empty() && !calibration.recalibrate) add_held(complete);
     float_executor.reset();  // its packed weights would lie beside those of the run that is observed
     return std::make_unique<Calibration::Implementation>(model.graph, *backend, std::move(complete), options.rounding,
-                                                         options.cpu.threads);
+                                                         options.cpu.threads, options.stop);
   }
 
   /// The model's own quantizers, and no others; given encodings go before them.
@@ -221,7 +222,8 @@ CalibrationResult Session::calibrate_from(const StatisticsFile& statistics, cons
 void Session::set_encodings(const EncodingSet& encodings) {
   Implementation& self = *implementation_;
   QuantizedGraph quantized = make_simulated(self.model.graph, encodings, *self.backend, self.options.rounding);
-  self.simulated_executor.emplace(std::move(quantized.graph), *self.backend, quantized.site_of_value);
+  self.simulated_executor.emplace(std::move(quantized.graph), *self.backend, quantized.site_of_value,
+                                  self.options.stop);
   self.simulated_sites = std::move(quantized.sites);
   self.simulated_site_of_value = std::move(quantized.site_of_value);
 }
@@ -236,6 +238,7 @@ BatchRuns Session::start_runs(RunChoice choice, BatchRuns::Receiver receiver) {
   Implementation& self = *implementation_;
   RunModels models;
   models.rounding = self.options.rounding;
+  models.stop = self.options.stop;
   if (choice.exact) models.exact = &self.float_run();
   if (choice.simulated) {
     models.simulated = &self.simulated_run();

@@ -9,6 +9,7 @@
 //   std::vector<tare::Tensor> outputs = session.simulate(inputs);
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -36,6 +37,9 @@ struct SessionOptions {
   /// The quantizers of a QDQ model become sites with given encodings, and `model()` is the float model without them.
   /// Otherwise they are operators like any other.
   bool take_quantizers = false;
+  /// Once this is true, what runs ends before the next node of the model with Error(interrupted); the caller's, from a
+  /// signal handler or another thread. It must outlive the session.
+  const std::atomic<bool>* stop = nullptr;
 };
 
 /// What to do about NaN and infinities in observed tensors.

@@ -56,5 +56,32 @@ TEST_F(Progress, QuietIsQuietOnATerminalToo) {
   EXPECT_EQ(result.output, "");
 }
 
+TEST_F(Progress, InterruptDoesNotWaitForTheEndOfABatch) {
+  onnx::ModelProto model = empty_model();
+  onnx::GraphProto& graph = *model.mutable_graph();
+  add_input(graph, "x", {-1, 3, 8, 8});
+  add_output(graph, "y", {-1, 3, 8, 8});
+  add_initializer<std::int64_t>(graph, "count", 7, {}, {std::int64_t{1} << 26});  // for a minute or more
+  onnx::GraphProto& body =
+      *add_attribute(add_node(graph, "Loop", {"count", "", "x"}, {"y"}), "body", onnx::AttributeProto::GRAPH)
+           .mutable_g();
+  add_input(body, "i", {}, 7);
+  add_input(body, "goes_on", {}, 9);
+  body.add_input()->set_name("before");
+  add_node(body, "Neg", {"before"}, {"after"});
+  add_output(body, "goes_on", {}, 9);
+  body.add_output()->set_name("after");
+  write_model(model, folder_ / "loop.onnx");
+  write_samples(folder_ / "one.npz", 1);
+  CommandOptions options;
+  options.folder = folder_.path();
+  for (const char* threads : {"1", "2"}) {
+    options.interrupt_when = [&] { return names_in(folder_.path()).size() > 4; };  // the output's temporary file
+    expect_error(tare({"run", "loop.onnx", "--data", "one.npz", "--output", "y.npz", "--threads", threads}, options),
+                 130, "tare: error: interrupted: nothing was written\n");
+    EXPECT_EQ(names_in(folder_.path()).size(), 4u);
+  }
+}
+
 }  // namespace
 }  // namespace tare::test
