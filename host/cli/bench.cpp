@@ -118,7 +118,12 @@ nlohmann::ordered_json to_json(const std::vector<NodeTime>& nodes, Profiled what
   return list;
 }
 
-int bench(const Flags& flags) {
+int bench(const CLI::App& command, const Flags& flags) {
+  if (flags.profile == "plain")
+    refuse_idle(command, {"--config", "--scheme", "--param-type", "--activation-type"},
+                "--profile plain runs the float model alone");
+  if (flags.profile == "plain" || flags.profile == "observe")
+    refuse_idle(command, {"--rounding"}, fmt::format("--profile {} quantizes nothing", flags.profile));
   BenchmarkOptions options{calibration_options(flags), flags.repetitions};
   ObserverClock clock;
   Session session = open_session(flags.model, flags.run, true,
@@ -199,8 +204,9 @@ void add_bench(CLI::App& root, Action& action) {
                {"tare bench model.onnx --data samples.npz",
                 "tare bench model.onnx --data samples.npz --scheme min_max --threads 1 --repetitions 20 --json",
                 "tare bench model.onnx --data samples.npz --profile observe"});
-  command.callback(
-      [flags, &action] { action = [flags] { return with_convolutions(flags->run, [&] { return bench(*flags); }); }; });
+  command.callback([flags, &action, &command] {
+    action = [flags, &command] { return with_convolutions(flags->run, [&] { return bench(command, *flags); }); };
+  });
 }
 
 }  // namespace tare::cli

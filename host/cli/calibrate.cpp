@@ -3,13 +3,9 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <charconv>
 #include <nlohmann/json.hpp>
-#include <optional>
 
-#include "cli/export_files.hpp"
-#include "cli/options.hpp"
-#include "cli/overrides.hpp"
+#include "cli/calibrate_flags.hpp"
 #include "cli/terminal.hpp"
 #include "tare/export.hpp"
 
@@ -17,53 +13,6 @@ namespace tare::cli {
 namespace {
 
 constexpr std::size_t shown_lines = 10;
-
-struct Flags {
-  std::string model;
-  DataFlags data;
-  RunFlags run;
-  ReportFlags report;
-  std::string config = "default";
-  std::string scheme = "sqnr";
-  std::string parameter_scheme;
-  double gamma = 3;
-  double percentile = 99.99;
-  std::string sentinels = "clamp";
-  std::string parameter_type = "int8";
-  std::string activation_type = "int8";
-  std::string output = "out";
-  std::string prefix;
-  std::string save_stats;
-  std::vector<std::string> from_stats;
-  std::string shard;
-  std::string observe_weights = "quantized";
-  bool read_every_tensor = false;
-  bool refine = false;
-  ExportFlags files;
-  OverrideFlags overrides;
-  bool recalibrate = false;
-};
-
-CalibrationOptions calibration_options(const Flags& flags) {
-  CalibrationOptions options;
-  options.config = flags.config;
-  options.types.parameter = parse_quantized_type(flags.parameter_type);
-  options.types.activation = parse_quantized_type(flags.activation_type);
-  options.search.scheme = parse_scheme(flags.scheme);
-  if (!flags.parameter_scheme.empty())
-    options.parameter_scheme = parse_scheme(flags.parameter_scheme, "--param-scheme");
-  options.search.gamma = flags.gamma;
-  options.search.percentile = flags.percentile;
-  options.search.keep_sentinels = flags.sentinels == "keep";
-  options.observe_quantized_weights = flags.observe_weights == "quantized";
-  options.keep_histograms = !flags.save_stats.empty();
-  options.read_every_tensor = flags.read_every_tensor;
-  options.refine = flags.refine;
-  options.nonfinite = nonfinite_policy(flags.run);
-  set_overrides(flags.overrides, options);
-  options.recalibrate = flags.recalibrate;
-  return options;
-}
 
 struct Counts : QuantizerCounts {
   std::size_t disabled = 0;
@@ -91,7 +40,8 @@ std::string lines_text(std::string_view what, const std::vector<std::string>& li
   return text;
 }
 
-void report(const Flags& flags, const CalibrationResult& result, const std::vector<std::filesystem::path>& written) {
+void report(const CalibrateFlags& flags, const CalibrationResult& result,
+            const std::vector<std::filesystem::path>& written) {
   const Counts counts = count_sites(result);
   const double rate = result.seconds > 0 ? static_cast<double>(result.samples) / result.seconds : 0;
   if (flags.report.json) {
@@ -135,32 +85,6 @@ void report(const Flags& flags, const CalibrationResult& result, const std::vect
   print(text);
 }
 
-/// "2/4"
-Shard parse_shard(const std::string& text) {
-  Shard shard;
-  const std::size_t slash = std::min(text.find('/'), text.size());
-  const auto read = [&](std::size_t begin, std::size_t end, std::size_t& number) {
-    const auto [last, status] = std::from_chars(text.data() + begin, text.data() + end, number);
-    return status == std::errc() && last == text.data() + end;
-  };
-  if (slash == text.size() || !read(0, slash, shard.index) || !read(slash + 1, text.size(), shard.count) ||
-      shard.index < 1 || shard.index > shard.count)
-    throw Error(ErrorKind::usage, fmt::format("--shard: '{}' is not I/N with I from 1 to N", text));
-  return shard;
-}
-
-/// A part of the data serves for nothing but its statistics.
-void check_shard_flags(const Flags& flags, const CalibrationOptions& options) {
-  if (flags.shard.empty()) return;
-  if (options.search.scheme == Scheme::tf_enhanced)
-    throw Error(ErrorKind::usage,
-                "--shard: tf_enhanced depends on the user's batches in their order, so that shards cannot be added up; "
-                "use sqnr, or calibrate on all the data");
-  if (flags.refine) throw Error(ErrorKind::usage, "--shard: --refine needs all the data at once");
-  if (flags.save_stats.empty() || flags.data.data.empty())
-    throw Error(ErrorKind::usage, "--shard needs --data, and --save-stats for what it finds");
-}
-
 StatisticsFile load_all_statistics(const std::vector<std::string>& files) {
   StatisticsFile sum = load_statistics(files.at(0));
   for (std::size_t i = 1; i < files.size(); ++i) {
@@ -173,16 +97,12 @@ StatisticsFile load_all_statistics(const std::vector<std::string>& files) {
   return sum;
 }
 
-int calibrate(const Flags& flags) {
+int calibrate(const CLI::App& command, const CalibrateFlags& flags) {
   parse_encoding_version(flags.files.encoding_version);
   CalibrationOptions options = calibration_options(flags);
-  if (!flags.data.data.empty() && !flags.from_stats.empty())
-    throw Error(ErrorKind::usage, "calibrate takes either --data or --from-stats");
-  check_shard_flags(flags, options);
+  check_flags(command, flags, options);
   DataFlags part = flags.data;
   if (!flags.shard.empty()) part.shard = parse_shard(flags.shard);
-  if (flags.prefix.find('/') != std::string::npos || flags.prefix == "." || flags.prefix == "..")
-    throw Error(ErrorKind::usage, fmt::format("--prefix: '{}' is a path; give the folder with --output", flags.prefix));
   const std::filesystem::path model = flags.model;
   const std::string prefix = flags.prefix.empty() ? model.stem().string() : flags.prefix;
 
@@ -233,66 +153,8 @@ int calibrate(const Flags& flags) {
 void add_calibrate(CLI::App& root, Action& action) {
   CLI::App& command = *root.add_subcommand(
       "calibrate", "Find the encodings of a model from data; write them, the model and a QDQ model");
-  const auto flags = std::make_shared<Flags>();
-  command.add_option("model", flags->model, "The model")->type_name("MODEL.onnx")->required();
-  add_data_flags(command, flags->data, false);
-  command.add_option("--config", flags->config, "Quantizer config: a shipped one's name, or a file (docs/config.md)")
-      ->type_name("NAME|FILE")
-      ->capture_default_str();
-  command.add_option("--scheme", flags->scheme, "min_max (tf), sqnr, mse, percentile, entropy or tf_enhanced")
-      ->type_name("SCHEME")
-      ->capture_default_str();
-  command.add_option("--param-scheme", flags->parameter_scheme, "Of the weights (default: as --scheme)")
-      ->type_name("SCHEME");
-  command.add_option("--gamma", flags->gamma, "sqnr: weight of saturation noise")
-      ->type_name("G")
-      ->capture_default_str();
-  command.add_option("--percentile", flags->percentile, "percentile: share of the values inside of the range")
-      ->type_name("P")
-      ->capture_default_str();
-  command.add_option("--sentinels", flags->sentinels, "Values that only mark something (-1e9 in masks): clamp or keep")
-      ->type_name("clamp|keep")
-      ->check(CLI::IsMember({"clamp", "keep"}).description(""))
-      ->capture_default_str();
-  command
-      .add_option("--param-type", flags->parameter_type,
-                  "Of weights: int4, int8, int16, float16, float8e4m3fn, float8e5m2, float32 (not quantized)")
-      ->type_name("TYPE")
-      ->capture_default_str();
-  command.add_option("--activation-type", flags->activation_type, "Of activations: the same types")
-      ->type_name("TYPE")
-      ->capture_default_str();
-  command.add_option("--output,-o", flags->output, "Folder to write to")->type_name("DIR")->capture_default_str();
-  command.add_option("--prefix", flags->prefix, "Name of the files (default: the model's)")->type_name("NAME");
-  command
-      .add_option("--save-stats", flags->save_stats, "Keep the statistics: other schemes and types without the data")
-      ->type_name("F");
-  command
-      .add_option("--from-stats", flags->from_stats,
-                  "Search kept statistics instead of running the model; those of several runs are added up")
-      ->type_name("F,…")
-      ->delimiter(',')
-      ->allow_extra_args(false)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  command
-      .add_option("--shard", flags->shard,
-                  "Run only part I of N of the batches, and write only --save-stats; --from-stats takes all parts")
-      ->type_name("I/N");
-  command
-      .add_option("--observe-weights", flags->observe_weights, "Observe activations behind quantized or float weights")
-      ->type_name("quantized|float")
-      ->check(CLI::IsMember({"quantized", "float"}).description(""))
-      ->capture_default_str();
-  command.add_flag("--read-every-tensor", flags->read_every_tensor,
-                   "Do not derive histograms of x + 3 and the like from that of x");
-  command.add_flag("--refine", flags->refine, "A second pass over the data measures the best candidates");
-  add_export_flags(command, flags->files);
-  command.add_flag("--recalibrate", flags->recalibrate,
-                   "Of a QDQ model, find new encodings instead of keeping its own");
-  add_given_flags(command, flags->overrides);
-  add_override_flags(command, flags->overrides);
-  add_run_flags(command, flags->run);
-  add_report_flags(command, flags->report);
+  const auto flags = std::make_shared<CalibrateFlags>();
+  add_calibrate_flags(command, flags);
   add_examples(
       command,
       {"tare calibrate model.onnx --data samples.npz",
@@ -302,8 +164,8 @@ void add_calibrate(CLI::App& root, Action& action) {
        "tare calibrate model.onnx --from-stats model.stats --scheme mse --param-scheme sqnr --encoding-version 2.0.0",
        "tare calibrate model.onnx --data samples.npz --shard 1/2 --save-stats 1.stats",
        "tare calibrate model.onnx --from-stats 1.stats,2.stats"});
-  command.callback([flags, &action] {
-    action = [flags] { return with_convolutions(flags->run, [&] { return calibrate(*flags); }); };
+  command.callback([flags, &action, &command] {
+    action = [flags, &command] { return with_convolutions(flags->run, [&] { return calibrate(command, *flags); }); };
   });
 }
 

@@ -152,7 +152,12 @@ void add_diff(CLI::App& root, Action& action) {
   add_examples(command,
                {"tare diff out/model.encodings aimet.encodings", "tare diff a.encodings b.encodings --rtol 0 --json",
                 "tare diff v1.encodings v2.encodings --ignore-missing --show 100"});
-  command.callback([flags, &action] { action = [flags] { return diff(*flags); }; });
+  command.callback([flags, &action, &command] {
+    action = [flags, &command] {
+      if (flags->report.json) refuse_idle(command, {"--show"}, "--json lists all tensors that differ");
+      return diff(*flags);
+    };
+  });
 }
 
 }  // namespace tare::cli

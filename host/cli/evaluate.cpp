@@ -189,6 +189,8 @@ int evaluate(const Flags& flags) {
   const Graph& graph = session.graph();
   const bool own = flags.encodings.empty() && !session.held_encodings().tensors.empty();
   Evaluation evaluation(flags, graph, own || !flags.encodings.empty());
+  if (!evaluation.simulated() && flags.run.rounding != "half-even")
+    refuse_idle("--rounding", "without --encodings there is no quantized model");
   QuantizerCounts quantizers;
   if (evaluation.simulated()) quantizers = use_encodings(session, flags.encodings);
   session.prepare();

@@ -182,9 +182,11 @@ void add_inspect(CLI::App& root, Action& action) {
   add_report_flags(command, *report);
   add_examples(command, {"tare inspect model.onnx", "tare inspect model.onnx --all --config default_per_tensor",
                          "tare inspect out/model.encodings", "tare inspect model.stats --json"});
-  command.callback([flags, report, &action] {
-    action = [flags, report] {
+  command.callback([flags, report, &action, &command] {
+    action = [flags, report, &command] {
       const Kind kind = kind_of(flags->file);
+      if (kind != Kind::model) refuse_idle(command, {"--config", "--all"}, "it is for models");
+      if (report->json) refuse_idle(command, {"--all"}, "--json lists every site");
       const Inspection result = kind == Kind::model       ? inspect_model(*flags)
                                 : kind == Kind::encodings ? inspect_encodings(*flags)
                                                           : inspect_statistics(*flags);

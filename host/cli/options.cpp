@@ -110,11 +110,23 @@ void add_report_flags(CLI::App& command, ReportFlags& flags) {
   command.add_flag("--json", flags.json, "One JSON object on standard output instead of text");
 }
 
+void refuse_idle(std::string_view flag, std::string_view why) {
+  throw Error(ErrorKind::usage, fmt::format("{} does nothing here: {}; leave it out", flag, why));
+}
+
+void refuse_idle(const CLI::App& command, std::initializer_list<const char*> flags, std::string_view why) {
+  for (const char* flag : flags)
+    if (command.count(flag) > 0) refuse_idle(flag, why);
+}
+
 SessionOptions session_options(const RunFlags& flags) {
   const bool cuda = flags.device.starts_with("cuda");
   if (cuda ? flags.math == "fp64" : flags.math == "tf32" || flags.math == "bf16")
     throw Error(ErrorKind::usage, fmt::format("--math {} is for --device {}", flags.math, cuda ? "cpu" : "cuda:N"));
-  if (!cuda && !flags.convolutions.empty()) throw Error(ErrorKind::usage, "--convolutions is for --device cuda:N");
+  for (const auto& [flag, given] : {std::pair{"--convolutions", !flags.convolutions.empty()},
+                                    {"--fallback", flags.fallback != "none"},
+                                    {"--graphs", flags.graphs != "on"}})
+    if (!cuda && given) throw Error(ErrorKind::usage, fmt::format("{} is for --device cuda:N", flag));
   SessionOptions options;
   options.device = flags.device;
   options.cpu.threads = flags.threads;
@@ -179,6 +191,7 @@ NonfinitePolicy nonfinite_policy(const RunFlags& flags) {
 }
 
 std::unique_ptr<Dataset> open_data(const DataFlags& flags, const RunFlags& run, const Graph& graph) {
+  if (run.reproducible && flags.batch_size > 1) refuse_idle("--batch-size", "--reproducible takes batches of one");
   DataOptions options;
   options.samples = flags.samples;
   options.batch_size = run.reproducible ? 1 : flags.batch_size;

@@ -3,8 +3,10 @@
 
 #include <CLI/CLI.hpp>
 #include <functional>
+#include <initializer_list>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "tare/session.hpp"
@@ -53,6 +55,11 @@ using Action = std::function<int()>;
 void add_data_flags(CLI::App& command, DataFlags& flags, bool data_required = true);
 void add_run_flags(CLI::App& command, RunFlags& flags);
 void add_report_flags(CLI::App& command, ReportFlags& flags);
+
+/// Throws Error(usage): a flag that was given changes nothing beside the others, which looks as if it had.
+[[noreturn]] void refuse_idle(std::string_view flag, std::string_view why);
+/// The same where one of these was given, whatever its value.
+void refuse_idle(const CLI::App& command, std::initializer_list<const char*> flags, std::string_view why);
 
 /// The model on the device that the flags name. Operators that fall back to another one are listed on standard error.
 /// `take_quantizers`: as in SessionOptions.

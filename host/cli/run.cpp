@@ -19,6 +19,8 @@ struct Flags {
 };
 
 int run(const Flags& flags) {
+  if (flags.run.rounding != "half-even")
+    refuse_idle("--rounding", "run takes every operator as ONNX has it, and places no quantizers");
   Session session = open_session(flags.model, flags.run);
   refuse_replacing(flags.output, session.model(), {flags.model, flags.data.data});
   session.prepare();
