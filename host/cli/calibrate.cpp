@@ -13,6 +13,22 @@ namespace tare::cli {
 namespace {
 
 constexpr std::size_t shown_lines = 10;
+/// Of all the files that an export may write.
+constexpr const char* endings[] = {".encodings",         ".onnx", ".data", ".qdq.onnx", ".qdq.data", ".trt.cache",
+                                   ".ort-overrides.json"};
+
+/// Files beside those that were written that bear their prefix: of an earlier run, and not of these encodings.
+std::vector<std::filesystem::path> older_files(const std::filesystem::path& folder, const std::string& prefix,
+                                               const std::vector<std::filesystem::path>& written) {
+  std::vector<std::filesystem::path> older;
+  std::error_code ignored;
+  for (const char* ending : endings) {
+    std::filesystem::path file = folder / (prefix + ending);
+    if (std::filesystem::exists(file, ignored) && std::find(written.begin(), written.end(), file) == written.end())
+      older.push_back(std::move(file));
+  }
+  return older;
+}
 
 struct Counts : QuantizerCounts {
   std::size_t disabled = 0;
@@ -41,7 +57,7 @@ std::string lines_text(std::string_view what, const std::vector<std::string>& li
 }
 
 void report(const CalibrateFlags& flags, const CalibrationResult& result,
-            const std::vector<std::filesystem::path>& written) {
+            const std::vector<std::filesystem::path>& written, const std::vector<std::filesystem::path>& older) {
   const Counts counts = count_sites(result);
   const double rate = result.seconds > 0 ? static_cast<double>(result.samples) / result.seconds : 0;
   if (flags.report.json) {
@@ -60,6 +76,7 @@ void report(const CalibrateFlags& flags, const CalibrationResult& result,
                                      {"warnings", result.warnings},
                                      {"peak_memory_bytes", peak_memory_bytes()}};
     for (const auto& file : written) object["files"].push_back(file.string());
+    for (const auto& file : older) object["older_files"].push_back(file.string());
     print_json(object);
     return;
   }
@@ -82,6 +99,8 @@ void report(const CalibrateFlags& flags, const CalibrationResult& result,
   text += fmt::format("memory      {} at most\n", bytes_text(peak_memory_bytes()));
   for (std::size_t i = 0; i < written.size(); ++i)
     text += fmt::format("{}{}\n", i == 0 ? "written     " : "            ", written[i].string());
+  for (const std::filesystem::path& file : older)
+    text += fmt::format("older       {} is of an earlier run: not of these encodings\n", file.string());
   print(text);
 }
 
@@ -116,7 +135,7 @@ int calibrate(const CLI::App& command, const CalibrateFlags& flags) {
   std::error_code ignored;
   std::vector<std::filesystem::path> inputs = external_files(session.model());
   inputs.push_back(model);
-  for (const char* ending : {".onnx", ".data", ".qdq.onnx", ".qdq.data"})
+  for (const char* ending : endings)
     for (const std::filesystem::path& input : inputs)
       if (std::filesystem::equivalent(input, std::filesystem::path(flags.output) / (prefix + ending), ignored))
         throw Error(ErrorKind::usage, fmt::format("the export would replace '{}', which is part of the model; give "
@@ -144,7 +163,9 @@ int calibrate(const CLI::App& command, const CalibrateFlags& flags) {
   if (flags.shard.empty()) export_files(flags.files, session, options, result, prefix, files);
   stop_if_interrupted();
   if (!flags.save_stats.empty()) save_statistics(statistics, result.statistics);
-  report(flags, result, files.commit());
+  const std::vector<std::filesystem::path> written = files.commit();
+  report(flags, result, written,
+         flags.shard.empty() ? older_files(flags.output, prefix, written) : std::vector<std::filesystem::path>());
   return 0;
 }
 

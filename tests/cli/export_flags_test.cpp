@@ -86,5 +86,23 @@ TEST_F(ExportFlags, PairsBehindWhatMoves) {
   EXPECT_EQ(pairs(), 4u);
 }
 
+TEST_F(ExportFlags, FilesOfAnEarlierRunAreNamed) {
+  const auto lines = [&](std::vector<std::string> flags) {
+    flags.insert(flags.begin(), {"calibrate", "m.onnx", "--data", "x.npz"});
+    CommandOptions options;
+    options.folder = folder_.path();
+    return tare(flags, options).output;
+  };
+  const std::string of_all = lines({"--also", "tensorrt", "--prefix", "a"});
+  EXPECT_THAT(of_all, testing::Not(testing::HasSubstr("earlier run")));
+  EXPECT_THAT(lines({"--prefix", "b"}), testing::Not(testing::HasSubstr("earlier run"))) << "of another prefix";
+  const std::string of_some = lines({"--no-qdq", "--prefix", "a"});
+  for (const char* file : {"out/a.qdq.onnx", "out/a.trt.cache"})
+    EXPECT_THAT(of_some, testing::HasSubstr(std::string(file) + " is of an earlier run"));
+  EXPECT_THAT(of_some, testing::Not(testing::HasSubstr("out/a.onnx is of")));
+  EXPECT_EQ(nlohmann::json::parse(lines({"--prefix", "a", "--json"}))["older_files"],
+            nlohmann::json::array({"out/a.trt.cache"}));
+}
+
 }  // namespace
 }  // namespace tare::test
