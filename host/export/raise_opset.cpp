@@ -255,6 +255,7 @@ class Converter {
     const std::int64_t axis = given == nullptr ? 1 : given->i();
     if (node.input_size() != 1 || node.output_size() != 1) refuse(node, "it must have one input and one output");
     const Value* data = known(node.input(0));
+    if (data == nullptr || !data->shape) data = known(node.output(0));  // of the same shape
     const bool last =
         axis == -1 || (data != nullptr && data->shape && axis == static_cast<std::int64_t>(data->shape->rank()) - 1);
     if (last) {

@@ -408,6 +408,7 @@ TEST_F(Commands, QdqModelsBringTheirQuantizers) {
   EXPECT_EQ(agreement({qdq}), agreement({model(), "--encodings", encodings()}));
   const nlohmann::json quantizers = tare({"inspect", qdq, "--json"}).json()["quantizers"];
   EXPECT_TRUE(quantizers["own"]);
+  EXPECT_EQ(tare({"lint", qdq, encodings()}).exit_code, 0);
   EXPECT_EQ(quantizers["activations"].get<int>() + quantizers["parameters"].get<int>(), 401);
   EXPECT_THAT(tare({"inspect", qdq}).output, HasSubstr("quantizers  the model's own: "));
   EXPECT_THAT(tare({"inspect", model()}).output, HasSubstr("quantizers  config default: "));

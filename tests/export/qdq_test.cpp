@@ -280,6 +280,9 @@ TEST_F(Qdq, OldNodesAreRewritten) {
   for (const auto* name : {"squeezed", "soft", "last", "clipped", "up"}) add_output(graph, name, {});
   test::add_integers(add_node(graph, "Unsqueeze", {"x"}, {"squeezed"}), "axes", {0});
   add_node(graph, "Softmax", {"x"}, {"soft"});
+  add_node(graph, "Flatten", {"x"}, {"flat"});  // of a shape that only the output behind it tells
+  add_node(graph, "Softmax", {"flat"}, {"declared"});
+  add_output(graph, "declared", {2, 12});
   test::add_integer(add_node(graph, "Softmax", {"x"}, {"last"}), "axis", 2);
   test::add_attribute(add_node(graph, "Clip", {"x"}, {"clipped"}), "max", onnx::AttributeProto::FLOAT).set_f(6);
   add_initializer<float>(graph, "scales", 1, {3}, {1, 1, 2});
@@ -294,6 +297,7 @@ TEST_F(Qdq, OldNodesAreRewritten) {
   EXPECT_EQ(producer(result, producer(result, "soft").input(0)).op_type(), "Softmax");
   EXPECT_EQ(producer(result, "last").op_type(), "Softmax");
   EXPECT_EQ(producer(result, "last").attribute(0).i(), -1);
+  EXPECT_EQ(producer(result, "declared").op_type(), "Softmax");
   EXPECT_EQ(producer(result, "clipped").input(1), "");
   EXPECT_EQ(*constant(producer(result, "clipped").input(2)).data<float>(), 6.0f);
   EXPECT_EQ(producer(result, "dropped").output_size(), 1);
