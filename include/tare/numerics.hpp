@@ -121,7 +121,7 @@ TARE_HD float exact_reciprocal(float scale, float zero_point, float low, float h
   const std::uint32_t period = 0x800000u >> ((bits_of(clamp(reach, 1.0f, 0x1p16f)) >> 23) - 127);
   const std::uint32_t beyond = mantissa & (period - 1);
   const bool may_differ = (mantissa != 0) & ((beyond < 10) | (period - beyond < 10));
-  return is_common & !may_differ ? 1 / scale : 0;
+  return (is_common & !may_differ) ? 1 / scale : 0;
 }
 
 /// What 1 / scale is beyond its `reciprocal`.

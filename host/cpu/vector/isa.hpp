@@ -25,7 +25,7 @@ inline constexpr bool has_multiply_add = false;
 
 /// NaN when any is NaN.
 struct Maximum {
-  TARE_HD float operator()(float best, float x) const { return (x > best) | (x != x) ? x : best; }
+  TARE_HD float operator()(float best, float x) const { return ((x > best) | (x != x)) ? x : best; }
 };
 
 /// Calls body(in, out, rows) for as many rows of n elements as stay in the first-level cache with their results.

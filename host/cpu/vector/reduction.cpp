@@ -35,7 +35,7 @@ struct SquareSum {
   TARE_HD double operator()(double sum, float x) const { return sum + static_cast<double>(x) * static_cast<double>(x); }
 };
 struct Minimum {
-  TARE_HD float operator()(float best, float x) const { return (x < best) | (x != x) ? x : best; }
+  TARE_HD float operator()(float best, float x) const { return ((x < best) | (x != x)) ? x : best; }
 };
 
 }  // namespace
