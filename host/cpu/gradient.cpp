@@ -28,13 +28,13 @@ class Gradient {
         encodings_(encodings),
         half_up_(rounding == Rounding::half_up),
         runs_(grid_runs(input.shape(), input.layout(), encodings)),
-        grids_(grids_of(runs_, encodings)),
-        scale_(grids_.size()),
-        offset_(grids_.size()) {}
+        scale_(static_cast<std::size_t>(runs_.count())),
+        offset_(scale_.size()) {}
 
   QuantizeGradient run() {
     if (runs_.elements > 0) {
       const GradientShares shares(runs_);
+      if (shares.way != GradientShares::Way::columns) grids_ = grids_of(runs_, encodings_);
       switch (shares.way) {
         case GradientShares::Way::columns: columns(); break;
         case GradientShares::Way::runs: segments(shares); break;

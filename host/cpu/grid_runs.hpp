@@ -1,6 +1,5 @@
 // Which elements of a tensor share a grid, in memory order: runs of neighbours, and at most two dimensions whose
-// indices pick the grid. Plain data, for the kernels of devices, too. Grids are counted [block][channel], so that
-// channels that lie side by side in memory have grids side by side.
+// indices pick the grid. Plain data, for the kernels of devices, too. Grids are counted as they lie in memory.
 #pragma once
 
 #include <cstdint>
@@ -25,11 +24,14 @@ struct GridRuns {
   std::int64_t run = 1;         ///< neighbours that share a grid
   GridDimension dimensions[2];  ///< the innermost one first, which has one run inside
   std::int64_t channels = 1;
-  std::int64_t blocks = 1;  ///< of a channel
+  std::int64_t blocks = 1;       ///< of a channel
+  bool channels_inside = false;  ///< grids are counted [block][channel], and not, as encodings, [channel][block]
 
   TARE_HD std::int64_t count() const { return channels * blocks; }  ///< of grids
   /// Where the encoding of a grid stands.
-  TARE_HD std::int64_t encoding_of(std::int64_t grid) const { return grid % channels * blocks + grid / channels; }
+  TARE_HD std::int64_t encoding_of(std::int64_t grid) const {
+    return channels_inside ? grid % channels * blocks + grid / channels : grid;
+  }
   /// The innermost dimension is that of the channels: neighbours have neighbouring grids.
   TARE_HD bool column_mode() const {
     return run == 1 && dimensions[0].stride == 1 && dimensions[0].block == 1 && dimensions[1].stride == 0;
@@ -76,10 +78,9 @@ struct GridRuns {
   TARE_HD std::int64_t outer() const { return elements / run / (dimensions[0].size * middle() * dimensions[1].size); }
 };
 
-/// Throws Error(data) naming the quantizer where axes or blocks do not fit the shape.
+/// A float format without encodings has one grid. Throws Error(data) naming the quantizer where its axes, blocks or
+/// number of encodings do not fit the shape.
 GridRuns grid_runs(const Shape& shape, Layout layout, const TensorEncodings& encodings);
-/// Throws Error(data) naming the quantizer where the number of encodings does not fit. A float format without encodings
-/// has one grid.
 std::vector<Grid> grids_of(const GridRuns& runs, const TensorEncodings& encodings);
 
 }  // namespace tare::cpu
