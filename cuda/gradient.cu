@@ -10,15 +10,27 @@
 namespace tare::cuda {
 namespace {
 
-constexpr std::int64_t most_shares = 1024;  ///< of columns
-constexpr std::int64_t least_rows = 64;     ///< of such a share
+constexpr std::int64_t least_shares = 1024;                 ///< of columns, where there are rows enough
+constexpr std::int64_t most_walks = std::int64_t{1} << 19;  ///< columns times shares, beyond those
+constexpr std::int64_t least_rows = 64;                     ///< of a share
 
 using cpu::GradientShares;
 
 struct Sums {
   double scale = 0;
   double offset = 0;
+
+  __device__ void add(const Sums& more) {
+    scale += more.scale;
+    offset += more.offset;
+  }
 };
+
+/// What the threads of a team have, together.
+__device__ void give(const Team& team, const Sums& own, Sums& result) {
+  const Sums all{team.sum(own.scale), team.sum(own.offset)};
+  if (team.thread == 0) result = all;
+}
 
 /// One element after the other.
 struct Elements {
@@ -48,8 +60,7 @@ struct Elements {
  private:
   __device__ void put(std::int64_t i, const GradientTerms& terms, Sums& sums) const {
     out.set(i, terms.input);
-    sums.scale += static_cast<double>(terms.scale);
-    sums.offset += static_cast<double>(terms.offset);
+    sums.add({static_cast<double>(terms.scale), static_cast<double>(terms.offset)});
   }
 };
 
@@ -79,8 +90,7 @@ struct OfSegments {
     const std::int64_t run_end = (run + 1) * runs.run;
     Sums sums;
     elements.add(first + team.thread, team.size, whole < run_end ? whole : run_end, grids[runs.grid_of(run)], sums);
-    sums = {team.sum(sums.scale), team.sum(sums.offset)};
-    if (team.thread == 0) parts[s] = sums;
+    give(team, sums, parts[s]);
   }
 };
 
@@ -93,13 +103,9 @@ struct JoinSegments {
   __device__ void operator()(std::int64_t grid, const Team& team) const {
     const std::int64_t count = runs.runs_of(grid) * segments_a_run;
     Sums sums;
-    for (std::int64_t i = team.thread; i < count; i += team.size) {
-      const Sums part = parts[runs.run_of(grid, i / segments_a_run) * segments_a_run + i % segments_a_run];
-      sums.scale += part.scale;
-      sums.offset += part.offset;
-    }
-    sums = {team.sum(sums.scale), team.sum(sums.offset)};
-    if (team.thread == 0) results[grid] = sums;
+    for (std::int64_t i = team.thread; i < count; i += team.size)
+      sums.add(parts[runs.run_of(grid, i / segments_a_run) * segments_a_run + i % segments_a_run]);
+    give(team, sums, results[grid]);
   }
 };
 
@@ -116,8 +122,7 @@ struct OfGrids {
     Sums sums;
     for (std::int64_t i = team.thread; i < count; i += team.size)
       elements.add(runs.run_of(grid, i / runs.run) * runs.run + i % runs.run, terms_of, sums);
-    sums = {team.sum(sums.scale), team.sum(sums.offset)};
-    if (team.thread == 0) results[grid] = sums;
+    give(team, sums, results[grid]);
   }
 };
 
@@ -137,17 +142,15 @@ struct OfColumns {
     parts[i] = sums;
   }
 };
+/// A team a column.
 struct JoinColumns {
   std::int64_t width, shares;
   const Sums* parts;
   Sums* results;
-  __device__ void operator()(std::int64_t column) const {
+  __device__ void operator()(std::int64_t column, const Team& team) const {
     Sums sums;
-    for (std::int64_t share = 0; share < shares; ++share) {
-      sums.scale += parts[share * width + column].scale;
-      sums.offset += parts[share * width + column].offset;
-    }
-    results[column] = sums;
+    for (std::int64_t share = team.thread; share < shares; share += team.size) sums.add(parts[share * width + column]);
+    give(team, sums, results[column]);
   }
 };
 
@@ -161,11 +164,12 @@ void launch_gradient(Device& device, const Elements& elements, const GridMap& ma
     case GradientShares::Way::columns: {
       const std::int64_t width = map.dimensions[0].size;
       const std::int64_t rows = map.elements / width;
-      const std::int64_t count = std::clamp<std::int64_t>(rows / least_rows, 1, most_shares);
+      const std::int64_t count =
+          std::clamp<std::int64_t>(rows / least_rows, 1, std::max(least_shares, most_walks / width));
       Tensor parts = scratch(count * width);
       for_each(count * width, stream,
                OfColumns<Formula>{elements, grids, width, rows, count, parts.mutable_data<Sums>()});
-      for_each(width, stream, JoinColumns{width, count, parts.data<Sums>(), results});
+      for_each_row(width, count, stream, JoinColumns{width, count, parts.data<Sums>(), results});
       return;
     }
     case GradientShares::Way::runs: {
