@@ -99,6 +99,17 @@ struct ChainElements {
   }
 
   template <int n>
+  TARE_HD void load_broadcast(const ChainBroadcast& from, std::int64_t first, Lanes<n>& x) const {
+    const auto element = static_cast<std::uint32_t>(first);
+    const std::uint32_t offset = from.offset(element);
+    if (n == 4 && from.fours) return load(from.in, offset, x);
+    TARE_UNROLL for (int k = 0; k < n; ++k) {
+      const bool in_row = k == 0 || from.rows_of_fours;
+      x.of[k] = load_float(from.in, in_row ? offset + k * from.strides[0] : from.offset(element + k), type());
+    }
+  }
+
+  template <int n>
   TARE_HD Lanes<n> fetch(const ChainSource& source, const State<n>& state) const {
     Lanes<n> x = state.last;
     switch (source.kind) {
@@ -113,6 +124,7 @@ struct ChainElements {
         TARE_UNROLL for (int k = 0; k < n; ++k) x.of[k] = number;
         break;
       }
+      case ChainSource::Kind::broadcast: load_broadcast(program.broadcasts[source.index], state.first, x); break;
       case ChainSource::Kind::constant: TARE_UNROLL for (int k = 0; k < n; ++k) x.of[k] = source.number; break;
     }
     return x;

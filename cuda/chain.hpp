@@ -7,9 +7,10 @@
 
 namespace tare::cuda {
 
-inline constexpr int most_chain_steps = 40;
+inline constexpr int most_chain_steps = 36;
 inline constexpr int most_chain_arrays = 12;  ///< inputs, and outputs
 inline constexpr int most_chain_saved = 4;    ///< results that wait for a later step than the next
+inline constexpr int most_chain_broadcasts = 4;
 
 /// Where a step reads.
 struct ChainSource {
@@ -20,9 +21,10 @@ struct ChainSource {
     channel,   ///< an input with one element a channel
     single,    ///< an input with one element in all
     constant,  ///< a number of the program
+    broadcast  ///< one of the program's
   };
   Kind kind = Kind::last;
-  std::uint8_t index = 0;  ///< of the saved result or of the input
+  std::uint8_t index = 0;  ///< of the saved result, of the input or of the broadcast
   float number = 0;
 };
 
@@ -39,6 +41,30 @@ struct ChainStep {
   const float* channels = nullptr;  ///< of an affine step: centers, factors, addends
 };
 
+/// An input that is read along loops over the elements, of which there are fewer than 2^31; the innermost loop comes
+/// first.
+struct ChainBroadcast {
+  static constexpr int most_loops = 4;
+  const void* in = nullptr;
+  int loops = 0;
+  bool rows_of_fours = false;  ///< four neighbours lie in one innermost loop
+  bool fours = false;          ///< and are read as one
+  Divider sizes[most_loops];
+  std::uint32_t strides[most_loops] = {};
+
+  TARE_HD std::uint32_t offset(std::uint32_t element) const {
+    std::uint32_t offset = 0;
+    TARE_UNROLL
+    for (int loop = 0; loop < most_loops; ++loop) {
+      if (loop == loops) break;
+      const std::uint32_t outside = sizes[loop].quotient(element);
+      offset += (element - outside * sizes[loop].divisor) * strides[loop];
+      element = outside;
+    }
+    return offset;
+  }
+};
+
 struct ChainProgram {
   DataType type = DataType::float32;  ///< of all inputs and outputs: every result is rounded to it
   int steps = 0;
@@ -49,6 +75,7 @@ struct ChainProgram {
   ChainStep step[most_chain_steps];
   const void* in[most_chain_arrays] = {};
   void* out[most_chain_arrays] = {};
+  ChainBroadcast broadcasts[most_chain_broadcasts];
 };
 
 /// An output may be the memory of an input that no later step reads.

@@ -1,10 +1,12 @@
 // Chains on the device: from the plan of host/cpu/chain_plan.hpp to a program of one launch. Odd: what the program has
 // no room for (many steps, many results that wait) and shapes that need other loops run step by step.
 #include <algorithm>
+#include <array>
 
 #include "chain.hpp"
 #include "chain_kernel.hpp"
 #include "cpu/chain_plan.hpp"
+#include "float_element.hpp"
 #include "quantize.hpp"
 
 namespace tare::cuda {
@@ -22,9 +24,10 @@ class ChainKernel final : public Kernel {
     for (Tensor& input : inputs)
       if (is_quantizable(input.type())) input = device_.upload(input);
     cpu::ChainRun run;
-    if (!fits_ || !plan_.bind(inputs, run)) return plan_.run_one_by_one(kernels_, inputs, outputs, compile_step_);
-    plan_.make_outputs(device_, inputs, outputs, run);
     ChainProgram program = program_;
+    if (!fits_ || !plan_.bind(inputs, run, true) || !lay_out_broadcasts(inputs, run, program))
+      return plan_.run_one_by_one(kernels_, inputs, outputs, compile_step_);
+    plan_.make_outputs(device_, inputs, outputs, run);
     program.type = run.type;
     program.elements = run.elements;
     program.spatial = std::max<std::int64_t>(run.spatial, 1);
@@ -35,7 +38,7 @@ class ChainKernel final : public Kernel {
       ChainStep& step = program.step[s];
       program.by_channel = program.by_channel || step.kind == cpu::Step::Kind::affine;
       for (ChainSource& source : step.sources) {
-        if (source.kind != ChainSource::Kind::block) continue;
+        if (source.kind != ChainSource::Kind::block) continue;  // an input
         const cpu::Access access = run.access[source.index];
         if (access == cpu::Access::channel) source.kind = ChainSource::Kind::channel;
         if (access == cpu::Access::number) source.kind = ChainSource::Kind::single;
@@ -78,6 +81,53 @@ class ChainKernel final : public Kernel {
       made.saved = static_cast<std::int8_t>(free - busy_until.begin());
     }
     program_.steps = static_cast<int>(steps.size());
+    return true;
+  }
+
+  /// Of a run's inputs, and the sources that read them. False where the program has no room.
+  static bool lay_out_broadcasts(std::span<const Tensor> inputs, const cpu::ChainRun& run, ChainProgram& program) {
+    std::vector<std::uint8_t> slots(inputs.size());
+    std::uint8_t count = 0;
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      if (run.access[i] != cpu::Access::broadcast) continue;
+      if (count == most_chain_broadcasts || run.elements == 0 || run.elements >= (std::int64_t{1} << 31)) return false;
+      if (!lay_out_broadcast(inputs[i], run.shape, program.broadcasts[count])) return false;
+      slots[i] = count++;
+    }
+    for (int s = 0; s < program.steps && count > 0; ++s)
+      for (ChainSource& source : program.step[s].sources)
+        if (source.kind == ChainSource::Kind::block && run.access[source.index] == cpu::Access::broadcast)
+          source = {ChainSource::Kind::broadcast, slots[source.index], 0};
+    return true;
+  }
+
+  /// Neighbouring dimensions that are stepped through alike are one loop.
+  static bool lay_out_broadcast(const Tensor& input, const Shape& whole, ChainBroadcast& made) {
+    made.in = input.data();
+    std::array<std::int64_t, ChainBroadcast::most_loops> sizes{};
+    std::int64_t dense = 1;
+    for (std::size_t back = 1; back <= whole.rank(); ++back) {
+      const std::int64_t size = whole[whole.rank() - back];
+      const std::int64_t own = back <= input.rank() ? input.shape()[input.rank() - back] : 1;
+      if (size == 1) continue;
+      const std::int64_t stride = own == 1 ? 0 : dense;
+      dense *= own;
+      const auto last = static_cast<std::size_t>(made.loops) - 1;
+      if (made.loops > 0 && stride == made.strides[last] * sizes[last] && (stride == 0) == (made.strides[last] == 0)) {
+        sizes[last] *= size;
+        continue;
+      }
+      if (made.loops == ChainBroadcast::most_loops) return false;
+      sizes[last + 1] = size;
+      made.strides[last + 1] = static_cast<std::uint32_t>(stride);
+      ++made.loops;
+    }
+    made.rows_of_fours = sizes[0] % 4 == 0;
+    made.fours = made.rows_of_fours && made.strides[0] == 1 && is_aligned(made.in);
+    for (int loop = 0; loop < made.loops; ++loop) {
+      made.sizes[loop] = Divider(static_cast<std::uint32_t>(sizes[static_cast<std::size_t>(loop)]));
+      made.fours = made.fours && (loop == 0 || made.strides[loop] % 4 == 0);
+    }
     return true;
   }
 

@@ -31,7 +31,20 @@ void ChainPlan::place_results() {
   }
 }
 
-bool ChainPlan::bind(std::span<const Tensor> inputs, ChainRun& run) const {
+namespace {
+
+/// Whether plain dimensions, counted from the last one, are those of `whole` or 1.
+bool spreads_to(const Tensor& tensor, const Shape& whole) {
+  const Shape& shape = tensor.shape();
+  if (shape.rank() > whole.rank()) return false;
+  for (std::size_t d = 0; d < shape.rank(); ++d)
+    if (shape[d] != 1 && shape[d] != whole[whole.rank() - shape.rank() + d]) return false;
+  return tensor.layout() == Layout::plain;
+}
+
+}  // namespace
+
+bool ChainPlan::bind(std::span<const Tensor> inputs, ChainRun& run, bool broadcasts) const {
   const Tensor* whole = &inputs[0];
   for (const Tensor& input : inputs) {
     if (!is_quantizable(input.type()) || input.type() != inputs[0].type()) return false;
@@ -58,6 +71,8 @@ bool ChainPlan::bind(std::span<const Tensor> inputs, ChainRun& run) const {
                input.shape()[1] == run.channels && input.elements() == run.shape[0] * run.channels) {
       run.access.push_back(Access::channel);
       by_channel = true;
+    } else if (broadcasts && run.layout == Layout::plain && spreads_to(input, run.shape)) {
+      run.access.push_back(Access::broadcast);
     } else {
       return false;
     }

@@ -11,8 +11,8 @@
 
 namespace tare::cpu {
 
-/// How an input lies beside the elements of the whole.
-enum class Access : std::uint8_t { block, channel, number };
+/// How an input lies beside the elements of the whole. Broadcast: in any other way, on devices that take that.
+enum class Access : std::uint8_t { block, channel, number, broadcast };
 
 struct ChainRun {
   DataType type = DataType::float32;  ///< of all inputs and outputs
@@ -41,8 +41,8 @@ class ChainPlan {
   std::span<const Place> places() const { return places_; }  ///< of the steps' results
   std::size_t registers() const { return registers_; }
 
-  /// False where the inputs need other loops than those of a chain.
-  bool bind(std::span<const Tensor> inputs, ChainRun& run) const;
+  /// False where the inputs need other loops than those of a chain, which `broadcasts` in any way or not.
+  bool bind(std::span<const Tensor> inputs, ChainRun& run, bool broadcasts = false) const;
   /// `dropped[o]`: nobody wants that output; empty: all are wanted.
   void make_outputs(Device& device, std::span<Tensor> inputs, std::span<Tensor> outputs, ChainRun& run,
                     const std::vector<bool>& dropped = {}) const;

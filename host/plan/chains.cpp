@@ -26,7 +26,8 @@ class Joiner {
   Joiner(Graph graph, const std::vector<bool>& visible, const Backend& backend, Visible what)
       : graph_(std::move(graph)),
         backend_(backend),
-        taps_(what == Visible::observed && backend.chains_take_taps()),
+        looked_at_(what == Visible::observed),
+        taps_(looked_at_ && backend.chains_take_taps()),
         readers_(consumers(graph_)),
         producers_(producers(graph_)),
         visible_(visible),
@@ -76,6 +77,15 @@ class Joiner {
     return constant != nullptr && constant->elements() == 1 && backend_.joins(constant->type());
   }
   bool is_tensor(ValueId value) const { return value != absent && graph_.constant(value) == nullptr; }
+  /// A constant that a chain reads as one of its inputs.
+  bool is_vector(ValueId value) const {
+    const Tensor* constant = value == absent ? nullptr : graph_.constant(value);
+    if (constant == nullptr || constant->elements() < 2 || !backend_.joins(constant->type())) return false;
+    const auto& readers = readers_[index(value)];
+    return backend_.chains_broadcast() && std::all_of(readers.begin(), readers.end(), [&](std::int32_t reader) {
+             return among(arithmetic, graph_.nodes[static_cast<std::size_t>(reader)]);
+           });
+  }
 
   bool is_link(const Node& node) const {
     if (node.input(0) == absent || node.output(0) == absent || !backend_.joins(graph_.value(node.outputs[0]).type))
@@ -85,7 +95,7 @@ class Joiner {
     if (among(arithmetic, node))
       return node.inputs.size() == 2 && (is_tensor(node.inputs[0]) || is_tensor(node.inputs[1])) &&
              std::all_of(node.inputs.begin(), node.inputs.end(),
-                         [&](ValueId input) { return is_tensor(input) || is_number(input); });
+                         [&](ValueId input) { return is_tensor(input) || is_number(input) || is_vector(input); });
     if (!is_tensor(node.inputs[0])) return false;
     if (among(functions, node)) return true;
     if (node.domain == "tare") return node.op_type == "QuantizeDequantize";
@@ -118,7 +128,7 @@ class Joiner {
       if (taken_[n] || !is_link(node)) continue;
       const bool fits = n == start || std::all_of(node.inputs.begin(), node.inputs.end(), [&](ValueId input) {
                           if (!is_tensor(input)) return true;
-                          if (inside[index(input)]) return taps_ || !visible_[index(input)];
+                          if (inside[index(input)]) return looked_at_ || !visible_[index(input)];
                           return producers_[index(input)] < static_cast<std::int32_t>(start) &&
                                  pooled_[index(input)] == pooled_[index(graph_.nodes[start].outputs[0])];
                         });
@@ -143,7 +153,7 @@ class Joiner {
       const auto [entry, fresh] = ids.try_emplace(value, static_cast<ValueId>(steps->values.size()));
       if (!fresh) return entry->second;
       const ValueId id = steps->add_value(graph_.value(value));
-      if (const Tensor* constant = graph_.constant(value)) {
+      if (const Tensor* constant = graph_.constant(value); constant != nullptr && !is_vector(value)) {
         steps->constants.emplace(id, *constant);
       } else if (const std::int32_t producer = producers_[index(value)];
                  producer < 0 ||
@@ -175,7 +185,8 @@ class Joiner {
 
   Graph graph_;
   const Backend& backend_;
-  bool taps_;  ///< chains go through visible values
+  bool looked_at_;  ///< chains go through visible values, which are outputs of theirs, too
+  bool taps_;       ///< and observe them themselves
   std::vector<std::vector<std::int32_t>> readers_;
   std::vector<std::int32_t> producers_;
   std::vector<bool> visible_;

@@ -15,11 +15,11 @@ namespace tare {
 /// What happens to the visible values of a run.
 enum class Visible : std::uint8_t {
   replaced,  ///< a hook sees them and may put others in their place: a chain ends there
-  observed   ///< they are looked at, which chains do themselves on backends whose chains take taps
+  observed   ///< they are looked at: chains go on behind them, and on backends whose chains take taps look themselves
 };
 
 /// Value ids stay the same. A graph is returned as it is when `backend` has no kernel for chains. Where visible values
-/// are only observed, a single node that reads or makes one becomes a chain, too.
+/// are only observed by chains that take taps, a single node that reads or makes one becomes a chain, too.
 Graph join_chains(Graph graph, const std::vector<bool>& visible, const Backend& backend,
                   Visible what = Visible::replaced);
 

@@ -95,17 +95,58 @@ TEST_P(Chain, OneElementAChannelOrInAll) {
       }
 }
 
-TEST_P(Chain, WhatBroadcastsInOtherWaysRunsAsOrdinaryOperators) {
+TEST_P(Chain, WhatBroadcastsInOtherWays) {
   const auto backend = GetParam().make();
-  for (const Shape& other :
-       {Shape{1, 5, 1, 1}, Shape{7}, Shape{2, 5, 6, 1}, Shape{3, 1, 1, 1, 1}, Shape{1, 1, 1, 1, 1}}) {
+  const auto add_and_quantize = [&](const Shape& shape, const Shape& other) {
     Builder b;
     b.output(b.quantizer(b.node("Add", {b.input("x"), b.input("other")})));
-    compare(*backend, b.graph, {{2, 5, 6, 7}, other}, Layout::plain);
-  }
+    SCOPED_TRACE(other.text());
+    compare(*backend, b.graph, {shape, other}, Layout::plain);
+  };
+  for (const Shape& other :
+       {Shape{1, 5, 1, 1}, Shape{7}, Shape{2, 5, 6, 1}, Shape{3, 1, 1, 1, 1}, Shape{1, 1, 1, 1, 1}})
+    add_and_quantize({2, 5, 6, 7}, other);
+  for (const Shape& other : {Shape{16}, Shape{2, 1, 1, 16}, Shape{3, 1, 16}, Shape{2, 3, 8, 1}, Shape{8, 16},
+                             Shape{1, 3, 1, 16}, Shape{2, 1, 8, 1}, Shape{8, 1}})
+    add_and_quantize({2, 3, 8, 16}, other);
+  add_and_quantize({2, 3, 2, 3, 2, 4}, {2, 1, 2, 1, 2, 1});  // as many loops as dimensions
+  add_and_quantize({0, 4}, {4});
+  add_and_quantize({0, 4}, {0, 1});
   Builder b;  // a number of higher rank than the tensor
   b.output(b.node("Relu", {b.node("Add", {b.input("x"), b.constant({1, 1, 1}, {2})})}));
   compare(*backend, b.graph, {{9}}, Layout::plain);
+}
+
+TEST_P(Chain, ConstantsThatBroadcast) {
+  const auto backend = GetParam().make();
+  std::vector<float> numbers;
+  for (int i = 0; i < 12; ++i) numbers.push_back(0.5f * static_cast<float>(i) - 2);
+  for (const Shape& shape : {Shape{5, 12}, Shape{2, 7, 12}, Shape{12}, Shape{3, 1}, Shape{1}}) {
+    Builder b;
+    const ValueId bias = b.constant({12}, numbers);
+    const ValueId sum = b.node("Add", {b.input("x"), bias});
+    b.output(b.node("Relu", {b.node("Mul", {bias, b.node("Tanh", {sum})})}));
+    const Graph graph = joined(b.graph, *backend);
+    if (backend->chains_broadcast()) {
+      EXPECT_EQ(graph.nodes.size(), 1u);
+    }
+    const Tensor in = random_tensor(shape, Layout::plain, 6);
+    expect_same_bits(*backend, Executor(graph, *backend).run(std::span(&in, 1)),
+                     Executor(b.graph, *backend).run(std::span(&in, 1)), shape.text());
+  }
+}
+
+/// Scales of a BatchNormalization are that node's own, whoever else reads them.
+TEST_P(Chain, ConstantsThatSeveralOperatorsRead) {
+  const auto backend = GetParam().make();
+  Builder b;
+  const ValueId scale = b.constant({4}, {1, 2, 3, 4});
+  const ValueId rest = b.constant({4}, {0.5f, 0.25f, 2, 1});
+  const ValueId normal = b.node("BatchNormalization", {b.input("x"), scale, rest, rest, rest});
+  b.output(b.node("Relu", {b.node("Add", {normal, scale})}));
+  const Tensor in = random_tensor({3, 4, 5, 4}, Layout::plain, 6);
+  expect_same_bits(*backend, Executor(joined(b.graph, *backend), *backend).run(std::span(&in, 1)),
+                   Executor(b.graph, *backend).run(std::span(&in, 1)), "");
 }
 
 TEST_P(Chain, EndsAtVisibleValuesWhichAHookMayReplace) {

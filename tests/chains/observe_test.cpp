@@ -56,9 +56,10 @@ TEST_P(ObservingChain, ObservesWhatItReadsAndMakes) {
         expect_same_bits(*backend, executor.run(inputs, &inside), expected, shapes[0].text());
       Executor(graph, *backend, site_of_value).run(inputs, &whole);
       EXPECT_EQ(inside.statistics(), whole.statistics()) << shapes[0].text();
-      if (!backend->chains_take_taps()) continue;
       EXPECT_EQ(chain.nodes.size(), 1u);
-      EXPECT_EQ(inside.whole(), 0u) << "every value is observed by the chain";
+      if (backend->chains_take_taps()) {
+        EXPECT_EQ(inside.whole(), 0u) << "every value is observed by the chain";
+      }
     }
   }
 }
