@@ -101,15 +101,17 @@ void batch_normalization(Call& call) {
   });
 }
 
-/// Where element k of row o finds its scale and bias.
+/// Where the elements of a row find their scales and biases.
 struct Place {
   std::int64_t spatial = 1;  ///< elements of the row that share one
   std::int64_t members = 1;  ///< of a row
   std::int64_t groups = 1;   ///< rows after which they come again
   bool per_group = false;
-  TARE_HD std::int64_t operator()(std::int64_t o, std::int64_t k) const {
-    return per_group ? o % groups : o % groups * members + k / spatial;
+  TARE_HD std::int64_t first(std::int64_t o) const {
+    return groups == 1 ? 0 : per_group ? o % groups : o % groups * members;
   }
+  /// Of element k, behind the row's first. Divisions are slow, and mostly not needed.
+  TARE_HD std::int64_t behind(std::int64_t k) const { return per_group ? 0 : spatial == 1 ? k : k / spatial; }
 };
 
 /// y = (x - mean) factor scale + bias.
@@ -131,14 +133,14 @@ struct NormalizeRow {
     double mean = 0;
     if (centered) {
       double sum = 0;
-      for (std::int64_t k = team.thread; k < count; k += team.size) sum += static_cast<double>(in[o * count + k]);
+      each(o, team.thread, team.size, [&](float x, std::int64_t) { sum += static_cast<double>(x); });
       mean = team.sum(sum) / static_cast<double>(count);
     }
     double squares = 0;
-    for (std::int64_t k = team.thread; k < count; k += team.size) {
-      const double deviation = static_cast<double>(in[o * count + k]) - mean;
+    each(o, team.thread, team.size, [&](float x, std::int64_t) {
+      const double deviation = static_cast<double>(x) - mean;
       squares += deviation * deviation;
-    }
+    });
     write(o, team.thread, team.size, mean, team.sum(squares) / static_cast<double>(count));
   }
 
@@ -147,9 +149,9 @@ struct NormalizeRow {
     const double root = root_then_add ? ::sqrt(variance) + epsilon : ::sqrt(variance + epsilon);
     const float center = static_cast<float>(mean);
     const float factor = static_cast<float>(1.0 / root);
-    for (std::int64_t k = first; k < count; k += step) {
-      const float x = in[o * count + k];
-      const std::int64_t at = scales.present() ? place(o, k) : 0;
+    const std::int64_t of_row = place.first(o);
+    each(o, first, step, [&](float x, std::int64_t k) {
+      const std::int64_t at = scales.present() ? of_row + place.behind(k) : 0;
       float y = 0;
       if (factor_has_scale) {
         y = (x - center) * static_cast<float>(static_cast<double>(scales[at]) / root) + biases[at];
@@ -160,9 +162,15 @@ struct NormalizeRow {
         if (biases.present()) y = y + biases[at];
       }
       out.set(o * count + k, y);
-    }
+    });
     if (first == 0 && means.present()) means.set(o, center);
     if (first == 0 && deviations.present()) deviations.set(o, factor);
+  }
+
+ private:
+  template <class Body>
+  __device__ void each(std::int64_t o, std::int64_t first, std::int64_t step, Body body) const {
+    RowView{1, count, 1}.each(in, o, first, step, body);
   }
 };
 
