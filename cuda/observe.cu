@@ -8,13 +8,13 @@
 namespace tare::cuda {
 namespace {
 
-constexpr int threads = 384;  // two blocks of a multiprocessor may use 80 registers a thread: with 64 it spills
+constexpr int threads = 768;  // with 80 registers each they fill a multiprocessor: with 64 it spills
 constexpr int warps = threads / 32;
 constexpr int vectors_per_thread = 4;  // of 16 bytes
 constexpr std::uint32_t tile_vectors = threads * vectors_per_thread;
 constexpr std::uint32_t special_counters = 4;  // behind the slots: NaN, +inf, -inf, zeros of the tensors before
-constexpr std::uint32_t tiles_per_block = 4;   // at least: the flush of a block must not outweigh its counting
-constexpr int blocks_per_multiprocessor = 2;
+constexpr std::uint32_t tiles_per_block = 2;   // at least: the flush of a block must not outweigh its counting
+constexpr int blocks_per_multiprocessor = 1;   // two of half the threads would flush twice as many counters
 
 TARE_HD std::uint32_t size_of_element(DataType type) { return type == DataType::float32 ? 4 : 2; }
 /// Elements by which the data begin behind an address that is aligned to a vector.
@@ -133,25 +133,31 @@ __device__ std::uint32_t end_tile_of(const TensorList& list, std::uint32_t entry
 /// By the last block: the entries that all blocks left, into the sites. Tensors of one site have one thread.
 __device__ void merge_sites(const TensorList& list, Site* sites, const Exact* partials) {
   __shared__ Exact merged[most_tensors];
+  static_assert(warps <= static_cast<int>(most_tensors));
   const std::uint32_t lane = threadIdx.x % 32;
-  for (std::uint32_t entry = threadIdx.x / 32; entry < list.count; entry += warps) {
+  const std::uint32_t share = max(1u, warps / list.count);  // warps that a tensor has
+  for (std::uint32_t part = threadIdx.x / 32; part < list.count * share; part += warps) {
+    const std::uint32_t entry = part / share;
+    const std::uint32_t first = block_of(list.tensors[entry].first_tile, list.tiles);
     const std::uint32_t last = block_of(end_tile_of(list, entry) - 1, list.tiles);
     Exact exact{};
-    for (std::uint32_t block = block_of(list.tensors[entry].first_tile, list.tiles) + lane; block <= last; block += 32)
+    for (std::uint32_t block = first + part % share * 32 + lane; block <= last; block += share * 32)
       merge(exact, partials[block + entry]);
     exact = merge_lanes(exact);
-    if (lane == 0) merged[entry] = exact;
+    if (lane == 0) merged[part] = exact;
   }
   __syncthreads();
   if (threadIdx.x >= list.count) return;
   const std::uint32_t site = list.tensors[threadIdx.x].site;
   for (std::uint32_t i = 0; i < threadIdx.x; ++i)
     if (list.tensors[i].site == site) return;
+  Exact exact = sites[site].exact;
   for (std::uint32_t i = threadIdx.x; i < list.count; ++i) {
     if (list.tensors[i].site != site) continue;
-    merge(sites[site].exact, merged[i]);
+    for (std::uint32_t part = i * share; part < (i + 1) * share; ++part) merge(exact, merged[part]);
     sites[site].elements += list.tensors[i].elements;
   }
+  sites[site].exact = exact;
 }
 
 /// What the block counted of one tensor: its bins to the site, the rest to an entry of its own. Leaves the counters 0,
@@ -180,17 +186,16 @@ __device__ void flush(unsigned* bins, const Counter& counter, std::uint32_t padd
       partial = exact;
     }
   }
-  for (std::uint32_t begin = threadIdx.x * 4; begin < histogram_slots; begin += threads * 4) {
-    const uint4 four = *reinterpret_cast<const uint4*>(bins + begin);
-    if ((four.x | four.y | four.z | four.w) == 0) continue;  // most are
-    const unsigned counts[4] = {four.x, four.y, four.z, four.w};
-#pragma unroll
-    for (std::uint32_t i = 0; i < 4; ++i) {
-      const std::uint32_t slot = begin + i;
-      if (counts[i] == 0 || slot == zero_slot || slot == negative_zero_slot) continue;
-      bins[slot] = 0;
-      atomicAdd(&site.bins[histogram_bin(bits_of_slot(slot))], Count{counts[i]});
-    }
+  // A warp adds to neighbouring bins. Blocks begin at different ones, or all would wait for the same.
+  constexpr std::uint32_t lines = histogram_slots / 32;
+  static_assert(histogram_slots % 32 == 0);
+  TARE_NO_UNROLL
+  for (std::uint32_t line = threadIdx.x / 32; line < lines; line += warps) {
+    const std::uint32_t slot = (line + blockIdx.x * 37) % lines * 32 + threadIdx.x % 32;
+    const unsigned count = bins[slot];
+    if (count == 0 || slot == zero_slot || slot == negative_zero_slot) continue;
+    bins[slot] = 0;
+    atomicAdd(&site.bins[histogram_bin(bits_of_slot(slot))], Count{count});
   }
   __syncthreads();
 }

@@ -1,5 +1,5 @@
-// The backend's observer: statistics in device memory, one launch a large tensor, one launch for many small ones, which
-// wait in a list until it is full. A waiting tensor is held, so nobody overwrites it. Odd: AIMET's own histogram
+// The backend's observer: statistics in device memory. Tensors wait in a list until they are worth a launch, which ends
+// with the adding up of all its counters. A waiting tensor is held, so nobody overwrites it. Odd: AIMET's own histogram
 // depends on the order of whole batches; it is taken on the host, from a copy.
 #include <fmt/format.h>
 
@@ -8,8 +8,8 @@
 namespace tare::cuda {
 namespace {
 
-constexpr std::int64_t small_tensor = std::int64_t{1} << 16;
-constexpr std::size_t most_waiting = 64;  // tensors of a launch
+constexpr std::size_t most_waiting = 64;                           // tensors of a launch
+constexpr std::size_t most_waiting_bytes = std::size_t{24} << 20;  // of them together: caches still hold those
 
 class CudaObserver final : public Observer {
  public:
@@ -22,10 +22,10 @@ class CudaObserver final : public Observer {
     const Tensor there = device_.upload(tensor);
     const ObservedTensor observed{there.data(), static_cast<std::uint64_t>(there.elements()), there.type(),
                                   static_cast<std::uint32_t>(site)};
-    if (there.elements() >= small_tensor) return statistics_.observe({&observed, 1}, device_.stream().get());
     waiting_.push_back(observed);
     held_.push_back(there);
-    if (waiting_.size() == most_waiting) launch_waiting();
+    waiting_bytes_ += there.bytes();
+    if (waiting_.size() == most_waiting || waiting_bytes_ >= most_waiting_bytes) launch_waiting();
   }
 
   std::uint64_t nonfinite_count() const override {
@@ -62,6 +62,7 @@ class CudaObserver final : public Observer {
   void launch_waiting() const {
     const std::vector<ObservedTensor> waiting = std::exchange(waiting_, {});
     const std::vector<Tensor> held = std::exchange(held_, {});
+    waiting_bytes_ = 0;
     if (!waiting.empty()) statistics_.observe(waiting, device_.stream().get());
   }
 
@@ -71,6 +72,7 @@ class CudaObserver final : public Observer {
   mutable Statistics statistics_;
   mutable std::vector<ObservedTensor> waiting_;
   mutable std::vector<Tensor> held_;
+  mutable std::size_t waiting_bytes_ = 0;
 };
 
 class HostObserver final : public Observer {

@@ -19,7 +19,7 @@ values_per_thread = 16  # that observe_kernel counts at a time
 
 # kernel: instructions that must be there, threads a block, shared memory taken at launch.
 kernels = {
-    "observe_kernel": ([r"ATOMS\.POPC\.INC\.32", r"LDG\.E\S*\.128"], 384, 0),
+    "observe_kernel": ([r"ATOMS\.POPC\.INC\.32", r"LDG\.E\S*\.128"], 768, 0),
     "qdq_uniform": ([r"LDG\.E\S*\.128", r"STG\.E\S*\.128"], 256, 0),
     "qdq_runs": ([r"LDG\.E\S*\.128", r"STG\.E\S*\.128"], 256, 0),
     "qdq_columns": ([r"LDG\.E\S*\.128", r"STG\.E\S*\.128"], 256, 0),
