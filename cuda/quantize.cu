@@ -2,8 +2,11 @@
 // for all; runs that share a grid (channels further out, blocks), where a vector may straddle two runs; columns
 // (channels innermost), where a thread keeps the grids of its columns; and any geometry, an element at a time. Formulas
 // are those of numerics.hpp. Odd: what is not a whole vector is the first block's. Pointers that are not aligned alike,
-// columns that are no whole vectors, runs shorter than one and tensors of 2^31 elements take the last kernel.
+// runs shorter than a vector, runs in tensors of 2^31 elements and the last few rows of odd columns take the last
+// kernel.
 #include "quantize.hpp"
+
+#include <numeric>
 
 #include "grid_locator.hpp"
 #include "launch.hpp"
@@ -193,10 +196,12 @@ __device__ __forceinline__ void walk_columns(const uint4* in, uint4* out, const 
     out[row * row_vectors] = apply_vector<type, operation>(in[row * row_vectors], formula_of);
 }
 
-/// Columns a multiple of the vector. A thread keeps the grids of its columns and walks down the rows.
+/// Rows of whole vectors whose grids come again after `columns` elements. A thread keeps the grids of its vector of a
+/// row and walks down the rows.
 template <DataType type, Operation operation>
-__global__ void __launch_bounds__(threads) qdq_columns(const void* input, void* output, const PackedGrid* packed,
-                                                       std::int64_t rows, std::int64_t row_vectors) {
+__global__ void __launch_bounds__(threads)
+    qdq_columns(const void* input, void* output, const PackedGrid* packed, std::uint32_t columns, std::int64_t rows,
+                std::int64_t row_vectors) {
   constexpr int vector = vector_of<type>;
   const std::int64_t column = std::int64_t{blockIdx.y} * blockDim.x + threadIdx.x;
   if (column >= row_vectors) return;
@@ -206,7 +211,7 @@ __global__ void __launch_bounds__(threads) qdq_columns(const void* input, void* 
   bool by_product = operation == Operation::half_even;
 #pragma unroll
   for (int i = 0; i < vector; ++i) {
-    grids[i] = unpack<operation>(packed[column * vector + i]);
+    grids[i] = unpack<operation>(packed[static_cast<std::uint32_t>(column * vector + i) % columns]);
     by_product = by_product && grids[i].reciprocal != 0;
   }
   if (by_product)
@@ -244,25 +249,27 @@ std::int64_t resident_columns() {
   return std::int64_t{multiprocessors()} * a_multiprocessor;
 }
 
-/// False where their shape is not that of a launch.
+/// Of the elements from the first one on: a multiple of the columns, and none where these are too many. Columns that
+/// are no whole vectors become so: several rows are taken as one.
 template <DataType type, Operation operation>
-bool launch_columns(const void* input, void* output, const GridMap& map, StreamView stream) {
+std::int64_t launch_columns(const void* input, void* output, const GridMap& map, StreamView stream) {
   const std::int64_t columns = map.dimensions[0].size;
-  const std::int64_t row_vectors = columns / vector_of<type>;
-  const std::int64_t rows = map.elements / columns;
+  const std::int64_t together = vector_of<type> / std::gcd<std::int64_t>(columns, vector_of<type>);
+  const std::int64_t row_vectors = columns * together / vector_of<type>;
+  const std::int64_t rows = map.elements / (columns * together);
   unsigned width = 1;
   while (width < threads && width < row_vectors) width *= 2;
   const dim3 block(width, threads / width);
   const std::int64_t column_blocks = (row_vectors + width - 1) / width;
-  if (columns % vector_of<type> != 0 || column_blocks > 65535) return false;
+  if (rows == 0 || column_blocks > 65535) return 0;
   const std::int64_t wanted =
       std::max<std::int64_t>(resident_columns<type, operation>() * waves_of_columns / column_blocks, 1);
   const dim3 grid(static_cast<unsigned>(std::min<std::int64_t>(wanted, blocks_for(rows, block.y * in_flight))),
                   static_cast<unsigned>(column_blocks));
   launch(qdq_columns<type, operation>, grid, block, 0, stream, input, output, static_cast<const PackedGrid*>(map.grids),
-         rows, row_vectors);
+         static_cast<std::uint32_t>(columns), rows, row_vectors);
   TARE_CUDA_CHECK_LAUNCH("qdq_columns");
-  return true;
+  return rows * together * columns;
 }
 
 template <DataType type, Operation operation>
@@ -276,18 +283,21 @@ void launch_operation(const void* input, void* output, const GridMap& map, Strea
     return;
   }
   const GridLocator locator(map);
+  std::int64_t done = 0;
   if constexpr (operation != Operation::float16) {  // which has no grids
     if (map.grids != nullptr && has_vectors && map.run >= vector_of<type> && locator.small) {
       launch(qdq_runs<type, operation>, blocks, threads, 0, stream, input, output, locator, geometry);
       TARE_CUDA_CHECK_LAUNCH("qdq_runs");
       return;
     }
-    if (map.grids != nullptr && has_vectors && geometry.head == 0 && map.column_mode() &&
-        launch_columns<type, operation>(input, output, map, stream))
-      return;
+    if (map.grids != nullptr && has_vectors && geometry.head == 0 && map.column_mode())
+      done = launch_columns<type, operation>(input, output, map, stream);
+    if (done == map.elements) return;
   }
-  launch(qdq_any<type, operation>, blocks_for(map.elements, block_items), threads, 0, stream, input, output, locator,
-         map.uniform, map.elements);
+  using Element = typename Format<type, operation>::Element;
+  launch(qdq_any<type, operation>, blocks_for(map.elements - done, block_items), threads, 0, stream,
+         static_cast<const void*>(static_cast<const Element*>(input) + done),
+         static_cast<void*>(static_cast<Element*>(output) + done), locator, map.uniform, map.elements - done);
   TARE_CUDA_CHECK_LAUNCH("qdq_any");
 }
 
