@@ -1,17 +1,22 @@
 // The kernels of the CUDA backend against what bounds them, all in one process: quantize-dequantize against a copy on
-// the device, observers against a read-only reduction and CUB's histogram, the search by time. Every figure is the
-// fastest of its repetitions, in milliseconds by CUDA events; ratios are made from those. Writes JSON: first argument.
+// the device, observers against a read-only reduction and CUB's histogram, the search by time. A kernel and what it is
+// compared with take turns. Every figure is the fastest of its repetitions, in milliseconds: by CUDA events of several
+// calls in a row, of the search with its transfers by the host's clock; ratios are made from those. What they are held
+// to stands in tools/gpu_report.py. Writes JSON: first argument.
 #include <cuda_runtime.h>
 
-#include <cmath>
+#include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <cub/cub.cuh>
 #include <functional>
 #include <string>
 #include <vector>
 
+#include "bench/cuda/figures.hpp"
 #include "bench/support/kernel_cases.hpp"
 #include "runtime.hpp"
+#include "search.hpp"
 #include "tare/cuda.hpp"
 #include "tare/numerics.hpp"
 
@@ -19,7 +24,16 @@ namespace tare::bench {
 namespace {
 
 constexpr std::int64_t bytes_of_tensor = std::int64_t{256} << 20;
+constexpr int warm_ups = 2;
 constexpr int repetitions = 20;
+constexpr int calls = 8;  ///< in a row
+
+using Clock = std::chrono::steady_clock;
+using Body = std::function<void()>;
+
+double milliseconds_since(Clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+}
 
 /// Reads everything, 16 bytes a thread at a time, and writes next to nothing.
 __global__ void read_only(const uint4* in, std::int64_t count, unsigned* out) {
@@ -47,78 +61,105 @@ class Timer {
     static_cast<void>(cudaEventDestroy(begin_));
     static_cast<void>(cudaEventDestroy(end_));
   }
-  /// Fastest of the repetitions, after two that do not count.
-  double operator()(const std::function<void()>& body) const {
+  /// Of a call, the fastest of the repetitions.
+  double operator()(const Body& body) const {
     double best = 1e30;
-    for (int i = -2; i < repetitions; ++i) {
-      TARE_CUDA_CHECK(cudaEventRecord(begin_, nullptr));
-      body();
-      TARE_CUDA_CHECK(cudaEventRecord(end_, nullptr));
-      TARE_CUDA_CHECK(cudaEventSynchronize(end_));
-      float milliseconds = 0;
-      TARE_CUDA_CHECK(cudaEventElapsedTime(&milliseconds, begin_, end_));
-      if (i >= 0 && static_cast<double>(milliseconds) < best) best = static_cast<double>(milliseconds);
+    for (int i = -warm_ups; i < repetitions; ++i) {
+      const double time = once(body);
+      if (i >= 0) best = std::min(best, time);
+    }
+    return best;
+  }
+
+  struct Times {
+    double own = 1e30;
+    double other = 1e30;
+  };
+  /// The same of two that take turns, so that they meet the same clocks.
+  Times operator()(const Body& body, const Body& other) const {
+    Times best;
+    for (int i = -warm_ups; i < repetitions; ++i) {
+      const Times times{once(body), once(other)};
+      if (i >= 0) best = {std::min(best.own, times.own), std::min(best.other, times.other)};
     }
     return best;
   }
 
  private:
+  /// The first call does not count: while the device is at it, the others are queued, so that it never waits for them.
+  double once(const Body& body) const {
+    body();
+    TARE_CUDA_CHECK(cudaEventRecord(begin_, nullptr));
+    for (int i = 0; i < calls; ++i) body();
+    TARE_CUDA_CHECK(cudaEventRecord(end_, nullptr));
+    TARE_CUDA_CHECK(cudaEventSynchronize(end_));
+    float milliseconds = 0;
+    TARE_CUDA_CHECK(cudaEventElapsedTime(&milliseconds, begin_, end_));
+    return static_cast<double>(milliseconds) / calls;
+  }
+
   cudaEvent_t begin_ = nullptr;
   cudaEvent_t end_ = nullptr;
 };
 
-struct Row {
-  std::string name;
-  double milliseconds;
-  std::string against;
-  double other;  ///< milliseconds
-  double ratio;  ///< of what `against` says
-  double goal;
+/// Device memory as one call takes it, kept when the call gives it back: its kernel can then run on it again.
+class KeptMemory {
+ public:
+  cuda::Allocator allocator() { return {take, give, this}; }
+  const std::vector<cuda::DeviceBuffer<std::uint8_t>>& pieces() const { return pieces_; }
+
+ private:
+  static void* take(void* context, std::size_t bytes, cuda::Stream stream) {
+    auto& pieces = static_cast<KeptMemory*>(context)->pieces_;
+    return pieces.emplace_back(bytes, cuda::StreamView(stream)).data();
+  }
+  static void give(void*, void*, std::size_t, cuda::Stream) {}
+
+  std::vector<cuda::DeviceBuffer<std::uint8_t>> pieces_;
 };
+
+/// Those of every backend, and what no vector fits: columns of an odd number, and rows whose last block is shorter.
+std::vector<QdqCase> cases_of(std::int64_t elements) {
+  constexpr int bitwidth = 8;
+  std::vector<QdqCase> cases = qdq_cases(elements, bitwidth);
+  QuantizerSpec spec;
+  spec.bitwidth = bitwidth;
+  spec.channel_axis = 1;
+  cases.push_back({"channel_odd_columns/255", {elements / 255, 255}, grids(spec, 255)});
+  constexpr std::int64_t row = 4095;
+  spec.channel_axis = 0;
+  spec.block_axis = 1;
+  spec.block_size = 128;
+  const std::int64_t blocks = (row + spec.block_size - 1) / spec.block_size;
+  cases.push_back({"block_odd_rows/128", {elements / row, row}, grids(spec, elements / row * blocks)});
+  return cases;
+}
 
 class Bench {
  public:
-  Bench() : in_(bytes_of_tensor, stream()), out_(bytes_of_tensor, stream()), word_(1, stream()) {}
+  explicit Bench(Figures& figures)
+      : figures_(figures), in_(bytes_of_tensor, stream()), out_(bytes_of_tensor, stream()), word_(1, stream()) {}
 
   void run() {
-    fill(values_of(Distribution::normal));
-    copy_ = timer_([&] {
-      TARE_CUDA_CHECK(cudaMemcpyAsync(out_.data(), in_.data(), bytes_of_tensor, cudaMemcpyDeviceToDevice, nullptr));
-    });
-    for (const auto& [type, name] : {std::pair{DataType::float32, "fp32"}, {DataType::bfloat16, "bf16"}}) {
-      fill(values_of(Distribution::normal), type);
-      for (const QdqCase& c : qdq_cases(bytes_of_tensor / static_cast<std::int64_t>(size_of(type)), 8)) {
-        const cuda::Quantizer quantizer(c.shape, Layout::plain, c.encodings, Rounding::half_even);
-        const double time = timer_([&] { quantizer.run(in_.data(), out_.data(), type); });
-        const double copy = copy_of(c.shape.elements(), type);
-        rows_.push_back({"qdq " + c.name + " " + name, time, "copy time / time", copy, copy / time,
-                         c.name == "tensor" ? 0.95 : 0.88});
-      }
-    }
-    observers();
-    search();
-  }
-
-  void write(const char* path) const {
-    std::FILE* file = path == nullptr ? stdout : std::fopen(path, "w");
-    if (file == nullptr) throw Error(ErrorKind::io, std::string("cannot write ") + path);
-    cudaDeviceProp properties{};
-    TARE_CUDA_CHECK(cudaGetDeviceProperties(&properties, 0));
-    std::fprintf(file, "{\"device\": \"%s\", \"copy_ms\": %.6f, \"rows\": [\n", properties.name, copy_);
-    for (std::size_t i = 0; i < rows_.size(); ++i) {
-      const Row& row = rows_[i];
-      std::fprintf(file,
-                   "  {\"figure\": \"%s\", \"ms\": %.6f, \"against\": \"%s\", \"against_ms\": %.6f, \"ratio\": %.4f, "
-                   "\"goal\": %.4f}%s\n",
-                   row.name.c_str(), row.milliseconds, row.against.c_str(), row.other, row.ratio, row.goal,
-                   i + 1 < rows_.size() ? "," : "");
-    }
-    std::fprintf(file, "]}\n");
-    if (path != nullptr) std::fclose(file);
+    for (const auto& [type, name] : {std::pair{DataType::float32, "fp32"}, {DataType::bfloat16, "bf16"}})
+      figures_.section(std::string("qdq ") + name, [&, type = type, name = name] { quantize(type, name); });
+    observe(Distribution::normal, DataType::bfloat16, "bf16");
+    for (const Distribution distribution : distributions) observe(distribution, DataType::float32, "fp32");
+    figures_.section("CUB", [&] { histogram(); });
+    figures_.section("search", [&] { search(); });
   }
 
  private:
   static cuda::StreamView stream() { return cuda::StreamView(nullptr); }
+
+  /// Until the clocks of an idle device are up.
+  void warm_up() {
+    constexpr double enough_ms = 300;
+    for (const auto start = Clock::now(); milliseconds_since(start) < enough_ms;) {
+      for (int i = 0; i < calls; ++i) copy(bytes_of_tensor);
+      stream().synchronize();
+    }
+  }
 
   /// The values over and over.
   void fill(const std::vector<float>& values, DataType type = DataType::float32) {
@@ -131,66 +172,125 @@ class Bench {
     }
     for (std::int64_t at = 0; at < bytes_of_tensor; at += static_cast<std::int64_t>(bytes.size()))
       TARE_CUDA_CHECK(cudaMemcpy(in_.data() + at, bytes.data(), bytes.size(), cudaMemcpyHostToDevice));
+    warm_up();
   }
 
-  /// Time for the bytes of `elements`, by the copy of the whole tensor.
-  double copy_of(std::int64_t elements, DataType type) const {
-    return copy_ * static_cast<double>(elements * static_cast<std::int64_t>(size_of(type))) / bytes_of_tensor;
+  void copy(std::int64_t bytes) {
+    TARE_CUDA_CHECK(
+        cudaMemcpyAsync(out_.data(), in_.data(), static_cast<std::size_t>(bytes), cudaMemcpyDeviceToDevice, nullptr));
   }
 
-  void observers() {
-    const std::int64_t elements = bytes_of_tensor / 4;
-    const double read = timer_([&] {
-      read_only<<<1056, 256>>>(reinterpret_cast<const uint4*>(in_.data()), bytes_of_tensor / 16, word_.data());
-    });
-    cuda::Statistics statistics(1);
-    double time = 0;
-    const auto observe = [&](Distribution distribution, DataType type, const char* type_name, double goal) {
-      fill(values_of(distribution), type);
-      const std::uint64_t count = static_cast<std::uint64_t>(bytes_of_tensor) / size_of(type);
-      const cuda::ObservedTensor tensor{in_.data(), count, type, 0};
-      time = timer_([&] { statistics.observe({&tensor, 1}); });
-      rows_.push_back({std::string("observe ") + type_name + " " + name_of(distribution), time, "read-only time / time",
-                       read, read / time, goal});
-    };
-    observe(Distribution::normal, DataType::bfloat16, "bf16", 0.0);
-    for (const Distribution distribution : {Distribution::relu, Distribution::constant, Distribution::uniform,
-                                            Distribution::powers_of_four, Distribution::normal})
-      observe(distribution, DataType::float32, "fp32", 0.85);  // normal last: CUB counts the same
-
-    const auto* samples = reinterpret_cast<const float*>(in_.data());
-    cuda::DeviceBuffer<int> counts(2048, stream());
-    std::size_t scratch_bytes = 0;
-    TARE_CUDA_CHECK(cub::DeviceHistogram::HistogramEven(nullptr, scratch_bytes, samples, counts.data(), 2049, -6.0f,
-                                                        6.0f, elements));
-    cuda::DeviceBuffer<std::uint8_t> scratch(scratch_bytes, stream());
-    const double cub_time = timer_([&] {
-      TARE_CUDA_CHECK(cub::DeviceHistogram::HistogramEven(scratch.data(), scratch_bytes, samples, counts.data(), 2049,
-                                                          -6.0f, 6.0f, elements));
-    });
-    rows_.push_back({"observe fp32 normal", time, "CUB time / time", cub_time, cub_time / time, 4.0});
+  void read() {
+    read_only<<<1056, 256>>>(reinterpret_cast<const uint4*>(in_.data()), bytes_of_tensor / 16, word_.data());
+    TARE_CUDA_CHECK_LAUNCH("read_only");
   }
 
-  void search() {
-    const std::vector<TensorStatistics> statistics = searched_statistics();
-    for (const bool symmetric : {true, false}) {
-      std::vector<cuda::SearchRequest> requests;
-      for (std::size_t i = 0; i < searched_histograms; ++i)
-        requests.push_back({&statistics[i % statistics.size()], QuantizerSpec{.bitwidth = 8, .symmetric = symmetric}});
-      const double time = timer_([&] { static_cast<void>(cuda::find_encodings(requests)); });
-      const double goal = symmetric ? 10 : 30;
-      rows_.push_back({symmetric ? "search of 10,000 histograms, symmetric, transfers included"
-                                 : "search of 10,000 histograms, asymmetric, transfers included",
-                       time, "goal / time", goal, goal / time, 1.0});
+  void add(const std::string& figure, const Timer::Times& times, const char* against) {
+    figures_.add({{"figure", figure},
+                  {"ms", times.own},
+                  {"against", against},
+                  {"against_ms", times.other},
+                  {"ratio", times.other / times.own}});
+  }
+
+  void quantize(DataType type, const char* type_name) {
+    fill(values_of(Distribution::normal), type);
+    for (const QdqCase& c : cases_of(bytes_of_tensor / static_cast<std::int64_t>(size_of(type)))) {
+      const std::string figure = "qdq " + c.name + " " + type_name;
+      figures_.section(figure, [&] {
+        const cuda::Quantizer quantizer(c.shape, Layout::plain, c.encodings, Rounding::half_even);
+        const auto bytes = c.shape.elements() * static_cast<std::int64_t>(size_of(type));
+        add(figure, timer_([&] { quantizer.run(in_.data(), out_.data(), type); }, [&] { copy(bytes); }),
+            "copy time / time");
+      });
     }
   }
 
+  void observe(Distribution distribution, DataType type, const char* type_name) {
+    const std::string figure = std::string("observe ") + type_name + " " + name_of(distribution);
+    figures_.section(figure, [&] {
+      fill(values_of(distribution), type);
+      cuda::Statistics statistics(1);
+      const cuda::ObservedTensor tensor{in_.data(), static_cast<std::uint64_t>(bytes_of_tensor) / size_of(type), type,
+                                        0};
+      add(figure, timer_([&] { statistics.observe({&tensor, 1}); }, [&] { read(); }), "read-only time / time");
+    });
+  }
+
+  void histogram() {
+    fill(values_of(Distribution::normal));
+    constexpr std::int64_t elements = bytes_of_tensor / 4;
+    const auto* samples = reinterpret_cast<const float*>(in_.data());
+    cuda::DeviceBuffer<int> counts(2048, stream());
+    cuda::DeviceBuffer<std::uint8_t> scratch;
+    std::size_t scratch_bytes = 0;
+    const auto count = [&] {
+      TARE_CUDA_CHECK(cub::DeviceHistogram::HistogramEven(scratch.data(), scratch_bytes, samples, counts.data(), 2049,
+                                                          -6.0f, 6.0f, elements));
+    };
+    count();  // without memory it says how much it needs
+    scratch = cuda::DeviceBuffer<std::uint8_t>(scratch_bytes, stream());
+    cuda::Statistics statistics(1);
+    const cuda::ObservedTensor tensor{samples, elements, DataType::float32, 0};
+    add("observe fp32 normal beside CUB", timer_([&] { statistics.observe({&tensor, 1}); }, count), "CUB time / time");
+  }
+
+  /// Requests that share histograms are searched as often, but their histograms travel and are read once.
+  void search() {
+    const std::vector<TensorStatistics> shared = searched_statistics();
+    std::vector<TensorStatistics> distinct;
+    for (std::size_t i = 0; i < searched_histograms; ++i) distinct.push_back(shared[i % shared.size()]);
+    for (const bool symmetric : {true, false}) {
+      const std::string symmetry = symmetric ? ", symmetric" : ", asymmetric";
+      const auto searched = [&](const std::string& what, const std::vector<TensorStatistics>& statistics, auto timed) {
+        figures_.section(what + symmetry, [&] {
+          std::vector<cuda::SearchRequest> requests;
+          for (std::size_t i = 0; i < searched_histograms; ++i)
+            requests.push_back(
+                {&statistics[i % statistics.size()], QuantizerSpec{.bitwidth = 8, .symmetric = symmetric}});
+          warm_up();
+          timed(what + symmetry, requests);
+        });
+      };
+      const auto whole = [&](const std::string& what, const auto& requests) { search_whole(what, requests); };
+      searched("search of 10,000 distinct histograms", distinct, whole);
+      searched("10,000 searches in 50 histograms", shared, whole);
+      searched("search of 10,000 distinct histograms", distinct,
+               [&](const std::string& what, const auto& requests) { search_kernel(what, requests); });
+    }
+  }
+
+  void search_whole(const std::string& what, const std::vector<cuda::SearchRequest>& requests) {
+    double best = 1e30;
+    for (int i = -warm_ups; i < repetitions; ++i) {
+      const auto start = Clock::now();
+      static_cast<void>(cuda::find_encodings(requests));
+      if (i >= 0) best = std::min(best, milliseconds_since(start));
+    }
+    figures_.add({{"figure", what + ", transfers included"}, {"ms", best}});
+  }
+
+  void search_kernel(const std::string& what, const std::vector<cuda::SearchRequest>& requests) {
+    KeptMemory memory;
+    static_cast<void>(cuda::find_encodings(requests, {}, nullptr, memory.allocator()));
+    const auto& pieces =
+        memory.pieces();  // histograms, tasks, results: in the order in which find_encodings takes them
+    if (pieces.size() != 3 || pieces[1].bytes() != requests.size() * sizeof(cuda::SearchTask) ||
+        pieces[2].bytes() != requests.size() * sizeof(cuda::SearchResult))
+      throw Error(ErrorKind::internal, "find_encodings takes other memory than this benchmark knows");
+    const double time = timer_([&] {
+      cuda::search(reinterpret_cast<const cuda::SearchTask*>(pieces[1].data()), requests.size(),
+                   reinterpret_cast<const cuda::PackedBin*>(pieces[0].data()),
+                   reinterpret_cast<cuda::SearchResult*>(pieces[2].data()), stream());
+    });
+    figures_.add({{"figure", what + ", kernel alone"}, {"ms", time}});
+  }
+
+  Figures& figures_;
   cuda::DeviceBuffer<std::uint8_t> in_;
   cuda::DeviceBuffer<std::uint8_t> out_;
   cuda::DeviceBuffer<unsigned> word_;
   Timer timer_;
-  double copy_ = 0;
-  std::vector<Row> rows_;
 };
 
 }  // namespace
@@ -202,11 +302,14 @@ int main(int argc, char** argv) {
     return 77;
   }
   try {
-    tare::bench::Bench bench;
+    tare::bench::Figures figures(argc > 1 ? argv[1] : "");
+    cudaDeviceProp properties{};
+    TARE_CUDA_CHECK(cudaGetDeviceProperties(&properties, 0));
+    figures.set("device", properties.name);
+    tare::bench::Bench bench(figures);
     bench.run();
-    bench.write(argc > 1 ? argv[1] : nullptr);
-    return 0;
-  } catch (const tare::Error& error) {
+    return figures.has_failed() ? 1 : 0;
+  } catch (const std::exception& error) {
     std::fprintf(stderr, "bench_cuda_kernels: %s\n", error.what());
     return 1;
   }

@@ -2,8 +2,8 @@
 // three take turns in one process, a pass over some batches each; milliseconds a batch, median and fastest of the
 // passes. A pass ends when the device is done: runs bring their outputs back batch by batch, a calibration waits once.
 // Without --model it is ResNet-50. Weights that a model leaves out are drawn at random (bench/support/models.hpp).
-// Odd: integers stay on the host and are part of a recorded graph, so that a model of tokens is measured with tokens
-// that are new in every batch, as real ones are, and with the same ones again and again.
+// Odd: integers stay on the host and are part of a recorded graph, so that a model of tokens is measured with the same
+// ones again and again, and with tokens that are new in every batch, as real ones are.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -14,6 +14,7 @@
 #include <nlohmann/json.hpp>
 #include <random>
 
+#include "bench/cuda/figures.hpp"
 #include "bench/support/models.hpp"
 #include "support/model_builder.hpp"
 #include "support/paths.hpp"
@@ -53,7 +54,7 @@ constexpr int many_batches = 16;
 std::vector<Variant> variants_of(const Graph& graph) {
   const bool tokens = std::any_of(graph.inputs.begin(), graph.inputs.end(),
                                   [&](ValueId id) { return !is_quantizable(graph.value(id).type); });
-  if (tokens) return {{"new tokens", true, true, many_batches}, {"the same tokens", true, true, 1}};
+  if (tokens) return {{"the same tokens", true, true, 1}, {"new tokens", true, true, many_batches}};
   return {{"inputs on the device", true, true, 4},
           {"inputs on the host", false, true, 4},
           {"inputs on the device, no graphs", true, false, 4}};
@@ -216,19 +217,13 @@ int run(int argc, char** argv) {
   free_batch(model);
   const test::TemporaryFolder folder;
   Bench bench(options, test::write_model(model, folder / "model.onnx"));
-  nlohmann::ordered_json rows = nlohmann::ordered_json::array();
+  Figures figures(options.output);
+  figures.set("model", std::filesystem::path(options.model).stem().string());
   for (const Variant& variant : variants_of(load_model(folder / "model.onnx").graph))
-    for (const std::int64_t batch : options.batches) {
-      rows.push_back(bench.run(variant, batch));
-      fmt::print("{}\n", rows.back().dump());
-      std::fflush(stdout);
-      if (options.output.empty()) continue;
-      const nlohmann::ordered_json report{{"model", std::filesystem::path(options.model).stem().string()},
-                                          {"rows", rows}};
-      if (!(std::ofstream(options.output) << report.dump(1) << '\n').flush())
-        throw Error(ErrorKind::io, fmt::format("cannot write '{}'", options.output));
-    }
-  return 0;
+    for (const std::int64_t batch : options.batches)
+      figures.section(fmt::format("{}, batch {}", variant.name, batch),
+                      [&] { figures.add(bench.run(variant, batch)); });
+  return figures.has_failed() ? 1 : 0;
 }
 
 }  // namespace
