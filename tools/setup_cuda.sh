@@ -3,14 +3,14 @@
 # NCCL, laid out like /usr/local/cuda. Compiles one kernel for sm_90 to see that it works. Prints the folder.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
-check() {
+# In a shell of its own: the traps of this one stay.
+check() (
   folder=$(mktemp -d)
   trap 'rm -rf "$folder"' EXIT
+  trap 'exit 1' INT TERM
   printf '#include <cub/cub.cuh>\n__global__ void twice(float* x) { x[threadIdx.x] *= 2.0f; }\nint main() { twice<<<1, 32>>>(nullptr); }\n' > "$folder/probe.cu"
   "$1/bin/nvcc" -arch=sm_90 -std=c++20 -o "$folder/probe" "$folder/probe.cu" -L "$1/lib" -L "$1/lib64"
-  rm -rf "$folder"
-  trap - EXIT
-}
+)
 if [ -x /usr/local/cuda/bin/nvcc ]; then
   check /usr/local/cuda
   echo "/usr/local/cuda"
