@@ -1,6 +1,7 @@
 #!/bin/sh
-# Says which figures of GPUs in bench/results were measured with other code than that of cuda/. Exits with 77 where there are
-# none, and with 1 where some are out of date: run `make gpu-bundle` and `make gpu-check` there again.
+# Says which figures of GPUs in bench/results were measured with other code than what is here (tools/cuda_hash.sh). Exits
+# with 77 where there are none, and with 1 where some are out of date: run `make gpu-bundle` and `make gpu-check` there
+# again.
 set -eu
 cd "$(dirname "$0")/.."
 now=$(tools/cuda_hash.sh)
@@ -12,7 +13,7 @@ for report in bench/results/*.json; do
   [ -n "$measured" ] || continue # of another benchmark
   found=$((found + 1))
   if [ "$measured" != "$now" ]; then
-    echo "$report: measured with $measured, cuda/ is $now"
+    echo "$report: measured with code $measured, here it is $now"
     stale=$((stale + 1))
   fi
 done
