@@ -1,20 +1,26 @@
 #!/usr/bin/env python3
 """Runs tests of GoogleTest in several processes, so that a kernel that faults or hangs costs no other test:
 tools/gpu_tests.py LOGS NAME SECONDS PARTS BINARY=FILTER... Tests are split into so many parts (0: one a suite), four
-run beside each other; what is left of a part goes on in a fresh process when one crashed, hung, or left the device in
-an error that stays. Writes LOGS/NAME.json, the output of part N to LOGS/NAME.N.log, and what became of the tests to
-standard output. Exit status 1 unless all passed or were skipped."""
+run beside each other, on a share of the cores each; what is left of a part goes on in a fresh process when one crashed,
+hung, or left the device in an error that stays. A test that runs when the time is up is "cut off", those behind it are
+"not run". Writes LOGS/NAME.json after every process, the output of part N to LOGS/NAME.N.log, and what became of the
+tests to standard output, at most 3 s after SECONDS. Exit status 1 unless all passed or were skipped.
+GPU_TESTS_SILENCE: after so many seconds without a line a test hangs, 40 by default."""
 import concurrent.futures
+import itertools
 import json
 import os
 import re
 import select
 import subprocess
 import sys
+import threading
 import time
 
 BESIDE = 4
-SILENCE = 40  # seconds without a line: it hangs
+SILENCE = float(os.environ.get("GPU_TESTS_SILENCE", 40))
+# A thread that waits must not keep a core from another process.
+ENVIRONMENT = dict(os.environ, OMP_WAIT_POLICY="passive")
 # Errors after which every call of the process fails.
 STAYS = re.compile(r"cudaError(IllegalAddress|LaunchFailure|MisalignedAddress|IllegalInstruction|InvalidPc|"
                    r"InvalidAddressSpace|HardwareStackError|Assert|LaunchTimeout|ECCUncorrectable)|"
@@ -22,9 +28,12 @@ STAYS = re.compile(r"cudaError(IllegalAddress|LaunchFailure|MisalignedAddress|Il
 LINE = re.compile(r"\[ *(RUN|OK|FAILED|SKIPPED) *\] ([^\s,]+\.[^\s,]+)")
 
 
-def list_tests(binary, wanted):
-    listed = subprocess.run([binary, "--gtest_list_tests", "--gtest_filter=" + wanted],
-                            capture_output=True, text=True)
+def list_tests(binary, wanted, deadline):
+    try:
+        listed = subprocess.run([binary, "--gtest_list_tests", "--gtest_filter=" + wanted], capture_output=True,
+                                text=True, env=ENVIRONMENT, timeout=max(deadline - time.monotonic(), 0.1))
+    except subprocess.TimeoutExpired:
+        sys.exit(f"{binary} does not list its tests in time")
     tests, suite = [], ""
     for line in listed.stdout.splitlines():
         word = line.split("#")[0].strip()
@@ -45,37 +54,55 @@ def split(tests, parts):
     return [(binary, group) for (binary, _), group in groups.items()]
 
 
+class Results:
+    """What became of all tests, in a file that is whole at any time: who runs this may end it."""
+
+    def __init__(self, tests, path):
+        self.found = {test: {"status": "not run", "text": ""} for test in tests}
+        self.path, self.lock = path, threading.Lock()
+        self.write()
+
+    def note(self, test, status, text):
+        with self.lock:
+            self.found[test] = {"status": status, "text": "\n".join(text)[:1500]}
+
+    def write(self):
+        with self.lock:
+            with open(self.path + ".part", "w") as file:
+                json.dump(self.found, file, indent=1)
+            os.replace(self.path + ".part", self.path)
+
+
 class Part:
     """The tests of one part, one process after the other."""
 
-    def __init__(self, binary, tests, log, deadline):
-        self.binary, self.left, self.log, self.deadline = binary, tests, log, deadline
-        self.found = {}
+    def __init__(self, binary, tests, log, deadline, results):
+        self.binary, self.left, self.log, self.deadline, self.results = binary, tests, log, deadline, results
 
     def run(self):
         with open(self.log, "w") as log:
             while self.left and time.monotonic() < self.deadline - 1:
                 before = len(self.left)
                 self.run_process(log)
+                self.results.write()
                 if len(self.left) == before:
                     break  # it does not come as far as a test
-        for test in self.left:
-            self.found[test] = {"status": "not run", "text": ""}
-        return self.found
 
     def note(self, test, status, text):
-        self.found[test] = {"status": status, "text": "\n".join(text)[:1500]}
+        self.results.note(test, status, text)
         if test in self.left:
             self.left.remove(test)
 
     def run_process(self, log):
         wanted = ":".join(test.replace("-", "?") for test in self.left)  # '-' would begin what is left out
         process = subprocess.Popen([self.binary, "--gtest_color=no", "--gtest_filter=" + wanted],
-                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
-        running, text, ended = None, [], ""
+                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                                   env=ENVIRONMENT)
+        running, text, status, ended = None, [], "crashed", ""
         for line in self.lines(process):
             if line is None:
-                ended = "hung"
+                is_late = time.monotonic() >= self.deadline
+                status, ended = ("cut off", "the time is up") if is_late else ("hung", f"silent for {SILENCE:g} s")
                 break
             log.write(line + "\n")
             log.flush()
@@ -88,21 +115,25 @@ class Part:
                 running, text = test, []
             elif test == running:
                 broken = what == "FAILED" and STAYS.search("\n".join(text))
-                status = {"OK": "passed", "SKIPPED": "skipped"}.get(what, "crashed" if broken else "failed")
-                self.note(test, status, text)
+                outcome = {"OK": "passed", "SKIPPED": "skipped"}.get(what, "crashed" if broken else "failed")
+                self.note(test, outcome, text)
                 running = None
                 if broken:
                     break
+        self.end(process, log)
+        if running:
+            ended = ended or f"exit status {process.returncode}"
+            self.note(running, status, text + [ended])
+        log.write(f"--- {ended or 'end'}\n")
+
+    @staticmethod
+    def end(process, log):
         process.kill()
         process.stdout.close()
         try:
-            process.wait(5)
+            process.wait(2)
         except subprocess.TimeoutExpired:
             log.write("the process does not end\n")
-        if running:
-            ended = ended or f"exit status {process.returncode}"
-            self.note(running, "hung" if ended == "hung" else "crashed", text + [ended])
-        log.write(f"--- {ended or 'end'}\n")
 
     def lines(self, process):
         """What it prints; None when it is silent for too long."""
@@ -114,7 +145,10 @@ class Part:
                 return
             read = os.read(process.stdout.fileno(), 65536)
             if not read:
-                process.wait()
+                try:  # the exit status is its own, unless it stays
+                    process.wait(1)
+                except subprocess.TimeoutExpired:
+                    pass
                 break
             *whole, rest = (rest + read).split(b"\n")
             yield from (line.decode(errors="replace") for line in whole)
@@ -122,24 +156,31 @@ class Part:
             yield rest.decode(errors="replace")
 
 
+def take_share(numbers, beside, cores):
+    """Processes inherit the cores of the thread that starts them."""
+    os.sched_setaffinity(0, cores[next(numbers) % len(cores)::beside])
+
+
 def main():
     folder, name, seconds, parts = sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4])
     deadline = time.monotonic() + seconds
-    tests = [test for argument in sys.argv[5:] for test in list_tests(*argument.split("=", 1))]
-    found = {}
-    with concurrent.futures.ThreadPoolExecutor(BESIDE) as pool:
-        waiting = [pool.submit(Part(binary, group, os.path.join(folder, f"{name}.{i}.log"), deadline).run)
-                   for i, (binary, group) in enumerate(split(tests, parts))]
+    tests = [test for argument in sys.argv[5:] for test in list_tests(*argument.split("=", 1), deadline)]
+    results = Results([test for _, test in tests], os.path.join(folder, name + ".json"))
+    groups = split(tests, parts)
+    beside = min(BESIDE, len(groups))
+    share = itertools.count(), beside, sorted(os.sched_getaffinity(0))
+    with concurrent.futures.ThreadPoolExecutor(beside, initializer=take_share, initargs=share) as pool:
+        waiting = [pool.submit(Part(binary, group, os.path.join(folder, f"{name}.{i}.log"), deadline, results).run)
+                   for i, (binary, group) in enumerate(groups)]
         for part in waiting:
-            found.update(part.result())
-    with open(os.path.join(folder, name + ".json"), "w") as file:
-        json.dump(found, file, indent=1)
+            part.result()
+    found = results.found
     bad = 0
     by_status = {}
     for test, result in found.items():
         by_status.setdefault(result["status"], []).append(test)
     print(", ".join(f"{len(names)} {status}" for status, names in sorted(by_status.items())))
-    for status in ("crashed", "hung", "failed", "not run"):
+    for status in ("crashed", "hung", "failed", "cut off", "not run"):
         for test in by_status.get(status, []):
             bad += 1
             print(f"{status}: {test}")
