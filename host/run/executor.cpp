@@ -257,9 +257,19 @@ struct Executor::Implementation {
     for (const ValueId value : node.inputs) let_go(value);
   }
 
+  /// Lets go of what a run holds when it ends, in an error, too: lack of memory may be why.
+  struct Ending {
+    Implementation& run;
+    ~Ending() {
+      std::fill(run.values.begin(), run.values.end(), Tensor());
+      run.inputs.clear();
+      run.outputs.clear();
+    }
+  };
+
   /// Node by node, from inputs that are uploaded to outputs wherever they are.
   std::vector<Tensor> run_nodes(std::vector<Tensor> uploaded, ValueHook* hook) {
-    std::fill(values.begin(), values.end(), Tensor());
+    const Ending ending{*this};
     for (std::size_t i = 0; i < uploaded.size(); ++i) produce(graph.inputs[i], std::move(uploaded[i]), hook);
     for (std::size_t n = 0; n < graph.nodes.size(); ++n) {
       if (stop != nullptr && stop->load(std::memory_order_relaxed))
@@ -281,7 +291,6 @@ struct Executor::Implementation {
       const Tensor& slot = values[index(output)];
       result.push_back(slot.present() ? slot : constants[index(output)]);
     }
-    std::fill(values.begin(), values.end(), Tensor());
     return result;
   }
 

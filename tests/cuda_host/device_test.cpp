@@ -125,6 +125,31 @@ TEST_F(CudaDevice, WaitsForMemoryBeforeRecordingsAreGivenUp) {
   EXPECT_EQ(stand_in().log, "xsstx");
 }
 
+/// Of a run that fails, nothing is kept that would be missing for the next one.
+TEST_F(CudaDevice, ARunThatFailsLetsItsValuesGo) {
+  Graph graph = square_root();  // then x is read once more
+  Node add = graph.nodes.back();
+  add.name = add.op_type = "Add";
+  add.inputs = {graph.outputs.at(0), graph.inputs.at(0)};
+  add.outputs = graph.outputs = {graph.add_value({"z", DataType::undefined, std::nullopt})};
+  graph.nodes.push_back(add);
+  for (const bool on_host : {true, false}) {
+    test::Ledger ledger;
+    const auto backend = on_host ? make_cpu_backend({.threads = 1}) : cuda::make_cuda_backend(test::options_of(ledger));
+    Executor executor(graph, *backend);
+    bool fails = true;
+    executor.watch([&](std::size_t, std::span<const Tensor>) {
+      if (fails) throw Error(ErrorKind::data, "enough");
+    });
+    const Tensor input = floats({40}, 1);
+    EXPECT_THROW(executor.run(std::array{input}), Error);
+    EXPECT_TRUE(input.unique());
+    EXPECT_TRUE(ledger.taken.empty());
+    fails = false;
+    EXPECT_EQ(executor.run(std::array{input}).at(0).elements(), 40);
+  }
+}
+
 TEST_F(CudaDevice, TakesNothingFromThePoolThatTheProgramHas) {
   const TensorStatistics statistics = observe_values(floats({500}, 1).span<float>());
   const std::vector<SearchRequest> requests = {{&statistics, {}}};
