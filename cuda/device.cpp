@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 namespace tare::cuda {
 namespace {
@@ -112,10 +113,16 @@ void Memory::give_back(void* pointer, std::size_t bytes, cudaStream_t stream) no
 }
 
 void Memory::give(void* pointer, std::size_t bytes) noexcept {
-  const auto recorded = recorded_.find(pointer);
-  if (recorded != recorded_.end())
-    recorded->second->give(pointer);
-  else if (recording_ != nullptr)
+  const std::lock_guard lock(mutex_);
+  if (const auto recorded = recorded_.find(pointer); recorded != recorded_.end()) {
+    if (std::atomic<bool>* const taken = recorded->second.taken) {
+      *taken = false;
+      return;
+    }
+    bytes = recorded->second.bytes;
+    recorded_.erase(recorded);
+  }
+  if (recording_ != nullptr)
     given_later_.emplace_back(pointer, bytes);
   else
     give_back(pointer, bytes, stream_);
@@ -124,24 +131,32 @@ void Memory::give(void* pointer, std::size_t bytes) noexcept {
 void Memory::record(RecordedMemory& recording) {
   if (beside_ == nullptr) TARE_CUDA_CHECK(cudaStreamCreateWithFlags(&beside_, cudaStreamNonBlocking));
   TARE_CUDA_CHECK(cudaStreamSynchronize(stream_));  // what was given back is free on any stream
+  const std::lock_guard lock(mutex_);
   recording_ = &recording;
 }
 
 void Memory::stop_recording() {
-  recording_ = nullptr;
-  for (const auto& [pointer, bytes] : std::exchange(given_later_, {})) give_back(pointer, bytes, stream_);
+  {
+    const std::lock_guard lock(mutex_);
+    recording_ = nullptr;
+    for (const auto& [pointer, bytes] : std::exchange(given_later_, {})) give_back(pointer, bytes, stream_);
+  }
   TARE_CUDA_CHECK(cudaStreamSynchronize(beside_));  // what was taken is there on any stream
 }
 
-void* Memory::take_for(RecordedMemory& recording, std::size_t bytes) {
+void* Memory::take_for(std::atomic<bool>& taken, std::size_t bytes) {
   void* pointer = take(bytes, beside_);
-  recorded_[pointer] = &recording;
+  const std::lock_guard lock(mutex_);
+  recorded_[pointer] = {&taken, bytes};
   return pointer;
 }
 
-void Memory::disown(void* pointer, std::size_t bytes, bool taken) noexcept {
-  recorded_.erase(pointer);
-  if (!taken) give_back(pointer, bytes, beside_);
+void Memory::disown(void* pointer) noexcept {
+  const std::lock_guard lock(mutex_);
+  const auto recorded = recorded_.find(pointer);
+  if (*std::exchange(recorded->second.taken, nullptr)) return;
+  give_back(pointer, recorded->second.bytes, beside_);
+  recorded_.erase(recorded);
 }
 
 Device::Device(const CudaOptions& options)

@@ -3,7 +3,9 @@
 // others by the deleter of their storage.
 #pragma once
 
+#include <atomic>
 #include <memory>
+#include <mutex>
 #include <new>
 #include <optional>
 #include <unordered_map>
@@ -29,7 +31,8 @@ class Spare {
   virtual bool give_up() = 0;
 };
 
-/// The stream and the memory of one device. Outlives the tensors: they hold it.
+/// The stream and the memory of one device. Outlives the tensors: they hold it. Of one thread, but for give(): the last
+/// view of a tensor may go on any.
 class Memory {
  public:
   explicit Memory(const CudaOptions& options);
@@ -46,9 +49,10 @@ class Memory {
   void record(RecordedMemory& recording);
   void stop_recording();
   RecordedMemory* recording() const { return recording_; }
-  /// A block that give() hands to the recording, until it is disowned.
-  void* take_for(RecordedMemory& recording, std::size_t bytes);
-  void disown(void* pointer, std::size_t bytes, bool taken) noexcept;
+  /// A block that give() marks as not taken instead, until it is disowned: it then goes back, at once where nobody has
+  /// taken it.
+  void* take_for(std::atomic<bool>& taken, std::size_t bytes);
+  void disown(void* pointer) noexcept;
 
   /// Asked when memory runs out; `spare` takes itself off before it goes.
   void add(Spare& spare) { spares_.push_back(&spare); }
@@ -70,10 +74,16 @@ class Memory {
   cudaStream_t beside_ = nullptr;  ///< that recordings take memory on; made for the first
   cudaMemPool_t pool_ = nullptr;   ///< null where the caller's allocator serves
   Allocator allocator_;
-  RecordedMemory* recording_ = nullptr;
-  std::unordered_map<void*, RecordedMemory*> recorded_;     ///< blocks of recordings
-  std::vector<std::pair<void*, std::size_t>> given_later_;  ///< when the recording has stopped
   std::vector<Spare*> spares_;
+
+  struct Block {
+    std::atomic<bool>* taken;  ///< null: disowned, whoever has it gives it back
+    std::size_t bytes;         ///< those that it was taken with: it may serve fewer
+  };
+  std::mutex mutex_;  ///< of what follows, and of giving back beside a recording that begins
+  RecordedMemory* recording_ = nullptr;
+  std::unordered_map<void*, Block> recorded_;               ///< blocks of recordings
+  std::vector<std::pair<void*, std::size_t>> given_later_;  ///< when the recording has stopped
 };
 
 /// Makes a device current while it lives.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <tuple>
 
 #include "device.hpp"
 
@@ -19,28 +20,22 @@ std::size_t aligned(std::size_t bytes) { return (bytes + host_alignment - 1) / h
 RecordedMemory::RecordedMemory(std::shared_ptr<Memory> memory) : memory_(std::move(memory)) {}
 
 RecordedMemory::~RecordedMemory() {
-  for (const auto& [bytes, block] : blocks_) memory_->disown(block.pointer, bytes, block.taken);
+  for (const auto& [bytes, block] : blocks_) memory_->disown(block.pointer);
 }
 
 void* RecordedMemory::take(std::size_t bytes) {
   bytes = std::max<std::size_t>(bytes, 1);
   for (auto block = blocks_.lower_bound(bytes); block != blocks_.end() && block->first / most_waste <= bytes; ++block)
-    if (!block->second.taken) {
-      block->second.taken = true;
-      return block->second.pointer;
-    }
-  const auto block = blocks_.insert({bytes, {nullptr, true}});
+    if (!block->second.taken.exchange(true)) return block->second.pointer;
+  const auto block = blocks_.emplace(std::piecewise_construct, std::tuple(bytes), std::tuple());
   try {
-    block->second.pointer = memory_->take_for(*this, bytes);
+    block->second.pointer = memory_->take_for(block->second.taken, bytes);
   } catch (...) {
     blocks_.erase(block);
     throw;
   }
-  block_of_[block->second.pointer] = block;
   return block->second.pointer;
 }
-
-void RecordedMemory::give(void* pointer) noexcept { block_of_.find(pointer)->second->second.taken = false; }
 
 const void* RecordedMemory::keep(const void* bytes, std::size_t count) {
   if (aligned(count) > room_) {

@@ -4,10 +4,10 @@
 // taken on a stream beside that of the kernels, which is captured meanwhile; both are waited for, before and after.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <map>
 #include <memory>
-#include <unordered_map>
 #include <vector>
 
 #include "staging.hpp"
@@ -24,23 +24,20 @@ class RecordedMemory {
   RecordedMemory(const RecordedMemory&) = delete;
   RecordedMemory& operator=(const RecordedMemory&) = delete;
 
+  /// A block that Memory::give() brings back; it serves the next that is taken.
   void* take(std::size_t bytes);
-  /// One of its own blocks: it serves the next that is taken.
-  void give(void* pointer) noexcept;
   /// The same bytes, for as long as this lives.
   const void* keep(const void* bytes, std::size_t count);
 
  private:
   struct Block {
-    void* pointer;
-    bool taken;
+    void* pointer = nullptr;
+    std::atomic<bool> taken = true;  ///< whoever gives it back may be another thread
   };
-  using Blocks = std::multimap<std::size_t, Block>;  ///< by size
 
   std::shared_ptr<Memory> memory_;
-  Blocks blocks_;
-  std::unordered_map<void*, Blocks::iterator> block_of_;
-  std::vector<PinnedBuffer> chunks_;  ///< of the host; the last one has room_ bytes left
+  std::multimap<std::size_t, Block> blocks_;  ///< by size
+  std::vector<PinnedBuffer> chunks_;          ///< of the host; the last one has room_ bytes left
   std::size_t chunk_bytes_ = 0;
   std::size_t room_ = 0;
 };

@@ -28,8 +28,8 @@ int device_count();
 enum class Math : std::uint8_t { float32, tf32, bf16 };
 
 /// Where device memory comes from, in stream order: what is given back may still be read by work queued before.
-/// take() returns nullptr when there is none. Both null: a pool of the backend's own, for what needs no backend one of
-/// the library's.
+/// take() returns nullptr when there is none. give() comes with the size that was taken, on whichever thread the last
+/// view of a tensor goes. Both null: a pool of the backend's own, for what needs no backend one of the library's.
 struct Allocator {
   void* (*take)(void* context, std::size_t bytes, Stream stream) = nullptr;
   void (*give)(void* context, void* pointer, std::size_t bytes, Stream stream) = nullptr;

@@ -2,10 +2,12 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <thread>
 
 #include "cuda_host/ledger.hpp"
 #include "cuda_host/one_node.hpp"
 #include "cuda_host/stand_in.hpp"
+#include "device.hpp"
 #include "staging.hpp"
 #include "tare/calibration.hpp"
 
@@ -123,6 +125,51 @@ TEST_F(CudaDevice, WaitsForMemoryBeforeRecordingsAreGivenUp) {
   stand_in().takes_to_fail = 2;  // nothing is left to give up
   EXPECT_THROW(backend->upload(floats({60}, 1)), Error);
   EXPECT_EQ(stand_in().log, "xsstx");
+}
+
+/// A block may serve less than it was taken with; allocators look for what is given back by its size.
+TEST_F(CudaDevice, BlocksGoBackAsTheyWereTaken) {
+  test::Ledger ledger;  // it looks at the sizes
+  cuda::Device device(test::options_of(ledger));
+  cuda::Memory& memory = *device.memory();
+  for (const bool outlives : {true, false}) {
+    Tensor kept;
+    {
+      cuda::RecordedMemory recording(device.memory());
+      memory.record(recording);
+      device.allocate(DataType::float32, {1000});
+      kept = device.allocate(DataType::float32, {300});
+      memory.stop_recording();
+      if (!outlives) kept = {};
+    }
+    EXPECT_EQ(ledger.taken.size(), outlives ? 1u : 0u);
+    kept = {};
+    EXPECT_TRUE(ledger.taken.empty());
+  }
+}
+
+/// For ThreadSanitizer (`make races`); without it, for the books of the allocator.
+TEST_F(CudaDevice, OtherThreadsMayLetTensorsGoWhileOneRecords) {
+  test::Ledger ledger;
+  {
+    cuda::Device device(test::options_of(ledger));
+    cuda::Memory& memory = *device.memory();
+    for (int round = 0; round < 20; ++round) {
+      std::vector<Tensor> before(20);
+      for (Tensor& tensor : before) tensor = device.allocate(DataType::float32, {10});
+      cuda::RecordedMemory recording(device.memory());
+      std::thread other([&] { before.clear(); });
+      memory.record(recording);
+      std::vector<Tensor> recorded(20);
+      for (Tensor& tensor : recorded) tensor = device.allocate(DataType::float32, {20});
+      std::thread another([&] { recorded.clear(); });
+      for (int i = 0; i < 20; ++i) device.allocate(DataType::float32, {20});
+      memory.stop_recording();
+      other.join();
+      another.join();
+    }
+  }
+  EXPECT_TRUE(ledger.taken.empty());
 }
 
 /// Of a run that fails, nothing is kept that would be missing for the next one.
