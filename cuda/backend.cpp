@@ -229,6 +229,11 @@ class CudaBackend final : public Backend {
     device_.refuse_recording("the host waits for the device");
     device_.stream().synchronize();
   }
+  void trim() override {
+    const CurrentDevice current(device_.index());
+    device_.release_unused();
+    host_->trim();
+  }
 
  private:
   /// Where there are several; the map points to them.

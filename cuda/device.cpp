@@ -1,6 +1,6 @@
 // Memory of one GPU in stream order: what is given back serves the next tensor of the same stream without waiting.
-// Odd: the pool is the backend's own and never shrinks while it lives, so after the first batch no call reaches the
-// driver's allocator; a failed allocation first hands back what the pool holds unused.
+// Odd: the pool is the backend's own and shrinks only on request (Backend::trim), so after the first batch no call
+// reaches the driver's allocator; a failed allocation first hands back what the pool holds unused.
 #include "device.hpp"
 
 #include "choices.hpp"
@@ -90,7 +90,6 @@ void* Memory::try_to_take(std::size_t bytes, cudaStream_t stream) {
   return nullptr;
 }
 
-/// What was given back, and may still be read, becomes what others can have.
 void Memory::release_unused() {
   TARE_CUDA_CHECK(cudaStreamSynchronize(stream_));
   if (beside_ != nullptr) TARE_CUDA_CHECK(cudaStreamSynchronize(beside_));
@@ -172,6 +171,13 @@ Device::~Device() {
   beside_.reset();
   staging_.reset();
   products_.reset();
+}
+
+void Device::release_unused() {
+  refuse_recording("memory is handed back");
+  trim();
+  host_.trim();
+  memory_->release_unused();
 }
 
 Allocator Device::allocator() const {

@@ -54,6 +54,8 @@ class Memory {
   void* take_for(std::atomic<bool>& taken, std::size_t bytes);
   void disown(void* pointer) noexcept;
 
+  /// What was given back, and may still be read, becomes what others can have. Waits for the device.
+  void release_unused();
   /// Asked when memory runs out; `spare` takes itself off before it goes.
   void add(Spare& spare) { spares_.push_back(&spare); }
   void remove(Spare& spare) { std::erase(spares_, &spare); }
@@ -65,7 +67,6 @@ class Memory {
 
  private:
   void* try_to_take(std::size_t bytes, cudaStream_t stream);
-  void release_unused();
   bool give_up_spares();
   void give_back(void* pointer, std::size_t bytes, cudaStream_t stream) noexcept;
 
@@ -129,6 +130,8 @@ class Device final : public cpu::Device {
   const std::shared_ptr<Memory>& memory() const { return memory_; }
   int index() const { return memory_->device(); }
   Math math() const { return math_; }
+  /// Memory that is kept for the next batch becomes what others can have, here and on the host. Waits for the device.
+  void release_unused();
   /// This device's memory, on stream() alone. It lives as long as the device.
   Allocator allocator() const;
   ConvolutionChoices& choices() { return *choices_; }

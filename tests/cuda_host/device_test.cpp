@@ -127,6 +127,14 @@ TEST_F(CudaDevice, WaitsForMemoryBeforeRecordingsAreGivenUp) {
   EXPECT_EQ(stand_in().log, "xsstx");
 }
 
+TEST_F(CudaDevice, HandsBackWhatItKeepsWhenItIsTrimmed) {
+  const auto backend = cuda::make_cuda_backend();
+  static_cast<void>(backend->upload(floats({60}, 1)));
+  stand_in().logs = true;
+  backend->trim();
+  EXPECT_EQ(stand_in().log, "st");  // what was given back may still be read
+}
+
 /// A block may serve less than it was taken with; allocators look for what is given back by its size.
 TEST_F(CudaDevice, BlocksGoBackAsTheyWereTaken) {
   test::Ledger ledger;  // it looks at the sizes
