@@ -140,6 +140,7 @@ void ConvolutionChoices::load(const std::filesystem::path& path, const Convoluti
     const json& entry = entries[i];
     Choice choice{};
     Convolution& c = choice.convolution;
+    ChosenAlgorithm& algorithm = choice.found.algorithm;
     c.transposed = json_fields::boolean(json_fields::member(entry, "transposed", at), at.at("transposed"));
     const Shape input = shape_of(entry, "input", 4, 5, 1, at);
     const std::size_t rank = input.rank();
@@ -155,11 +156,11 @@ void ConvolutionChoices::load(const std::filesystem::path& path, const Convoluti
     for (const DataType type : types) type_names.push_back(name_of(type));
     c.type = types[static_cast<std::size_t>(number_of(entry, "type", type_names, at))];
     choice.math = static_cast<Math>(number_of(entry, "math", math_names, at));
-    choice.algorithm.number = number_of(entry, "algorithm", algorithm_names(c.transposed), at);
-    choice.algorithm.math = number_of(entry, "math_type", math_type_names, at);
+    algorithm.number = number_of(entry, "algorithm", algorithm_names(c.transposed), at);
+    algorithm.math = number_of(entry, "math_type", math_type_names, at);
     if (c.type == DataType::float32 && choice.math == Math::float32 && entry["math_type"] != fma)
       at.at("math_type").fail(fmt::format("float32 with math fp32 is not rounded: it must be {}", fma));
-    choice.algorithm.workspace =
+    algorithm.workspace =
         static_cast<std::size_t>(integer(entry, "workspace", 0, static_cast<std::int64_t>(most_workspace), at));
     if (!read.emplace(key_of(c, choice.math), choice).second) at.fail("this convolution stands in the file twice");
   }
@@ -180,8 +181,9 @@ void ConvolutionChoices::save(const std::filesystem::path& path, const Convoluti
       format_name, format_version, line(platform.cudnn), line(device));
   const char* separator = "\n";
   for (const auto& [key, choice] : chosen_[platform.model]) {
+    if (!choice.found.lasting) continue;
     const Convolution& c = choice.convolution;
-    const auto algorithm = static_cast<std::size_t>(choice.algorithm.number);
+    const ChosenAlgorithm& algorithm = choice.found.algorithm;
     text += separator;
     text += "    " + line({{"input", list_of(c.transposed ? c.y : c.x)},
                            {"weights", list_of(c.w)},
@@ -193,9 +195,9 @@ void ConvolutionChoices::save(const std::filesystem::path& path, const Convoluti
                            {"transposed", c.transposed},
                            {"type", name_of(c.type)},
                            {"math", math_names.at(static_cast<std::size_t>(choice.math))},
-                           {"algorithm", algorithm_names(c.transposed)[algorithm]},
-                           {"math_type", math_type_names.at(static_cast<std::size_t>(choice.algorithm.math))},
-                           {"workspace", choice.algorithm.workspace}});
+                           {"algorithm", algorithm_names(c.transposed)[static_cast<std::size_t>(algorithm.number)]},
+                           {"math_type", math_type_names.at(static_cast<std::size_t>(algorithm.math))},
+                           {"workspace", algorithm.workspace}});
     separator = ",\n";
   }
   write_file_atomically(path, text + "\n  ]\n}\n");

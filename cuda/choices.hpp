@@ -41,6 +41,11 @@ ConvolutionPlatform platform_of(int device);
 class ConvolutionChoices {
  public:
   using Model = std::vector<std::int64_t>;  ///< as in ConvolutionPlatform
+  /// What a search comes to.
+  struct Found {
+    ChosenAlgorithm algorithm;
+    bool lasting = true;  ///< if not, it is this process's alone: memory was too short to look at all of them
+  };
 
   /// What is known of the convolution, or what `search` finds now. Others wait meanwhile: they may ask for the same.
   template <class Search>
@@ -48,23 +53,23 @@ class ConvolutionChoices {
     const std::lock_guard lock(mutex_);
     std::map<Key, Choice>& chosen = chosen_[model];
     const Key key = key_of(convolution, math);
-    if (const auto known = chosen.find(key); known != chosen.end()) return known->second.algorithm;
-    const ChosenAlgorithm found = search();
+    if (const auto known = chosen.find(key); known != chosen.end()) return known->second.found.algorithm;
+    const Found found{search()};
     chosen.emplace(key, Choice{convolution, math, found});
-    unsaved_ = true;
-    return found;
+    unsaved_ = unsaved_ || found.lasting;
+    return found.algorithm;
   }
 
   /// Instead of a choice that cannot be had here.
   void replace(const Convolution& convolution, Math math, const Model& model, const ChosenAlgorithm& by) {
     const std::lock_guard lock(mutex_);
-    chosen_[model].insert_or_assign(key_of(convolution, math), Choice{convolution, math, by});
+    chosen_[model].insert_or_assign(key_of(convolution, math), Choice{convolution, math, {by}});
     unsaved_ = true;
   }
 
   /// Adds the choices of a file, all or none; what is known already stays as it is.
   void load(const std::filesystem::path& path, const ConvolutionPlatform& platform);
-  /// The choices of the platform's model, in an order that depends on nothing else.
+  /// The lasting choices of the platform's model, in an order that depends on nothing else.
   void save(const std::filesystem::path& path, const ConvolutionPlatform& platform);
   /// Whether a search has found something that no save() has written.
   bool unsaved() const;
@@ -74,7 +79,7 @@ class ConvolutionChoices {
   struct Choice {
     Convolution convolution;
     Math math;
-    ChosenAlgorithm algorithm;
+    Found found;
   };
   static Key key_of(const Convolution& convolution, Math math);
 

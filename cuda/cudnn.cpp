@@ -51,10 +51,7 @@ TensorDescriptor tensor_descriptor(DataType type, const Shape& shape) {
 /// Operands that must not be rounded; products of halves are exact, whatever multiplies them.
 bool is_faithful(DataType type, Math math) { return type == DataType::float32 && math == Math::float32; }
 
-/// No algorithm computes a convolution as it was asked for.
-struct NoAlgorithm : Error {
-  using Error::Error;
-};
+bool is_lack_of_memory(std::string_view status) { return status.find("ALLOC") != std::string_view::npos; }
 
 std::string text_of(const Convolution& c) {
   return fmt::format("a convolution of {} with {} ({})", (c.transposed ? c.y : c.x).text(), c.w.text(),
@@ -160,7 +157,9 @@ class Task {
   std::vector<ChosenAlgorithm> usable(Ask&& ask) const {
     Performance list[most_algorithms];
     int count = 0;
-    if (ask(&count, list) != CUDNN_STATUS_SUCCESS) return {};
+    const cudnnStatus_t status = ask(&count, list);
+    if (is_lack_of_memory(cudnnGetErrorString(status))) check(status);
+    if (status != CUDNN_STATUS_SUCCESS) return {};
     if (faithful)
       std::stable_partition(list, list + count, [](const Performance& p) { return p.mathType == CUDNN_FMA_MATH; });
     std::vector<ChosenAlgorithm> result;
@@ -192,32 +191,46 @@ Tensor workspace_for(Device& device, std::size_t bytes) {
   return device.allocate(DataType::uint8, {static_cast<std::int64_t>(bytes)});
 }
 
-/// The fastest one, or, where that cannot be found out, the first of the ranking.
-ChosenAlgorithm search(Device& device, const Task& task) {
-  const std::vector<ChosenAlgorithm> ranking = task.ranking();
-  if (ranking.empty())
-    throw NoAlgorithm(ErrorKind::unsupported,
-                      fmt::format("cuDNN has no algorithm for {} that may be chosen", text_of(task.convolution)));
-  if (device.reproducible()) return ranking.front();
-  device.refuse_recording("the algorithm of a convolution is searched for");
-  std::size_t room = 0;
-  for (const ChosenAlgorithm& algorithm : ranking) room = std::max(room, algorithm.workspace);
-  std::vector<ChosenAlgorithm> timed;
-  try {
-    const Tensor workspace = workspace_for(device, room);
-    static_cast<void>(task.timed(workspace));  // what is loaded for the first run of a kernel takes its time
-    timed = task.timed(workspace);
-  } catch (const Error&) {  // there is the ranking
+/// Memory for any one of the candidates. Those that need more than there is are taken off, unless that is all.
+Tensor workspace_for_any(Device& device, std::vector<ChosenAlgorithm>& candidates) {
+  for (;;) {
+    std::size_t most = 0;
+    for (const ChosenAlgorithm& candidate : candidates) most = std::max(most, candidate.workspace);
+    try {
+      return workspace_for(device, most);
+    } catch (const Error&) {
+      std::erase_if(candidates, [&](const ChosenAlgorithm& candidate) { return candidate.workspace == most; });
+      if (candidates.empty()) throw;
+    }
   }
-  static_cast<void>(cudaGetLastError());
-  return timed.empty() ? ranking.front() : timed.front();
 }
 
-/// Whether an algorithm runs; `failure` is the first of those that do not.
+/// The fastest one, or, where that cannot be found out, the first of the ranking.
+ConvolutionChoices::Found search(Device& device, const Task& task) {
+  std::vector<ChosenAlgorithm> candidates = task.ranking();
+  if (candidates.empty())
+    throw NoAlgorithm(ErrorKind::unsupported,
+                      fmt::format("cuDNN has no algorithm for {} that may be chosen", text_of(task.convolution)));
+  if (device.reproducible()) return {candidates.front()};
+  device.refuse_recording("the algorithm of a convolution is searched for");
+  const std::size_t all = candidates.size();
+  const Tensor workspace = workspace_for_any(device, candidates);
+  static_cast<void>(task.timed(workspace));  // what is loaded for the first run of a kernel takes its time
+  std::vector<ChosenAlgorithm> timed = task.timed(workspace);
+  std::erase_if(timed, [&](const ChosenAlgorithm& algorithm) { return algorithm.workspace > workspace.bytes(); });
+  static_cast<void>(cudaGetLastError());
+  return {timed.empty() ? candidates.front() : timed.front(), candidates.size() == all};
+}
+
+/// Whether an algorithm runs; `failure` is the first of those that do not. Lack of memory is not the algorithm's: it is
+/// thrown, so that no other one computes from now on because memory was short once.
 bool runs(Device& device, const Task& task, const ChosenAlgorithm& algorithm, std::optional<Error>& failure) {
+  const Tensor workspace = workspace_for(device, algorithm.workspace);
   try {
-    task.run(algorithm, workspace_for(device, algorithm.workspace));
+    task.run(algorithm, workspace);
     return true;
+  } catch (const LackOfMemory&) {
+    throw;
   } catch (const Error& error) {
     if (!failure) failure = error;
     return false;
@@ -277,9 +290,10 @@ void Products::Libraries::convolve(const Convolution& c, const void* from, const
 
 void fail_library(const char* status, const char* what, const char* file, int line) {
   static_cast<void>(cudaGetLastError());
-  const bool memory = std::string_view(status).find("ALLOC") != std::string_view::npos;
-  throw Error(ErrorKind::internal, fmt::format("{}:{}: {} failed: {}{}", file, line, what, status,
-                                               memory ? "; lower --batch-size or free device memory" : ""));
+  const std::string message = fmt::format("{}:{}: {} failed: {}", file, line, what, status);
+  if (is_lack_of_memory(status))
+    throw LackOfMemory(ErrorKind::internal, message + "; lower --batch-size or free device memory");
+  throw Error(ErrorKind::internal, message);
 }
 
 // The names of choices.cpp are in the order of these numbers.

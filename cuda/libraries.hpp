@@ -28,6 +28,15 @@ namespace tare::cuda {
       ::tare::cuda::fail_library(cudnnGetErrorString(tare_status), #call, __FILE__, __LINE__); \
   } while (false)
 
+/// A library computes what it was asked for by no algorithm that may be chosen and that runs.
+struct NoAlgorithm : Error {
+  using Error::Error;
+};
+/// A library found no memory: that says nothing of what it was to do with it.
+struct LackOfMemory : Error {
+  using Error::Error;
+};
+
 /// A library's object by its create and destroy functions.
 template <class T, auto create, auto destroy>
 class Owned {

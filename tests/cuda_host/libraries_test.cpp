@@ -12,6 +12,7 @@
 #include "cuda_host/stand_in.hpp"
 #include "device.hpp"
 #include "model/real_element.hpp"
+#include "support/model_builder.hpp"
 #include "tare/cuda.hpp"
 
 namespace tare {
@@ -231,8 +232,64 @@ TEST_F(CudaLibraries, MemoryThatCannotBeHadIsDoneWithout) {
   Ledger ledger;
   ledger.most_at_once = 50 * kib;
   expect_near(on_device(image(), options_of(ledger)), on_host(image()));
-  EXPECT_EQ(cudnn_stand_in().timed, 0u);  // it would need that much, too
+  EXPECT_EQ(cudnn_stand_in().timed, 2u);  // of what can be had
   EXPECT_THAT(algorithms(), ElementsAre(0));
+}
+
+TEST_F(CudaLibraries, WhatIsChosenWhileMemoryIsShortHoldsForTheProcessAlone) {
+  cudnn_stand_in().ranking = {{1, fma}, {2, fma}, {0, fma}};
+  cudnn_stand_in().needs = {{{1, fma}, 100 * kib}, {{2, fma}, 80 * kib}};
+  Ledger ledger;
+  ledger.most_at_once = 50 * kib;
+  CudaOptions options = options_of(ledger);
+  options.choices = cuda::make_convolution_choices();
+  on_device(image(), options);
+  ledger.most_at_once = 500 * kib;
+  on_device(image(), options);
+  EXPECT_THAT(algorithms(), ElementsAre(0, 0)) << "all devices compute alike";
+  EXPECT_FALSE(has_unsaved(*options.choices));
+  const test::TemporaryFolder folder;
+  save_convolution_choices(*options.choices, folder / "choices.json");
+  options.choices = cuda::make_convolution_choices();
+  load_convolution_choices(*options.choices, folder / "choices.json");
+  on_device(image(), options);
+  EXPECT_THAT(algorithms(), ElementsAre(0, 0, 1));
+  EXPECT_TRUE(has_unsaved(*options.choices));
+}
+
+TEST_F(CudaLibraries, LackOfMemorySaysNothingOfAnAlgorithm) {
+  const auto expect_short_of_memory = [](DataType type, const CudaOptions& options) {
+    try {
+      on_device(image(type), options);
+      ADD_FAILURE() << "there is no memory";
+    } catch (const Error& error) {
+      EXPECT_THAT(error.what(), HasSubstr("Conv 'node'"));
+      EXPECT_THAT(error.what(), HasSubstr("lower --batch-size or free device memory"));
+    }
+  };
+  for (const DataType type : {DataType::float32, DataType::float16}) {
+    reset();
+    const int math = type == DataType::float32 ? fma : tensor_cores;
+    cudnn_stand_in().ranking = {{1, math}, {0, math}};
+    cudnn_stand_in().needs = {{{1, math}, 100 * kib}};
+    Ledger ledger;
+    CudaOptions options = options_of(ledger);
+    options.choices = cuda::make_convolution_choices();
+    on_device(image(type), options);
+    ledger.most_at_once = 50 * kib;
+    expect_short_of_memory(type, options);
+    ledger.most_at_once = 500 * kib;
+    cudnn_stand_in().starving = {1};
+    expect_short_of_memory(type, options);
+    cudnn_stand_in().starving = {};
+    on_device(image(type), options);
+    EXPECT_THAT(algorithms(), ElementsAre(1, 1)) << name_of(type);
+
+    options.choices = cuda::make_convolution_choices();
+    cudnn_stand_in().search_lacks_memory = true;
+    expect_short_of_memory(type, options);
+    EXPECT_FALSE(has_unsaved(*options.choices));
+  }
 }
 
 TEST_F(CudaLibraries, AFailingSearchLeavesTheRanking) {

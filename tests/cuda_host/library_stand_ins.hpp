@@ -38,10 +38,12 @@ struct CudnnStandIn {
   std::vector<std::vector<Algorithm>>
       searches;  ///< what the timed searches find, one after the other; then the ranking
   bool search_fails = false;
+  bool search_lacks_memory = false;
   bool has_none_for_halves = false;
   std::map<std::pair<int, int>, std::size_t> needs;  ///< bytes that an algorithm needs under an arithmetic; else none
   std::set<std::pair<int, int>> apart;               ///< an algorithm and an arithmetic that do not go together
   std::set<int> broken;                              ///< algorithms that fail when they are run
+  std::set<int> starving;                            ///< algorithms that find no memory when they are run
   bool computes = true;
 
   std::size_t timed = 0;  ///< searches

@@ -88,6 +88,7 @@ cudnnStatus_t search(const Asked& asked, int most, int* count, Performance* resu
   CudnnStandIn& self = cudnn_stand_in();
   const std::size_t which = self.timed++;
   if (!asked.fits() || self.search_fails) return CUDNN_STATUS_EXECUTION_FAILED;
+  if (self.search_lacks_memory) return CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED;
   return put(which < self.searches.size() ? self.searches[which] : ranking(asked), most, count, results);
 }
 
@@ -150,6 +151,7 @@ cudnnStatus_t run(cudnnHandle_t handle, const Asked& asked, int number, std::siz
   std::size_t bytes = 0;
   if (workspace(asked, number, &bytes) != CUDNN_STATUS_SUCCESS || given < bytes) return CUDNN_STATUS_BAD_PARAM;
   if (self.broken.contains(number)) return CUDNN_STATUS_EXECUTION_FAILED;
+  if (self.starving.contains(number)) return CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED;
   self.runs.push_back({number, asked.convolution.math, asked.x.dims, asked.y.dims, from, to});
   if (self.computes)
     cuda::launch_on_host(cuda::StreamView(handle->stream),
@@ -177,7 +179,12 @@ extern "C" {
 
 size_t cudnnGetVersion() { return 91900; }
 const char* cudnnGetErrorString(cudnnStatus_t status) {
-  return status == CUDNN_STATUS_EXECUTION_FAILED ? "CUDNN_STATUS_EXECUTION_FAILED" : "another status";
+  switch (status) {
+    case CUDNN_STATUS_EXECUTION_FAILED: return "CUDNN_STATUS_EXECUTION_FAILED";
+    case CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED:
+      return "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED";
+    default: return "another status";
+  }
 }
 cudnnStatus_t cudnnCreate(cudnnHandle_t* handle) { return make(handle); }
 cudnnStatus_t cudnnDestroy(cudnnHandle_t handle) { return destroy(handle); }
