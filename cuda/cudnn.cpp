@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <numeric>
 #include <optional>
 
 #include "choices.hpp"
@@ -15,6 +16,7 @@ namespace {
 
 constexpr int most_algorithms = 16;
 constexpr std::int64_t most_elements = INT32_MAX;  ///< of a tensor that the library takes
+constexpr std::int64_t alignment = 16;             ///< bytes that its kernels may expect of a tensor's place
 
 void check(cudnnStatus_t status) { TARE_CUDNN_CHECK(status); }
 
@@ -237,6 +239,15 @@ bool runs(Device& device, const Task& task, const ChosenAlgorithm& algorithm, st
   }
 }
 
+/// Samples of a piece, of `bytes` or a multiple each: the same number in all, but the last may have fewer. Pieces begin
+/// where a tensor may begin, unless not even the samples up to there are allowed.
+std::int64_t samples_of(std::int64_t batch, std::int64_t most, std::int64_t bytes) {
+  if (batch <= most) return batch;
+  std::int64_t unit = alignment / std::gcd(alignment, bytes);
+  if (unit > most) unit = 1;
+  return piece_of((batch + unit - 1) / unit, most / unit) * unit;
+}
+
 }  // namespace
 
 bool Products::takes(DataType type) const {
@@ -254,7 +265,7 @@ bool Products::convolve(const Convolution& c, const void* from, const void* weig
                             text_of(c), (c.transposed ? c.x : c.y).text()));
   const auto size = static_cast<std::int64_t>(size_of(c.type));
   Convolution piece = c;
-  const std::int64_t samples = piece_of(batch, most);
+  const std::int64_t samples = samples_of(batch, most, std::gcd(sample_x * size, sample_y * size));
   try {
     for (std::int64_t first = 0; first < batch; first += samples) {
       piece.x[0] = piece.y[0] = std::min(samples, batch - first);

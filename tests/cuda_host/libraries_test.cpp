@@ -147,6 +147,32 @@ TEST_F(CudaLibraries, LargeConvolutionsAreTakenInPieces) {
   EXPECT_TRUE(cudnn_stand_in().runs.empty());
 }
 
+TEST_F(CudaLibraries, PiecesOfConvolutionsBeginAtMultiplesOfSixteenBytes) {
+  cudnn_stand_in().computes = false;
+  cuda::Device device(CudaOptions{});
+  const Shape none{1, 1};
+  const auto sizes_of = [&](DataType type, std::int64_t batch, std::int64_t side) {
+    cudnn_stand_in().runs.clear();
+    const cuda::Convolution c{type, {batch, 1, side, side}, {1, 1, 3, 3}, {batch, 1, side, side}, none, none, none};
+    auto* at = reinterpret_cast<std::byte*>(std::size_t{1} << 40);
+    EXPECT_TRUE(device.products().convolve(c, at, at, at));
+    List batches;
+    for (const auto& run : cudnn_stand_in().runs) {
+      EXPECT_EQ(run.from, at);
+      EXPECT_EQ(run.from, run.to);
+      batches.push_back(run.x.at(0));
+      at += static_cast<std::size_t>(run.x.at(0) * side * side) * size_of(type);
+    }
+    return batches;
+  };
+  // 1001 x 1001 elements: 2143 samples are allowed; 8 of float16, 4 of float32 make a multiple of 16 bytes.
+  EXPECT_THAT(sizes_of(DataType::float16, 5000, 1001), ElementsAre(1672, 1672, 1656));
+  EXPECT_THAT(sizes_of(DataType::float32, 5000, 1001), ElementsAre(1668, 1668, 1664));
+  EXPECT_THAT(sizes_of(DataType::float16, 2143, 1001), ElementsAre(2143));
+  EXPECT_THAT(sizes_of(DataType::float32, 7, 20'001), ElementsAre(4, 3));
+  EXPECT_THAT(sizes_of(DataType::float16, 7, 20'001), ElementsAre(4, 3)) << "8 are not allowed";
+}
+
 Case image(DataType type = DataType::float32) {
   const Case c{"Conv", {floats({2, 3, 9, 8}, 1), floats({4, 3, 3, 3}, 2)}};
   return type == DataType::float32
