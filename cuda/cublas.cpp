@@ -89,10 +89,12 @@ cublasLtMatmulAlgo_t choose(cublasLtHandle_t handle, const Operation& operation,
   int found = 0;
   const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(handle, operation.get(), a.get(), b.get(), c.get(),
                                                                c.get(), preference.get(), 1, &result, &found);
+  if (status != CUBLAS_STATUS_SUCCESS && status != CUBLAS_STATUS_NOT_SUPPORTED)
+    fail_library(cublasLtGetStatusName(status), "cublasLtMatmulAlgoGetHeuristic", __FILE__, __LINE__);
   if (status != CUBLAS_STATUS_SUCCESS || found == 0)
-    throw Error(ErrorKind::internal,
-                fmt::format("cuBLASLt has no product of {} x {} by {} x {}, batch {} ({})", product.rows, product.inner,
-                            product.inner, product.columns, product.batch, cublasLtGetStatusName(status)));
+    throw NoAlgorithm(ErrorKind::unsupported,
+                      fmt::format("cuBLASLt has no product of {} x {} by {} x {}, batch {} ({})", product.rows,
+                                  product.inner, product.inner, product.columns, product.batch, name_of(product.type)));
   return result.algo;
 }
 
@@ -104,17 +106,23 @@ std::uint32_t alignment_of(const void* pointer) {
 
 }  // namespace
 
-void Products::multiply(const Product& product, const void* a, const void* b, void* c) {
+bool Products::multiply(const Product& product, const void* a, const void* b, void* c) {
   Product piece = product;
   piece.batch = piece_of(product.batch, most_batch);
   const auto operand_size = static_cast<std::int64_t>(size_of(product.type));
   const auto result_size = static_cast<std::int64_t>(size_of(product.result));
-  for (std::int64_t first = 0; first < product.batch; first += piece.batch) {
-    piece.batch = std::min(piece.batch, product.batch - first);
-    libraries_->multiply(piece, static_cast<const std::byte*>(a) + first * product.stride_a * operand_size,
-                         static_cast<const std::byte*>(b) + first * product.stride_b * operand_size,
-                         static_cast<std::byte*>(c) + first * product.stride_c * result_size);
+  try {
+    for (std::int64_t first = 0; first < product.batch; first += piece.batch) {
+      piece.batch = std::min(piece.batch, product.batch - first);
+      libraries_->multiply(piece, static_cast<const std::byte*>(a) + first * product.stride_a * operand_size,
+                           static_cast<const std::byte*>(b) + first * product.stride_b * operand_size,
+                           static_cast<std::byte*>(c) + first * product.stride_c * result_size);
+    }
+  } catch (const NoAlgorithm&) {
+    if (product.type == DataType::float32) throw;
+    return false;
   }
+  return true;
 }
 
 void Products::Libraries::multiply(const Product& p, const void* a, const void* b, void* c) {

@@ -56,16 +56,17 @@ std::int64_t matrix_of(std::int64_t i, const Shape& batch, const Shape& own) {
   return index;
 }
 
-void multiply(const Call& call, Operands o, const Tensor& a, const Tensor& b, Tensor& y) {
+/// False where halves must be widened.
+bool multiply(const Call& call, Operands o, const Tensor& a, const Tensor& b, Tensor& y) {
   Product p = o.product;
-  if (y.elements() == 0) return;
+  if (y.elements() == 0) return true;
   p.type = a.type();
   p.result = y.type();
   std::byte* out = y.mutable_data();
   if (p.inner == 0) {
     const float zero = 0;
     cpu::fill(call.device, size_of(y.type()), &zero, out, y.elements());
-    return;
+    return true;
   }
   const auto operand_size = static_cast<std::int64_t>(size_of(a.type()));
   const auto result_size = static_cast<std::int64_t>(size_of(y.type()));
@@ -88,9 +89,11 @@ void multiply(const Call& call, Operands o, const Tensor& a, const Tensor& b, Te
     return products.multiply(p, a.data(), b.data(), out);
   }
   for (std::int64_t i = 0; i < matrices; ++i)
-    products.multiply(p, a.data() + matrix_of(i, o.batch, o.batch_a) * size_a * operand_size,
-                      b.data() + matrix_of(i, o.batch, o.batch_b) * size_b * operand_size,
-                      out + i * size_c * result_size);
+    if (!products.multiply(p, a.data() + matrix_of(i, o.batch, o.batch_a) * size_a * operand_size,
+                           b.data() + matrix_of(i, o.batch, o.batch_b) * size_b * operand_size,
+                           out + i * size_c * result_size))
+      return false;
+  return true;
 }
 
 void run_product(Call& call, bool gemm) {
@@ -115,7 +118,10 @@ void run_product(Call& call, bool gemm) {
     call.fail(fmt::format("C of shape {} does not broadcast to {}", c.shape().text(), o.output.text()));
   const bool alone = !c.present() && post_ops.empty();
   Tensor& y = call.output(0, native && alone ? type : DataType::float32, o.output);
-  multiply(call, o, a, b, y);
+  if (!multiply(call, o, a, b, y)) {
+    call.output(0, DataType::float32, o.output);
+    multiply(call, o, widen(device_of(call), a), widen(device_of(call), b), y);
+  }
   const bool as_bias = c.present() && beta == 1.0f && c.rank() > 0 && c.shape().back() == o.product.columns &&
                        c.elements() == o.product.columns;
   if (c.present() && !as_bias) add_scaled(call, c, beta, y);

@@ -42,9 +42,9 @@ class Products {
   Products(const Products&) = delete;
   Products& operator=(const Products&) = delete;
 
-  void multiply(const Product& product, const void* a, const void* b, void* c);
-  /// x, w and y by their names in `Convolution`; writes y, or x when it is transposed. False where halves find no
-  /// algorithm that runs: they must be widened.
+  /// False where halves find no algorithm: they must be widened.
+  bool multiply(const Product& product, const void* a, const void* b, void* c);
+  /// x, w and y by their names in `Convolution`; writes y, or x when it is transposed. False as in multiply().
   bool convolve(const Convolution& convolution, const void* from, const void* weights, void* to);
 
  private:

@@ -336,6 +336,29 @@ TEST_F(CudaLibraries, AFailingSearchLeavesTheRanking) {
   }
 }
 
+TEST_F(CudaLibraries, ProductsOfHalvesWithoutAnAlgorithmAreWidened) {
+  for (const DataType type : {DataType::float16, DataType::bfloat16})
+    for (const Case& c : {Case{"MatMul", {halves({2, 4, 70}, 5, type), halves({2, 70, 3}, 6, type)}},
+                          Case{"MatMul", {halves({2, 1, 4, 6}, 5, type), halves({1, 3, 6, 3}, 6, type)}},
+                          Case{"Gemm", {halves({4, 6}, 7, type), halves({6, 3}, 8, type), halves({3}, 9, type)}}}) {
+      reset();
+      const Tensor want = on_device(c);
+      cublas_stand_in().has_none_for_halves = true;
+      const Tensor have = on_device(c);
+      ASSERT_EQ(have.type(), type);
+      EXPECT_EQ(std::memcmp(have.data(), want.data(), want.bytes()), 0) << c.op_type;
+    }
+  cublas_stand_in().has_none = true;
+  try {
+    on_device({"MatMul", {halves({3, 4}, 1, DataType::float16), halves({4, 5}, 2, DataType::float16)}});
+    ADD_FAILURE() << "there is no product";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::unsupported);
+    EXPECT_THAT(error.what(), HasSubstr("MatMul 'node'"));
+    EXPECT_THAT(error.what(), HasSubstr("3 x 4 by 4 x 5"));
+  }
+}
+
 TEST_F(CudaLibraries, HalvesWithoutAnAlgorithmAreWidened) {
   for (const DataType type : {DataType::float16, DataType::bfloat16})
     for (const char* op_type : {"Conv", "ConvTranspose"}) {

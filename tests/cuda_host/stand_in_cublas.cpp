@@ -141,6 +141,9 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
   *count = 0;
   for (const cublasLtMatrixLayout_t layout : {a, b, c, d})
     if (matrix(layout).batch < 1 || matrix(layout).batch > 65535) return CUBLAS_STATUS_NOT_SUPPORTED;
+  const CublasStandIn& self = cublas_stand_in();
+  if (self.has_none || (self.has_none_for_halves && matrix(a).type != tare::DataType::float32))
+    return CUBLAS_STATUS_NOT_SUPPORTED;
   const std::uint32_t schemes = reinterpret_cast<const Preference*>(preference)->schemes;
   cublas_stand_in().schemes = schemes;
   const bool tensor_cores =
