@@ -8,7 +8,7 @@
 namespace tare::cuda {
 namespace {
 
-constexpr std::size_t workspace_bytes = std::size_t{32} << 20;
+constexpr std::size_t most_workspace_bytes = std::size_t{32} << 20;
 constexpr std::int64_t most_batch = 65535;  ///< that the library takes in a call
 
 cudaDataType_t data_type(DataType type) {
@@ -72,11 +72,12 @@ std::uint32_t reduction_schemes(const Product& product, Math math) {
 }
 
 /// The library's first choice among those whose sums have one order.
-cublasLtMatmulAlgo_t choose(cublasLtHandle_t handle, const Operation& operation, const Layout& a, const Layout& b,
-                            const Layout& c, const Product& product, Math math, std::uint32_t alignment) {
+cublasLtMatmulHeuristicResult_t choose(cublasLtHandle_t handle, const Operation& operation, const Layout& a,
+                                       const Layout& b, const Layout& c, const Product& product, Math math,
+                                       std::uint32_t alignment) {
   Owned<cublasLtMatmulPreference_t, cublasLtMatmulPreferenceCreate, cublasLtMatmulPreferenceDestroy> preference(
       [](cublasStatus_t status) { TARE_CUBLAS_CHECK(status); });
-  const std::size_t workspace = workspace_bytes;
+  const std::size_t workspace = most_workspace_bytes;
   TARE_CUBLAS_CHECK(cublasLtMatmulPreferenceSetAttribute(preference.get(), CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
                                                          &workspace, sizeof workspace));
   const std::uint32_t schemes = reduction_schemes(product, math);
@@ -95,7 +96,7 @@ cublasLtMatmulAlgo_t choose(cublasLtHandle_t handle, const Operation& operation,
     throw NoAlgorithm(ErrorKind::unsupported,
                       fmt::format("cuBLASLt has no product of {} x {} by {} x {}, batch {} ({})", product.rows,
                                   product.inner, product.inner, product.columns, product.batch, name_of(product.type)));
-  return result.algo;
+  return result;
 }
 
 /// The largest power of two up to 256 that divides an address.
@@ -105,6 +106,20 @@ std::uint32_t alignment_of(const void* pointer) {
 }
 
 }  // namespace
+
+/// What the library is told of a product of a shape, and its choice.
+struct ProductPlan {
+  ProductPlan(cublasLtHandle_t handle, const Product& p, Math math, std::uint32_t alignment)
+      : operation(p, math),
+        first(p.type, p.transpose_b ? p.inner : p.columns, p.transpose_b ? p.columns : p.inner, p.batch, p.stride_b),
+        second(p.type, p.transpose_a ? p.rows : p.inner, p.transpose_a ? p.inner : p.rows, p.batch, p.stride_a),
+        result(p.result, p.columns, p.rows, p.batch, p.stride_c),
+        chosen(choose(handle, operation, first, second, result, p, math, alignment)) {}
+
+  Operation operation;
+  Layout first, second, result;
+  cublasLtMatmulHeuristicResult_t chosen;
+};
 
 bool Products::multiply(const Product& product, const void* a, const void* b, void* c) {
   Product piece = product;
@@ -126,11 +141,6 @@ bool Products::multiply(const Product& product, const void* a, const void* b, vo
 }
 
 void Products::Libraries::multiply(const Product& p, const void* a, const void* b, void* c) {
-  const Operation operation(p, device.math());
-  const Layout first(p.type, p.transpose_b ? p.inner : p.columns, p.transpose_b ? p.columns : p.inner, p.batch,
-                     p.stride_b);
-  const Layout second(p.type, p.transpose_a ? p.rows : p.inner, p.transpose_a ? p.inner : p.rows, p.batch, p.stride_a);
-  const Layout result(p.result, p.columns, p.rows, p.batch, p.stride_c);
   const std::uint32_t alignment = std::min({alignment_of(a), alignment_of(b), alignment_of(c)});
   const std::vector<std::int64_t> key{static_cast<std::int64_t>(p.type),
                                       static_cast<std::int64_t>(p.result),
@@ -144,15 +154,17 @@ void Products::Libraries::multiply(const Product& p, const void* a, const void* 
                                       p.stride_b,
                                       p.stride_c,
                                       alignment};
-  auto known = product_algorithms.find(key);
-  if (known == product_algorithms.end())
-    known = product_algorithms.emplace(key, choose(blas, operation, first, second, result, p, device.math(), alignment))
-                .first;
-  const Tensor workspace = device.allocate(DataType::uint8, {static_cast<std::int64_t>(workspace_bytes)});
+  auto known = product_plans.find(key);
+  if (known == product_plans.end())
+    known = product_plans.emplace(key, std::make_shared<ProductPlan>(blas, p, device.math(), alignment)).first;
+  const ProductPlan& plan = *known->second;
+  const std::size_t bytes = plan.chosen.workspaceSize;
+  Tensor workspace;
+  if (bytes > 0) workspace = device.allocate(DataType::uint8, {static_cast<std::int64_t>(bytes)});
   const float beta = 0;
-  TARE_CUBLAS_CHECK(cublasLtMatmul(blas, operation.get(), &p.alpha, b, first.get(), a, second.get(), &beta, c,
-                                   result.get(), c, result.get(), &known->second,
-                                   const_cast<std::byte*>(workspace.data()), workspace_bytes, device.stream().get()));
+  TARE_CUBLAS_CHECK(cublasLtMatmul(blas, plan.operation.get(), &p.alpha, b, plan.first.get(), a, plan.second.get(),
+                                   &beta, c, plan.result.get(), c, plan.result.get(), &plan.chosen.algo,
+                                   bytes > 0 ? workspace.mutable_data() : nullptr, bytes, device.stream().get()));
 }
 
 }  // namespace tare::cuda

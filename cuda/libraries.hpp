@@ -66,6 +66,8 @@ inline std::int64_t piece_of(std::int64_t all, std::int64_t most) {
   return (all + pieces - 1) / pieces;
 }
 
+struct ProductPlan;
+
 struct Products::Libraries {
   explicit Libraries(Device& device);
   ~Libraries();
@@ -77,7 +79,7 @@ struct Products::Libraries {
   Device& device;
   cublasLtHandle_t blas = nullptr;
   cudnnHandle_t dnn = nullptr;  ///< made for the first convolution: it takes long
-  std::map<std::vector<std::int64_t>, cublasLtMatmulAlgo_t> product_algorithms;
+  std::map<std::vector<std::int64_t>, std::shared_ptr<const ProductPlan>> product_plans;
   std::vector<std::int64_t> model;  ///< of the device: choices are those of devices alike
 };
 

@@ -336,6 +336,20 @@ TEST_F(CudaLibraries, AFailingSearchLeavesTheRanking) {
   }
 }
 
+TEST_F(CudaLibraries, ProductsAreDescribedOnceAndTakeTheMemoryThatTheyNeed) {
+  const Case c{"MatMul", {floats({3, 4}, 1), floats({4, 5}, 2)}};
+  Ledger ledger;
+  ledger.most_at_once = 4 * kib;
+  cublas_stand_in().needs = 3 * kib;
+  const auto backend = cuda::make_cuda_backend(options_of(ledger));
+  expect_near(run(*backend, c).at(0), on_host(c));
+  const std::size_t described = cublas_stand_in().described;
+  EXPECT_EQ(described, 4u);
+  expect_near(run(*backend, c).at(0), on_host(c));
+  EXPECT_EQ(cublas_stand_in().described, described);
+  EXPECT_EQ(cublas_stand_in().batches.size(), 2u);
+}
+
 TEST_F(CudaLibraries, ProductsOfHalvesWithoutAnAlgorithmAreWidened) {
   for (const DataType type : {DataType::float16, DataType::bfloat16})
     for (const Case& c : {Case{"MatMul", {halves({2, 4, 70}, 5, type), halves({2, 70, 3}, 6, type)}},

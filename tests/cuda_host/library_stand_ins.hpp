@@ -14,6 +14,8 @@ namespace tare::test {
 struct CublasStandIn {
   std::vector<std::int32_t> batches;  ///< of the products
   std::uint32_t schemes = 0;          ///< of splitting a sum, that the last choice allowed
+  std::size_t described = 0;          ///< operations and matrices
+  std::size_t needs = 0;              ///< bytes of the workspace of a product
   bool has_none = false, has_none_for_halves = false;
 };
 CublasStandIn& cublas_stand_in();

@@ -95,6 +95,7 @@ const char* cublasLtGetStatusName(cublasStatus_t) { return "status"; }
 
 cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t* layout, cudaDataType type, uint64_t rows,
                                           uint64_t columns, int64_t) {
+  ++cublas_stand_in().described;
   return make(layout, Matrix{type == CUDA_R_16F    ? tare::DataType::float16
                              : type == CUDA_R_16BF ? tare::DataType::bfloat16
                                                    : tare::DataType::float32,
@@ -108,6 +109,7 @@ cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t layout, c
 }
 
 cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t* operation, cublasComputeType_t compute, cudaDataType_t) {
+  ++cublas_stand_in().described;
   return make(operation, Multiplication{compute});
 }
 cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t operation) { return destroy<Multiplication>(operation); }
@@ -149,6 +151,7 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
   const bool tensor_cores =
       matrix(a).type != tare::DataType::float32 || multiplication(operation).compute != CUBLAS_COMPUTE_32F;
   results[0] = {};
+  results[0].workspaceSize = self.needs;
   results[0].algo.data[0] = tensor_cores && schemes != CUBLASLT_REDUCTION_SCHEME_NONE;
   *count = 1;
   return CUBLAS_STATUS_SUCCESS;
@@ -157,7 +160,8 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
 cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t operation, const void* alpha, const void* a,
                               cublasLtMatrixLayout_t of_a, const void* b, cublasLtMatrixLayout_t of_b, const void*,
                               const void*, cublasLtMatrixLayout_t, void* d, cublasLtMatrixLayout_t of_d,
-                              const cublasLtMatmulAlgo_t* algorithm, void*, size_t, cudaStream_t stream) {
+                              const cublasLtMatmulAlgo_t* algorithm, void*, size_t workspace, cudaStream_t stream) {
+  if (workspace < cublas_stand_in().needs) return CUBLAS_STATUS_INVALID_VALUE;
   cublas_stand_in().batches.push_back(matrix(of_d).batch);
   tare::cuda::launch_on_host(
       tare::cuda::StreamView(stream),
