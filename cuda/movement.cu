@@ -1,10 +1,12 @@
 // The loops behind the operators that move elements: strided copies and fills, look-ups by an index list a dimension,
 // and the weighted sums of a resize. Elements are moved as integers of their size, up to 16 bytes where rows are whole.
-// Odd: a copy is ordered by its destination, so writes are whole lines and it is the reads that may be scattered.
+// Odd: a copy is ordered by its destination, so writes are whole lines; where that would scatter the reads of another
+// long dimension, blocks turn tiles of both in shared memory.
 #include "device.hpp"
 #include "launch.hpp"
 #include "moved_element.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <type_traits>
 
@@ -26,6 +28,62 @@ void copy_nest(const Nest<2>& nest, std::int64_t steps, const void* from, void* 
     const auto at = nest.at(i);
     out[at.of[1]] = in[at.of[0]];
   });
+}
+
+constexpr int tile_side = 32;
+constexpr int tile_rows = 8;  ///< of a tile, that a block moves at a time
+
+/// Tiles of two dimensions: elements of a row lie side by side in the source, those of a column in the destination.
+struct Turn {
+  std::int64_t rows, columns;
+  std::int64_t between_rows;     ///< in the source
+  std::int64_t between_columns;  ///< in the destination
+  std::int64_t tiles_down, tiles_across;
+};
+
+/// A block a tile of one step of the nest around them.
+template <class T>
+__global__ void __launch_bounds__(tile_side* tile_rows)
+    turn_kernel(const __grid_constant__ Nest<2> outer, const __grid_constant__ Turn turn, const T* in, T* out) {
+  __shared__ T tile[tile_side][tile_side + 1];
+  const std::int64_t block = blockIdx.x;
+  const auto offsets = outer.at(block / (turn.tiles_down * turn.tiles_across));
+  const std::int64_t row = block / turn.tiles_across % turn.tiles_down * tile_side;
+  const std::int64_t column = block % turn.tiles_across * tile_side;
+  const auto x = static_cast<int>(threadIdx.x);
+  for (int y = static_cast<int>(threadIdx.y); y < tile_side; y += tile_rows)
+    if (row + y < turn.rows && column + x < turn.columns)
+      tile[y][x] = in[offsets.of[0] + (row + y) * turn.between_rows + column + x];
+  __syncthreads();
+  for (int y = static_cast<int>(threadIdx.y); y < tile_side; y += tile_rows)
+    if (column + y < turn.columns && row + x < turn.rows)
+      out[offsets.of[1] + (column + y) * turn.between_columns + row + x] = tile[x][y];
+}
+
+/// Whether the copy turns two long dimensions, and then does it.
+bool turns(std::span<const cpu::CopyLoop> loops, std::size_t element_size, const void* from, void* to,
+           StreamView stream) {
+  constexpr std::int64_t least = 16;
+  if (loops.size() < 2 || loops.back().to != 1 || loops.back().from == 1 || loops.back().count < least) return false;
+  const auto across = std::find_if(loops.begin(), loops.end() - 1,
+                                   [](const cpu::CopyLoop& loop) { return loop.from == 1 && loop.count >= least; });
+  if (across == loops.end() - 1) return false;
+  Turn turn{loops.back().count, across->count, loops.back().from, across->to, 0, 0};
+  turn.tiles_down = (turn.rows + tile_side - 1) / tile_side;
+  turn.tiles_across = (turn.columns + tile_side - 1) / tile_side;
+  Nest<2> outer;
+  for (auto loop = loops.begin(); loop != loops.end() - 1; ++loop)
+    if (loop != across) outer.add(loop->count, {loop->from, loop->to});
+  const std::int64_t blocks = outer.finish() * turn.tiles_down * turn.tiles_across;
+  constexpr std::int64_t most = std::int64_t{1} << 30;
+  if (blocks > most) return false;
+  by_size(element_size, [&](auto element) {
+    using T = decltype(element);
+    launch(turn_kernel<T>, static_cast<unsigned>(blocks), dim3(tile_side, tile_rows), 0, stream, outer, turn,
+           static_cast<const T*>(from), static_cast<T*>(to));
+    TARE_CUDA_CHECK_LAUNCH("turn_kernel");
+  });
+  return true;
 }
 
 template <class T>
@@ -92,6 +150,7 @@ bool Device::copies(std::span<const cpu::CopyLoop> loops, std::size_t element_si
   }
   split_outer(
       loops, element_size, from, to, [&](std::span<const cpu::CopyLoop> inner, const void* source, void* destination) {
+        if (turns(inner, element_size, source, destination, stream())) return;
         Nest<2> nest;
         nest_of(inner, nest);
         std::size_t size = element_size;

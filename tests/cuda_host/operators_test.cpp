@@ -57,6 +57,20 @@ TEST(CudaOperators, AlongAnAxis) {
   compare({"DynamicQuantizeLinear", {floats({64, 33}, 13, 4.0f)}, {}, 3});
 }
 
+TEST(CudaOperators, Transpose) {
+  for (const std::vector<std::int64_t>& perm :
+       {std::vector<std::int64_t>{0, 2, 3, 1}, {0, 3, 1, 2}, {3, 2, 1, 0}, {2, 0, 3, 1}, {0, 2, 1, 3}, {1, 0, 3, 2}})
+    for (const Shape& shape : {Shape{2, 40, 3, 37}, Shape{1, 16, 65, 32}, Shape{70, 2, 1, 33}, Shape{3, 15, 4, 64}})
+      compare({"Transpose", {floats(shape, 14)}, {{"perm", perm}}});
+  for (const DataType type : {DataType::float16, DataType::int64, DataType::uint8}) {
+    Tensor tensor = Tensor::host(type, {5, 33, 47});
+    auto* bytes = reinterpret_cast<std::uint8_t*>(tensor.mutable_data());
+    for (std::size_t i = 0; i < tensor.bytes(); ++i) bytes[i] = static_cast<std::uint8_t>(i * 7 + i / 256 * 3);
+    if (type == DataType::float16) tensor = halves({5, 33, 47}, 15, type);
+    compare({"Transpose", {tensor}, {{"perm", std::vector<std::int64_t>{0, 2, 1}}}});
+  }
+}
+
 TEST(CudaOperators, Sampling) {
   for (const char* mode : {"nearest", "linear", "cubic"})
     for (const char* padding : {"zeros", "border", "reflection"})
