@@ -12,10 +12,10 @@
 #include <memory>
 
 #include "bench/support/kernel_cases.hpp"
+#include "calib/parallel_sites.hpp"
 #include "cli/bandwidth.hpp"
 #include "cli/waits.hpp"
-#include "cpu/cores.hpp"
-#include "run/parallel_sites.hpp"
+#include "run/cores.hpp"
 #include "support/backends.hpp"
 
 namespace tare::bench {

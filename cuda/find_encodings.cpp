@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "calib/encoding.hpp"
-#include "cpu/cores.hpp"
-#include "run/parallel_sites.hpp"
+#include "calib/parallel_sites.hpp"
+#include "run/cores.hpp"
 #include "search.hpp"
 #include "staging.hpp"
 #include "tare/cuda.hpp"

@@ -9,7 +9,7 @@
 #include <cfloat>
 #include <cmath>
 
-#include "run/parallel_sites.hpp"
+#include "calib/parallel_sites.hpp"
 #include "tare/backend.hpp"
 #include "tare/error.hpp"
 

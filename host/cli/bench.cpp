@@ -8,7 +8,7 @@
 #include "cli/options.hpp"
 #include "cli/profile.hpp"
 #include "cli/terminal.hpp"
-#include "cpu/cores.hpp"
+#include "run/cores.hpp"
 
 namespace tare::cli {
 namespace {

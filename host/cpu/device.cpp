@@ -10,9 +10,9 @@
 #include <unordered_map>
 
 #include "calib/share.hpp"
-#include "cpu/cores.hpp"
 #include "cpu/operators.hpp"
 #include "cpu/vector.hpp"
+#include "run/cores.hpp"
 
 namespace tare::cpu {
 namespace {

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "calib/parallel_sites.hpp"
 #include "calib/weight_scales.hpp"
 #include "plan/depth_first.hpp"
 #include "plan/fuse.hpp"
@@ -15,7 +16,6 @@
 #include "run/calibration.hpp"
 #include "run/executor.hpp"
 #include "run/nonfinite.hpp"
-#include "run/parallel_sites.hpp"
 #include "tare/numerics.hpp"
 
 namespace tare {

@@ -5,8 +5,8 @@
 #include <map>
 #include <set>
 
+#include "calib/parallel_sites.hpp"
 #include "run/calibration.hpp"
-#include "run/parallel_sites.hpp"
 
 namespace tare {
 namespace {

@@ -6,9 +6,9 @@
 #include <string_view>
 
 #include "calib/derived.hpp"
+#include "calib/parallel_sites.hpp"
 #include "plan/fuse.hpp"
 #include "run/executor.hpp"
-#include "run/parallel_sites.hpp"
 
 namespace tare {
 namespace {

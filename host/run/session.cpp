@@ -5,12 +5,12 @@
 #include <algorithm>
 #include <optional>
 
-#include "cpu/cores.hpp"
 #include "plan/fuse.hpp"
 #include "plan/quantized_graph.hpp"
 #include "plan/simplify.hpp"
 #include "run/batch_runs.hpp"
 #include "run/calibration.hpp"
+#include "run/cores.hpp"
 #include "run/executor.hpp"
 #include "run/fingerprint.hpp"
 #include "run/quantize_hook.hpp"
