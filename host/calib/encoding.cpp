@@ -133,7 +133,7 @@ std::vector<Encoding> find(const TensorStatistics& statistics, const QuantizerSp
           "saved or merged statistics");
     return {tf_enhanced_encoding(*statistics.tf_enhanced, spec)};
   }
-  if (statistics.bins.empty() && (statistics.min < 0 || statistics.max > 0) && statistics.min <= statistics.max)
+  if (lacks_histogram(statistics))
     throw Error(ErrorKind::usage,
                 "only minimum and maximum were observed, which serve min_max: other schemes need a histogram");
   const Range finite = observed_range(statistics, false);

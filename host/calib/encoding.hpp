@@ -68,6 +68,9 @@ struct GroupedValues {
 };
 GroupedValues group_parameter(std::string_view name, const Tensor& weights, const QuantizerSpec& spec);
 
+/// Finite values that are not zero, without the histogram that all schemes but min_max need.
+bool lacks_histogram(const TensorStatistics& statistics);
+
 /// The statistics as the search takes them: sentinels become values at their floor.
 TensorStatistics clamp_sentinels(TensorStatistics statistics, const Sentinels& sentinels);
 

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "tare/calibration.hpp"
+#include "calib/encoding.hpp"
 #include "tare/error.hpp"
 #include "tare/numerics.hpp"
 
@@ -39,6 +39,10 @@ bool has_values(const TensorStatistics& statistics) {  // zeros need no bin
 }
 
 }  // namespace
+
+bool calib::lacks_histogram(const TensorStatistics& statistics) {
+  return has_values(statistics) && statistics.bins.empty();
+}
 
 void TensorStatistics::merge(const TensorStatistics& other) {
   if (tf_enhanced || other.tf_enhanced)

@@ -5,6 +5,7 @@
 #include <map>
 #include <set>
 
+#include "calib/encoding.hpp"
 #include "calib/parallel_sites.hpp"
 #include "run/calibration.hpp"
 
@@ -35,7 +36,7 @@ void Calibration::Implementation::use(const StatisticsFile& saved) {
     const QuantSite& site = sites[observed[i]];
     const Scheme scheme = site.spec.scheme.value_or(options.search.scheme);
     const bool needed = scheme != Scheme::min_max && site.spec.format == NumberFormat::integer;
-    if (needed && lacks_histogram(*statistics[i]))
+    if (needed && calib::lacks_histogram(*statistics[i]))
       throw Error(ErrorKind::usage,
                   fmt::format("the saved statistics hold only minimum and maximum of tensor '{}', which serve min_max "
                               "but not {}; give the flags that they were taken with, or calibrate again",
@@ -100,7 +101,7 @@ void Calibration::Implementation::complete_statistics(const DerivedStatistics& r
   std::map<ValueId, TensorStatistics> only_extremes;  // as they were read, where a histogram follows
   for (const auto& [value, entry] : known) {
     read.insert(value);
-    if (lacks_histogram(entry)) only_extremes.emplace(value, entry);
+    if (calib::lacks_histogram(entry)) only_extremes.emplace(value, entry);
   }
   rules.complete(known, backend, threads);
   kept.tensors.reserve(observed.size());

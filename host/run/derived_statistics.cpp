@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "calib/derived.hpp"
+#include "calib/encoding.hpp"
 #include "calib/parallel_sites.hpp"
 #include "plan/fuse.hpp"
 #include "run/executor.hpp"
@@ -23,10 +24,6 @@ std::vector<float> images(Graph function, Backend& backend, std::span<const floa
 }
 
 }  // namespace
-
-bool lacks_histogram(const TensorStatistics& statistics) {
-  return statistics.bins.empty() && (statistics.min < 0 || statistics.max > 0) && statistics.min <= statistics.max;
-}
 
 DerivedStatistics::DerivedStatistics(const Graph& graph, const std::vector<bool>& observed, ObserverKind kind,
                                      bool read_every_tensor)
@@ -59,7 +56,7 @@ void DerivedStatistics::complete(std::map<ValueId, TensorStatistics>& known, Bac
   std::set<ValueId> unknown;
   for (const DerivedValue& value : values_) {
     const auto read = known.find(value.value);
-    if (read != known.end() && !(histograms_ && lacks_histogram(read->second))) continue;
+    if (read != known.end() && !(histograms_ && calib::lacks_histogram(read->second))) continue;
     waiting.push_back(&value);
     unknown.insert(value.value);
   }

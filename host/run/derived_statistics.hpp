@@ -41,8 +41,6 @@ class DerivedStatistics {
   bool histograms_;
 };
 
-/// Statistics of finite non-zero values without the histogram that they should have.
-bool lacks_histogram(const TensorStatistics& statistics);
 /// Saved statistics by the value of the graph that has their name.
 std::map<ValueId, TensorStatistics> statistics_of_values(const Graph& graph, std::span<const NamedStatistics> saved);
 /// Adds to `observed` the values that statistics are known of.
