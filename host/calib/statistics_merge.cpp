@@ -101,7 +101,7 @@ void merge(StatisticsFile& into, const StatisticsFile& other) {
     parts.push_back(added);
   }
   if (!same_data && into.fingerprint.batch_grouping != other.fingerprint.batch_grouping)
-    refuse(fmt::format("batches of {} and of {}; use one batch size for all", into.fingerprint.batch_grouping,
+    refuse(fmt::format("some are of {}, others of {}; use one batch size for all", into.fingerprint.batch_grouping,
                        other.fingerprint.batch_grouping));
   StatisticsFile sum = into;
   sum.derived.clear();

@@ -106,7 +106,7 @@ struct Fingerprint {
   std::string tare_version;
   std::string model;             ///< hash of the model's bytes, external data included
   std::string data;              ///< hash of the data, in order; "hash#2/4": the second of four shards; sums: "a+b"
-  std::string batch_grouping;    ///< "32": samples a batch
+  std::string batch_grouping;    ///< "32 samples a batch"
   std::string weight_encodings;  ///< hash of the weights' encodings
   bool float_weights = false;    ///< observed with float weights: weight settings do not matter
   friend bool operator==(const Fingerprint&, const Fingerprint&) = default;

@@ -51,7 +51,7 @@ class StatisticsFileTest : public testing::Test {
 
   static StatisticsFile example() {
     StatisticsFile file;
-    file.fingerprint = {"0.1.0", "model-hash", "data-hash", "32", "weights-hash", false};
+    file.fingerprint = {"0.1.0", "model-hash", "data-hash", "32 samples a batch", "weights-hash", false};
     file.samples = 320;
     file.tensors.push_back({"b", observe_values(values_with_everything())});
     file.tensors.push_back({"a", {}});
@@ -172,8 +172,13 @@ TEST_F(StatisticsFileTest, ShardsAddUpInAnyOrder) {
   merge(ba, a);
   EXPECT_EQ(ab, ba);
   EXPECT_EQ(ab.samples, 640u);
-  b.fingerprint.batch_grouping = "16";
-  EXPECT_THROW(merge(a, b), Error);
+  b.fingerprint.batch_grouping = "16 samples a batch";
+  try {
+    merge(a, b);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), testing::HasSubstr("some are of 32 samples a batch, others of 16 samples a batch;"));
+  }
   b = example();
   b.tensors.pop_back();
   EXPECT_THROW(merge(a, b), Error);
