@@ -138,7 +138,7 @@ std::vector<Encoding> find(const TensorStatistics& statistics, const QuantizerSp
                 "only minimum and maximum were observed, which serve min_max: other schemes need a histogram");
   const Range finite = observed_range(statistics, false);
   if (finite.low == 0 && finite.high == 0 && scheme != Scheme::sqnr) return {encoding_of_zeros(spec.steps())};
-  const auto sentinels = options.keep_sentinels ? std::nullopt : find_sentinels(statistics);
+  const auto sentinels = clamped_sentinels(statistics, spec, options);
   const TensorStatistics clamped = sentinels ? clamp_sentinels(statistics, *sentinels) : TensorStatistics{};
   const TensorStatistics& searched = sentinels ? clamped : statistics;
   if (scheme == Scheme::percentile || scheme == Scheme::entropy) {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cfloat>
 #include <cstddef>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <utility>
@@ -71,8 +72,13 @@ GroupedValues group_parameter(std::string_view name, const Tensor& weights, cons
 /// Finite values that are not zero, without the histogram that all schemes but min_max need.
 bool lacks_histogram(const TensorStatistics& statistics);
 
+/// Those that the search takes for their floor: none where they set the range like all other values.
+std::optional<Sentinels> clamped_sentinels(const TensorStatistics& statistics, const QuantizerSpec& spec,
+                                           const SearchOptions& options);
 /// The statistics as the search takes them: sentinels become values at their floor.
 TensorStatistics clamp_sentinels(TensorStatistics statistics, const Sentinels& sentinels);
+/// The same of the values themselves.
+void clamp_sentinels(std::span<float> values, const Sentinels& sentinels);
 
 /// The `count` best encodings by noise, best first.
 std::vector<Encoding> search_noise(const TensorStatistics& statistics, const QuantizerSpec& spec, double gamma,

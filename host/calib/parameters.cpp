@@ -84,9 +84,7 @@ Encoding find(std::span<const float> values, const QuantizerSpec& spec, const Se
       observe_values(values, by_range ? ObserverKind::min_max : ObserverKind::histogram);
   const std::size_t measured_count =
       std::clamp(measured_values / std::max<std::size_t>(values.size(), 1), least_measured, most_measured);
-  std::vector<Encoding> candidates = find_candidates(statistics, spec, options, measured_count);
-  if (candidates.size() == 1) return candidates.front();
-  RefineAccumulator refine(std::move(candidates), spec, options);
+  RefineAccumulator refine(statistics, spec, options, measured_count);
   refine.add(values);
   return refine.best();
 }

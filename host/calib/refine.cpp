@@ -18,18 +18,23 @@ constexpr std::size_t stretch = 1 << 16;  // stays in the second-level cache whi
 
 }  // namespace
 
-RefineAccumulator::RefineAccumulator(std::vector<Encoding> candidates, const QuantizerSpec& spec,
-                                     const SearchOptions& options)
-    : candidates_(std::move(candidates)),
+RefineAccumulator::RefineAccumulator(const TensorStatistics& statistics, const QuantizerSpec& spec,
+                                     const SearchOptions& options, std::size_t count)
+    : candidates_(find_candidates(statistics, spec, options, count)),
+      sentinels_(calib::clamped_sentinels(statistics, spec, options)),
       steps_(spec.steps()),
       gamma_(calib::gamma_of(spec, options)),
-      errors_(candidates_.size(), 0.0) {
-  if (candidates_.empty()) throw Error(ErrorKind::usage, "refining needs at least one candidate");
-}
+      errors_(candidates_.size(), 0.0) {}
 
-void RefineAccumulator::add(std::span<const float> values) {
+void RefineAccumulator::add(std::span<const float> values, double times) {
   if (candidates_.size() == 1) return;
-  for (; values.size() > stretch; values = values.subspan(stretch)) add(values.first(stretch));
+  for (; values.size() > stretch; values = values.subspan(stretch)) add(values.first(stretch), times);
+  std::vector<float> clamped;
+  if (sentinels_) {
+    clamped.assign(values.begin(), values.end());
+    calib::clamp_sentinels(clamped, *sentinels_);
+    values = clamped;
+  }
   // A candidate stays on one thread for the stretch: its sum has one order, however many threads there are.
   const std::size_t grain = values.size() < stretch / 4 ? candidates_.size() : 1;
   calib::share(candidates_.size(), grain, [&](std::size_t i) {
@@ -37,13 +42,14 @@ void RefineAccumulator::add(std::span<const float> values) {
     const calib::SignedGrid grid{static_cast<float>(candidates_[i].scale), static_cast<float>(offset),
                                  static_cast<float>(offset + static_cast<double>(steps_))};
     for (std::size_t begin = 0; begin < values.size(); begin += chunk)
-      errors_[i] += calib::squared_error(values.data() + begin, std::min(chunk, values.size() - begin), grid, gamma_);
+      errors_[i] +=
+          times * calib::squared_error(values.data() + begin, std::min(chunk, values.size() - begin), grid, gamma_);
   });
 }
 
-void RefineAccumulator::add(const Tensor& tensor) {
+void RefineAccumulator::add(const Tensor& tensor, double times) {
   const std::size_t elements = static_cast<std::size_t>(tensor.elements());
-  if (tensor.type() == DataType::float32) return add(tensor.span<float>());
+  if (tensor.type() == DataType::float32) return add(tensor.span<float>(), times);
   if (!is_quantizable(tensor.type()))
     throw Error(ErrorKind::data,
                 fmt::format("a {} tensor has no quantization error to measure", name_of(tensor.type())));
@@ -54,14 +60,8 @@ void RefineAccumulator::add(const Tensor& tensor) {
     for (std::size_t i = 0; i < count; ++i)
       values[i] =
           tensor.type() == DataType::float16 ? half_to_float(halves[begin + i]) : bfloat_to_float(halves[begin + i]);
-    add(std::span<const float>(values).first(count));
+    add(std::span<const float>(values).first(count), times);
   }
-}
-
-void RefineAccumulator::merge(const RefineAccumulator& other) {
-  if (other.candidates_ != candidates_)
-    throw Error(ErrorKind::usage, "only errors of the same candidate encodings can be added up");
-  for (std::size_t i = 0; i < errors_.size(); ++i) errors_[i] += other.errors_[i];
 }
 
 const Encoding& RefineAccumulator::best() const {

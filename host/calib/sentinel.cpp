@@ -38,6 +38,14 @@ std::optional<Sentinels> find_sentinels(const TensorStatistics& statistics) {
   return Sentinels{count, infinite ? -FLT_MAX : statistics.min, bulk_min - floor_distance};
 }
 
+std::optional<Sentinels> calib::clamped_sentinels(const TensorStatistics& statistics, const QuantizerSpec& spec,
+                                                  const SearchOptions& options) {
+  const Scheme scheme = spec.scheme.value_or(options.scheme);
+  const bool takes_all = scheme == Scheme::min_max || scheme == Scheme::tf_enhanced ||
+                         spec.format != NumberFormat::integer || options.keep_sentinels;
+  return takes_all ? std::nullopt : find_sentinels(statistics);
+}
+
 TensorStatistics calib::clamp_sentinels(TensorStatistics statistics, const Sentinels& sentinels) {
   const float floor = static_cast<float>(sentinels.floor);
   const std::uint32_t floor_bin = histogram_bin(bits_of(floor));
@@ -55,6 +63,12 @@ TensorStatistics calib::clamp_sentinels(TensorStatistics statistics, const Senti
   statistics.min_count = sentinels.count;
   statistics.negative_infinity_count = 0;
   return statistics;
+}
+
+void calib::clamp_sentinels(std::span<float> values, const Sentinels& sentinels) {
+  const float limit = static_cast<float>(histogram_bin_upper(last_sentinel_bin()));
+  const float floor = static_cast<float>(sentinels.floor);
+  for (float& value : values) value = value <= limit ? floor : value;
 }
 
 }  // namespace tare

@@ -159,7 +159,7 @@ void Calibration::Implementation::add(Batch batch, bool keeps_inputs) {
   if (refining) {
     if (accumulators.empty()) return;  // no range depends on the data
     ObserveHook hook(
-        [&](std::size_t i, const Tensor& value) { accumulators[group_of[i]].add(backend.download(value)); });
+        [&](std::size_t i, const Tensor& value) { accumulators[group_of[i]]->add(backend.download(value)); });
     if (!measuring) measuring.emplace(make_executor(backend));
     measuring->run(batch.inputs, &hook);
     return;
@@ -217,13 +217,12 @@ void Calibration::Implementation::start_refinement() {
   close_statistics();
   if (refining) throw Error(ErrorKind::usage, "the refinement of this calibration has begun already");
   refining = true;
-  std::vector<std::vector<Encoding>> candidates(groups.size());
-  parallel_sites(groups.size(), threads, [&](std::size_t g) {
-    candidates[g] = find_candidates(*groups[g].statistics, spec_of(g), options.search, refine_candidates);
-  });
-  for (std::size_t g = 0; g < groups.size(); ++g) accumulators.emplace_back(candidates[g], spec_of(g), options.search);
+  accumulators.resize(groups.size());
+  parallel_sites(groups.size(), threads,
+                 [&](std::size_t g) { accumulators[g].emplace(*groups[g].statistics, spec_of(g), options.search); });
   for (std::size_t i = 0; i < observed.size(); ++i)
-    if (const Tensor* constant = graph.constant(sites[observed[i]].value)) accumulators[group_of[i]].add(*constant);
+    if (const Tensor* constant = graph.constant(sites[observed[i]].value))
+      accumulators[group_of[i]]->add(*constant, static_cast<double>(samples));
 }
 
 /// A constant that shares its range with nobody is here in full: like a weight, it is searched on its own values.
@@ -242,7 +241,7 @@ std::vector<Encoding> Calibration::Implementation::search() const {
     if (is_searched_in_full(g)) {
       in_full.push_back(g);
     } else if (refining) {
-      found[g] = accumulators[g].best();
+      found[g] = accumulators[g]->best();
     } else {
       by_statistics.push_back(g);
       requests.push_back({groups[g].statistics, spec_of(g)});

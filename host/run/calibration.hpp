@@ -97,10 +97,10 @@ struct Calibration::Implementation {
   StatisticsFile kept;                              ///< by tensor, what was read and what follows
   std::vector<const TensorStatistics*> statistics;  ///< in it, by observed site, once closed
   std::vector<Group> groups;
-  std::vector<std::size_t> group_of;            ///< by observed site
-  bool refining = false;                        ///< the second pass has begun
-  std::vector<RefineAccumulator> accumulators;  ///< by group, while refining
-  std::optional<Lanes> lane_threads;            ///< last: they use all of the above
+  std::vector<std::size_t> group_of;                           ///< by observed site
+  bool refining = false;                                       ///< the second pass has begun
+  std::vector<std::optional<RefineAccumulator>> accumulators;  ///< by group, while refining
+  std::optional<Lanes> lane_threads;                           ///< last: they use all of the above
 };
 
 }  // namespace tare

@@ -85,17 +85,20 @@ Encoding aimet_percentile_encoding(const TfEnhancedHistogram& histogram, const Q
 /// The true error of candidate encodings on data: the second pass of --refine, for one tensor.
 class RefineAccumulator {
  public:
-  /// `candidates` as find_candidates gives them: ties go to the first.
-  RefineAccumulator(std::vector<Encoding> candidates, const QuantizerSpec& spec, const SearchOptions& options);
-  void add(std::span<const float> values);
+  /// The best `count` encodings for statistics of the data that is measured. What the search takes sentinels for, they
+  /// are measured as.
+  RefineAccumulator(const TensorStatistics& statistics, const QuantizerSpec& spec, const SearchOptions& options,
+                    std::size_t count = refine_candidates);
+  /// `times`: as if they had been added so many times.
+  void add(std::span<const float> values, double times = 1);
   /// Throws Error(data) for another type.
-  void add(const Tensor& tensor);
-  /// Adds what an accumulator with the same candidates saw.
-  void merge(const RefineAccumulator& other);
+  void add(const Tensor& tensor, double times = 1);
+  /// Ties go to the one that the search likes better.
   const Encoding& best() const;
 
  private:
   std::vector<Encoding> candidates_;
+  std::optional<Sentinels> sentinels_;  ///< that are clamped
   std::int64_t steps_;
   double gamma_;
   std::vector<double> errors_;

@@ -138,8 +138,7 @@ SearchOptions options_of(Scheme scheme) {
 }
 
 Encoding refined(const std::vector<float>& values, const QuantizerSpec& spec) {
-  RefineAccumulator refine(find_candidates(observe_values(values), spec, options_of(Scheme::mse), refine_candidates),
-                           spec, options_of(Scheme::mse));
+  RefineAccumulator refine(observe_values(values), spec, options_of(Scheme::mse));
   refine.add(values);
   return refine.best();
 }
