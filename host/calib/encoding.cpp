@@ -136,11 +136,11 @@ std::vector<Encoding> find(const TensorStatistics& statistics, const QuantizerSp
   if (lacks_histogram(statistics))
     throw Error(ErrorKind::usage,
                 "only minimum and maximum were observed, which serve min_max: other schemes need a histogram");
-  const Range finite = observed_range(statistics, false);
-  if (finite.low == 0 && finite.high == 0 && scheme != Scheme::sqnr) return {encoding_of_zeros(spec.steps())};
   const auto sentinels = clamped_sentinels(statistics, spec, options);
   const TensorStatistics clamped = sentinels ? clamp_sentinels(statistics, *sentinels) : TensorStatistics{};
   const TensorStatistics& searched = sentinels ? clamped : statistics;
+  const Range finite = observed_range(searched, false);
+  if (finite.low == 0 && finite.high == 0 && scheme != Scheme::sqnr) return {encoding_of_zeros(spec.steps())};
   if (scheme == Scheme::percentile || scheme == Scheme::entropy) {
     const Range range =
         scheme == Scheme::percentile ? percentile_range(searched, options.percentile) : entropy_range(searched, spec);

@@ -106,6 +106,18 @@ TEST(Sentinels, ThatAreKeptAreMeasuredAsTheyAre) {
   });
 }
 
+/// A mask of zeros and -inf, like one of zeros and -1e9, has a range from the floor on.
+TEST(Sentinels, BesideNothingButZerosKeepTheirRange) {
+  for (const float mask : masks)
+    for (const Scheme scheme : {Scheme::sqnr, Scheme::mse, Scheme::percentile, Scheme::entropy}) {
+      std::vector<float> values(64, 0.0f);
+      for (std::size_t i = 0; i < values.size(); i += 3) values[i] = mask;
+      const Encoding found = find_encoding(observe_values(values), {}, options_of(scheme));
+      EXPECT_NEAR(found.min, -20, 0.1) << mask << ", scheme " << static_cast<int>(scheme);
+      EXPECT_NEAR(found.max, 0, 0.1) << mask << ", scheme " << static_cast<int>(scheme);
+    }
+}
+
 TEST(Refine, ValuesCountAsOftenAsIsSaid) {
   std::mt19937 random(5);
   std::normal_distribution<float> normal;
