@@ -151,7 +151,16 @@ void Calibration::Implementation::find_parameters() {
   parameters.sort();
 }
 
+void Calibration::Implementation::require_open() const {
+  if (failure) std::rethrow_exception(failure);
+  if (finished)
+    throw Error(ErrorKind::usage,
+                "this calibration is finished and its result handed out; begin another one with "
+                "Session::start_calibration");
+}
+
 void Calibration::Implementation::add(Batch batch, bool keeps_inputs) {
+  require_open();
   if (batch.samples == 0)
     batch.samples = !batch.inputs.empty() && batch.inputs[0].rank() > 0
                         ? static_cast<std::size_t>(batch.inputs[0].shape()[0])
@@ -160,8 +169,10 @@ void Calibration::Implementation::add(Batch batch, bool keeps_inputs) {
     if (accumulators.empty()) return;  // no range depends on the data
     ObserveHook hook(
         [&](std::size_t i, const Tensor& value) { accumulators[group_of[i]]->add(backend.download(value)); });
-    if (!measuring) measuring.emplace(make_executor(backend));
-    measuring->run(batch.inputs, &hook);
+    ending_if_it_fails([&] {
+      if (!measuring) measuring.emplace(make_executor(backend));
+      measuring->run(batch.inputs, &hook);
+    });
     return;
   }
   const std::size_t count = batch.samples;
@@ -181,7 +192,7 @@ void Calibration::Implementation::add(Batch batch, bool keeps_inputs) {
     lane_threads->give([this, given = std::move(batch)](std::size_t l) { run_of(lanes[l]).add(given); });
   } else {
     wait();
-    whole->add(batch);
+    ending_if_it_fails([&] { whole->add(batch); });
   }
   samples += count;
   ++batches;
@@ -210,19 +221,23 @@ void Calibration::Implementation::copy_inputs(Batch& batch) {
 }
 
 void Calibration::Implementation::wait() {
+  if (failure) std::rethrow_exception(failure);
   if (lane_threads) lane_threads->wait();
 }
 
 void Calibration::Implementation::start_refinement() {
-  close_statistics();
+  require_open();
   if (refining) throw Error(ErrorKind::usage, "the refinement of this calibration has begun already");
-  refining = true;
+  close_statistics();
   accumulators.resize(groups.size());
-  parallel_sites(groups.size(), threads,
-                 [&](std::size_t g) { accumulators[g].emplace(*groups[g].statistics, spec_of(g), options.search); });
+  ending_if_it_fails([&] {
+    parallel_sites(groups.size(), threads,
+                   [&](std::size_t g) { accumulators[g].emplace(*groups[g].statistics, spec_of(g), options.search); });
+  });
   for (std::size_t i = 0; i < observed.size(); ++i)
     if (const Tensor* constant = graph.constant(sites[observed[i]].value))
       accumulators[group_of[i]]->add(*constant, static_cast<double>(samples));
+  refining = true;
 }
 
 /// A constant that shares its range with nobody is here in full: like a weight, it is searched on its own values.
@@ -258,8 +273,11 @@ std::vector<Encoding> Calibration::Implementation::search() const {
 }
 
 CalibrationResult Calibration::Implementation::finish() {
+  require_open();
   close_statistics();
-  const std::vector<Encoding> found = search();
+  std::vector<Encoding> found;
+  ending_if_it_fails([&] { found = search(); });
+  finished = true;
   CalibrationResult result;
   for (std::size_t i = 0; i < observed.size(); ++i) {
     const QuantSite& site = sites[observed[i]];

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <exception>
 #include <map>
 #include <optional>
 #include <vector>
@@ -48,6 +49,18 @@ struct Calibration::Implementation {
     std::unique_ptr<ObservedRun> run;  ///< made with the first batch
   };
 
+  /// Throws Error(usage) behind finish(), and again what has ended the calibration.
+  void require_open() const;
+  /// What `step` throws ends the calibration: of its statistics, some have seen a batch and others have not.
+  template <class Step>
+  void ending_if_it_fails(const Step& step) {
+    try {
+      step();
+    } catch (...) {
+      failure = std::current_exception();
+      throw;
+    }
+  }
   ObserverKind observer_kind() const;
   bool is_given(const QuantSite& site) const { return given.set.find(site.tensor, site.role) != nullptr; }
   const Runnable& runnable();
@@ -58,6 +71,7 @@ struct Calibration::Implementation {
   void describe_sites();
   void close_statistics();
   bool make_lanes();
+  void add_lanes();
   ObservedRun& run_of(Lane& lane) const;
   void copy_inputs(Batch& batch);
   void collect();
@@ -97,8 +111,10 @@ struct Calibration::Implementation {
   StatisticsFile kept;                              ///< by tensor, what was read and what follows
   std::vector<const TensorStatistics*> statistics;  ///< in it, by observed site, once closed
   std::vector<Group> groups;
-  std::vector<std::size_t> group_of;                           ///< by observed site
-  bool refining = false;                                       ///< the second pass has begun
+  std::vector<std::size_t> group_of;  ///< by observed site
+  bool refining = false;              ///< the second pass has begun
+  bool finished = false;              ///< the result has taken the sites and statistics
+  std::exception_ptr failure;
   std::vector<std::optional<RefineAccumulator>> accumulators;  ///< by group, while refining
   std::optional<Lanes> lane_threads;                           ///< last: they use all of the above
 };

@@ -50,8 +50,18 @@ void Calibration::Implementation::close_statistics() {
     throw Error(ErrorKind::data, fmt::format("no data: {} tensors need it, such as '{}'; give at least one batch",
                                              observed.size(), sites[observed[0]].tensor));
   if (!whole) return;
-  wait();
-  lane_threads.reset();
+  ending_if_it_fails([&] {
+    wait();
+    lane_threads.reset();
+    add_lanes();
+    runnable_graph.reset();
+    if (statistics.empty()) collect();
+    whole.reset();
+    merge_groups();
+  });
+}
+
+void Calibration::Implementation::add_lanes() {
   whole->end();
   for (Lane& lane : lanes)
     if (lane.run) lane.run->end();
@@ -61,10 +71,6 @@ void Calibration::Implementation::close_statistics() {
     lane.backend.reset();
   }
   lanes.clear();
-  runnable_graph.reset();
-  if (statistics.empty()) collect();
-  whole.reset();
-  merge_groups();
 }
 
 void Calibration::Implementation::collect() {

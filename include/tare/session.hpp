@@ -91,14 +91,15 @@ class Calibration {
 
   /// One batch, in the order of graph.inputs. `samples`: how many samples it holds (0: its first dimension). It may
   /// still run when this returns: small batches of small models run on one thread each, beside each other, and what is
-  /// wrong with one of them is thrown by a later add(), by wait() or by finish(), and ends the calibration. The inputs
-  /// may be written over; on a device that runs behind, a NaN of a batch that is gone is reported without its tensor.
+  /// wrong with one of them is thrown by a later add(), by wait() or by finish(). A batch that fails in the model ends
+  /// the calibration: whatever is called afterwards throws the same. The inputs may be written over; on a device that
+  /// runs behind, a NaN of a batch that is gone is reported without its tensor.
   void add(std::span<const Tensor> inputs, std::size_t samples = 0);
   /// Until all batches are done.
   void wait();
   /// For the second pass of `refine`: search, then measure candidates on the same batches again.
   void start_refinement();
-  /// Once, behind all batches.
+  /// Behind all batches, and the end: from then on all but wait() throws Error(usage).
   CalibrationResult finish();
 
  private:
