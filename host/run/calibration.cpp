@@ -214,7 +214,7 @@ ObservedRun& Calibration::Implementation::run_of(Lane& lane) const {
 /// Whoever pushes a batch may write over it once it is given.
 void Calibration::Implementation::copy_inputs(Batch& batch) {
   for (Tensor& input : batch.inputs) {
-    Tensor copy = backend.allocate(input.type(), input.shape(), Layout::plain);
+    Tensor copy = backend.allocate(input.type(), input.shape(), input.layout());
     std::copy_n(input.data(), input.bytes(), copy.mutable_data());
     input = std::move(copy);
   }

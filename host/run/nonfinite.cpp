@@ -40,13 +40,17 @@ double element(const Tensor& tensor, std::int64_t i) {
   }
 }
 
-/// Of an element among those of `shape`; empty for a scalar.
-Shape position(std::int64_t element, const Shape& shape) {
-  Shape index = shape;
-  for (std::size_t d = shape.rank(); d-- > 0;) {
-    index[d] = element % shape[d];
-    element /= shape[d];
+/// Of an element, by its place in memory; empty for a scalar.
+Shape position(std::int64_t element, const Tensor& tensor) {
+  const bool channels_last = tensor.layout() == Layout::channels_last;
+  Shape index = tensor.shape();
+  if (channels_last) std::rotate(index.begin() + 1, index.begin() + 2, index.end());
+  for (std::size_t d = index.rank(); d-- > 0;) {
+    const std::int64_t size = index[d];
+    index[d] = element % size;
+    element /= size;
   }
+  if (channels_last) std::rotate(index.begin() + 1, index.end() - 1, index.end());
   return index;
 }
 
@@ -65,7 +69,7 @@ std::optional<std::int64_t> first_nonfinite(const Tensor& tensor) {
 void refuse_nonfinite(std::string_view what, const Tensor& tensor, std::size_t first_sample, std::size_t samples) {
   const std::optional<std::int64_t> found = first_nonfinite(tensor);
   if (!found) return;
-  Shape index = position(*found, tensor.shape());
+  Shape index = position(*found, tensor);
   std::size_t sample = first_sample;
   if (index.rank() > 0 && tensor.shape()[0] == static_cast<std::int64_t>(samples)) {
     sample += static_cast<std::size_t>(index[0]);

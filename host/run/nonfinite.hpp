@@ -13,8 +13,7 @@
 
 namespace tare {
 
-/// Index of the first NaN or infinity of a host tensor in plain layout; none for clean tensors and those without
-/// floats.
+/// Place in memory of the first NaN or infinity of a host tensor; none for clean tensors and those without floats.
 std::optional<std::int64_t> first_nonfinite(const Tensor& tensor);
 
 /// Throws Error(data) for the first NaN or infinity of a host tensor. `what`: "input 'x'". A tensor with as many rows

@@ -117,6 +117,15 @@ TEST(Lanes, EndWhileBatchesWait) {
   EXPECT_EQ(running, 0) << "what runs is waited for";
 }
 
+std::string message_of(const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return {};
+}
+
 /// y = exp(x) is infinite where x is large.
 class ExponentialTest : public testing::Test {
  protected:
@@ -132,14 +141,6 @@ class ExponentialTest : public testing::Test {
     return test::write_model(model, folder_ / "exp.onnx");
   }
   static Tensor batch(float value) { return Tensor::of<float>({1, 8}, std::vector<float>(8, value)); }
-  static std::string message_of(const std::function<void()>& action) {
-    try {
-      action();
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return {};
-  }
 
   test::TemporaryFolder folder_;
   Session session_;
@@ -185,6 +186,62 @@ TEST_F(ExponentialTest, WhatWasPushedMayBeWrittenOver) {
     }
   }
   EXPECT_EQ(result.samples, 200u);
+}
+
+/// The same elements with the channels last in memory.
+Tensor channels_last(const Tensor& plain) {
+  const Shape& shape = plain.shape();
+  const std::int64_t pixels = shape[2] * shape[3];
+  Tensor result = Tensor::host(plain.type(), shape, Layout::channels_last);
+  for (std::int64_t c = 0; c < shape[1]; ++c)
+    for (std::int64_t p = 0; p < pixels; ++p)
+      result.mutable_data<float>()[p * shape[1] + c] = plain.data<float>()[c * pixels + p];
+  return result;
+}
+
+/// y = 1x1 convolution of x with a weight a channel that no other has.
+class ConvolutionTest : public testing::TestWithParam<int> {
+ protected:
+  ConvolutionTest() : session_(model(), with_threads(GetParam())) {}
+
+  std::filesystem::path model() const {
+    onnx::ModelProto model = test::empty_model();
+    onnx::GraphProto& graph = *model.mutable_graph();
+    test::add_input(graph, "x", {1, 3, 2, 5});
+    test::add_initializer<float>(graph, "w", 1, {1, 3, 1, 1}, {1, 10, -100});
+    test::add_node(graph, "Conv", {"x", "w"}, {"y"});
+    test::add_output(graph, "y", {1, 1, 2, 5});
+    return test::write_model(model, folder_ / "conv.onnx");
+  }
+  static Tensor batch(int seed) {
+    std::vector<float> values(30);
+    for (std::size_t i = 0; i < values.size(); ++i)
+      values[i] = static_cast<float>((i * 7 + static_cast<std::size_t>(seed) * 11) % 31) / 31.0f;
+    return Tensor::of<float>({1, 3, 2, 5}, values);
+  }
+
+  test::TemporaryFolder folder_;
+  Session session_;
+};
+INSTANTIATE_TEST_SUITE_P(Threads, ConvolutionTest, testing::Values(1, 2));
+
+TEST_P(ConvolutionTest, TakesBatchesInEitherLayout) {
+  const auto statistics = [&](bool last) {
+    Calibration calibration = session_.start_calibration({});
+    for (int i = 0; i < 20; ++i) calibration.add(std::array{last ? channels_last(batch(i)) : batch(i)});
+    return calibration.finish().statistics;
+  };
+  EXPECT_EQ(statistics(true), statistics(false));
+}
+
+TEST_P(ConvolutionTest, NamesTheSameElementInEitherLayout) {
+  Tensor bad = batch(0);
+  bad.mutable_data<float>()[2 * 10 + 1 * 5 + 3] = NAN;
+  for (const Tensor& input : {bad, channels_last(bad)}) {
+    Calibration calibration = session_.start_calibration({});
+    EXPECT_NE(message_of([&] { calibration.add(std::span(&input, 1)); }).find("nan at index [2,1,3] of sample 0"),
+              std::string::npos);
+  }
 }
 
 /// Outputs of all batches as one list, in the order in which they were handed on.
