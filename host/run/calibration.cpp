@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "calib/encoding.hpp"
 #include "calib/parallel_sites.hpp"
 #include "calib/weight_scales.hpp"
 #include "plan/depth_first.hpp"
@@ -312,23 +313,47 @@ CalibrationResult Calibration::Implementation::finish() {
   return result;
 }
 
+/// What became of values that only mark something. The search takes the values of all that share a range as one.
+void Calibration::Implementation::warn_of_sentinels(std::size_t i, std::vector<std::string>& lines) const {
+  const TensorStatistics& values = *statistics[i];
+  const std::string& name = sites[observed[i]].tensor;
+  const auto clamped = calib::clamped_sentinels(*groups[group_of[i]].statistics, spec_of(group_of[i]), options.search);
+  const std::string taken = clamped ? fmt::format("taken for {:.6g}", clamped->floor) : std::string();
+  if (const auto sentinels = find_sentinels(values))
+    lines.push_back(fmt::format("'{}': {} values down to {:g} only mark something; {}", name, sentinels->count,
+                                sentinels->min, clamped ? taken : "they set the range"));
+  else if (values.min <= values.max && values.max <= highest_sentinel)
+    lines.push_back(fmt::format("'{}': all {} values ({:g} and above) only mark something; {}", name, values.count,
+                                values.min, clamped ? taken : "kept"));
+}
+
+/// What is not finite, but for the -inf that warn_of_sentinels() speaks of. Constants may hold it where data may not.
+void Calibration::Implementation::warn_of_nonfinite(std::size_t i, std::vector<std::string>& lines) const {
+  const TensorStatistics& values = *statistics[i];
+  const QuantSite& site = sites[observed[i]];
+  if (options.nonfinite == NonfinitePolicy::error && graph.constant(site.value) != nullptr) return;
+  const bool set_range =
+      site.spec.scheme.value_or(options.search.scheme) == Scheme::min_max || site.spec.format != NumberFormat::integer;
+  const bool clamped =
+      calib::clamped_sentinels(*groups[group_of[i]].statistics, spec_of(group_of[i]), options.search).has_value();
+  const std::uint64_t infinite = values.positive_infinity_count + (clamped ? 0 : values.negative_infinity_count);
+  if (set_range && infinite > 0)
+    lines.push_back(
+        fmt::format("'{}': {} of {} values are infinite, which counts as the largest float; they set the "
+                    "range",
+                    site.tensor, infinite, values.count));
+  const std::uint64_t left_out = values.nan_count + (set_range ? 0 : infinite);
+  if (left_out > 0)
+    lines.push_back(fmt::format("'{}': {} of {} values are NaN or infinite; left out{}", site.tensor, left_out,
+                                values.count, values.min <= values.max ? "" : ", so that no range is known"));
+}
+
 std::vector<std::string> Calibration::Implementation::warnings() const {
   std::vector<std::string> lines;
-  const bool clamped = options.search.scheme != Scheme::min_max && options.search.scheme != Scheme::tf_enhanced &&
-                       !options.search.keep_sentinels;
   for (std::size_t i = 0; i < observed.size(); ++i) {
     const std::string& name = sites[observed[i]].tensor;
-    if (const auto sentinels = find_sentinels(*statistics[i]))
-      lines.push_back(fmt::format("'{}': {} values down to {:g} only mark something; {}", name, sentinels->count,
-                                  sentinels->min,
-                                  clamped ? fmt::format("taken for {:.6g}", sentinels->floor) : "they set the range"));
-    else if (statistics[i]->min <= statistics[i]->max && statistics[i]->max <= highest_sentinel)
-      lines.push_back(fmt::format("'{}': all {} values ({:g} and above) only mark something; kept, their grid is exact",
-                                  name, statistics[i]->count, statistics[i]->min));
-    if (options.nonfinite == NonfinitePolicy::skip && statistics[i]->nonfinite_count() > 0)
-      lines.push_back(fmt::format("'{}': {} of {} values are NaN or infinite; left out{}", name,
-                                  statistics[i]->nonfinite_count(), statistics[i]->count,
-                                  statistics[i]->min <= statistics[i]->max ? "" : ", so that no range is known"));
+    warn_of_sentinels(i, lines);
+    warn_of_nonfinite(i, lines);
     const auto& histogram = statistics[i]->tf_enhanced;
     if (histogram && static_cast<double>(histogram->lost) > 1e-4 * static_cast<double>(statistics[i]->count))
       lines.push_back(fmt::format("'{}': tf_enhanced lost {} of {} values outside the window of the first batch", name,

@@ -1,8 +1,10 @@
-// When a calibration has ended, it says so.
+// What a calibration says of itself: when it has ended, and what became of values that are none.
 #include <gmock/gmock.h>
 
 #include <array>
+#include <cmath>
 #include <functional>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -12,7 +14,10 @@
 namespace tare {
 namespace {
 
+using testing::ElementsAre;
 using testing::HasSubstr;
+
+constexpr float infinity = std::numeric_limits<float>::infinity();
 
 Tensor row(const std::vector<float>& values) {
   return Tensor::of<float>({1, static_cast<std::int64_t>(values.size())}, values);
@@ -45,6 +50,15 @@ class CalibrationTest : public testing::Test {
     options.cpu.threads = threads;
     return Session(test::write_model(model, folder_ / "m.onnx"), options);
   }
+  CalibrationResult calibrate(Session& session, const std::vector<Tensor>& batch, const CalibrationOptions& options) {
+    Calibration calibration = session.start_calibration(options);
+    calibration.add(batch);
+    return calibration.finish();
+  }
+  static Encoding encoding_of(const CalibrationResult& result, const char* tensor) {
+    return result.encodings.find(tensor, SiteRole::activation)->encodings.at(0);
+  }
+  static double lowest(const CalibrationResult& result, const char* tensor) { return encoding_of(result, tensor).min; }
 
   test::TemporaryFolder folder_;
 };
@@ -105,6 +119,68 @@ TEST_F(CalibrationTest, EndsWithASearchThatFails) {
     EXPECT_EQ(error_of([&] { calibration.add(std::array{row({1, 2})}); }), failure);
     EXPECT_EQ(error_of([&] { calibration.finish(); }), failure);
   }
+}
+
+TEST_F(CalibrationTest, SaysWhatTheSchemeOfATensorMakesOfItsSentinels) {
+  Session model = session("Add", 2);
+  const std::vector<Tensor> batch = {row({0.5f, -1, 2, 1}), row({0, -1e4f, 0, -1e4f})};
+  CalibrationOptions options;
+  options.overrides.push_back(parse_override("b:scheme=min_max"));
+  CalibrationResult result = calibrate(model, batch, options);
+  EXPECT_THAT(result.warnings,
+              ElementsAre("'b': 2 values down to -10000 only mark something; they set the range",
+                          testing::StartsWith("'y': 2 values down to -10001 only mark something; taken for -")));
+  EXPECT_NEAR(lowest(result, "b"), -1e4, 50);
+  EXPECT_GT(lowest(result, "y"), -30);
+
+  options.search.scheme = Scheme::min_max;
+  options.overrides = {parse_override("b:scheme=sqnr")};
+  result = calibrate(model, batch, options);
+  EXPECT_THAT(result.warnings, ElementsAre("'b': 2 values down to -10000 only mark something; taken for -20",
+                                           "'y': 2 values down to -10001 only mark something; they set the range"));
+  EXPECT_NEAR(lowest(result, "b"), -20, 0.1);
+  EXPECT_NEAR(lowest(result, "y"), -10001, 50);
+
+  options.overrides = {parse_override("b:type=float8e4m3fn,scheme=sqnr")};
+  result = calibrate(model, batch, options);
+  EXPECT_THAT(result.warnings.at(0), HasSubstr("'b': 2 values down to -10000 only mark something; they set the range"));
+  EXPECT_EQ(lowest(result, "b"), -1e4);
+}
+
+/// They are sentinels where they stand out of all that shares their range.
+TEST_F(CalibrationTest, SaysWhatARangeThatIsSharedMakesOfSentinels) {
+  Session model = session("Concat", 2);
+  const Tensor masked = row({0.5f, -1e4f, 2, 1});
+  CalibrationResult result = calibrate(model, {masked, row({1000, -900, 700})}, {});
+  EXPECT_THAT(result.warnings, ElementsAre("'a': 1 values down to -10000 only mark something; they set the range"));
+  EXPECT_NEAR(lowest(result, "a"), -1e4, 100);
+
+  result = calibrate(model, {masked, row({-1e4f, -2e4f, -1e4f})}, {});
+  EXPECT_THAT(result.warnings, ElementsAre("'a': 1 values down to -10000 only mark something; taken for -19.5",
+                                           "'b': all 3 values (-20000 and above) only mark something; taken for -19.5",
+                                           "'y': 4 values down to -20000 only mark something; taken for -19.5"));
+  EXPECT_NEAR(lowest(result, "a"), -19.5, 0.2);
+}
+
+TEST_F(CalibrationTest, SaysWhatBecameOfInfinities) {
+  Session model = session("Relu", 1);
+  CalibrationOptions options;
+  options.nonfinite = NonfinitePolicy::skip;
+  options.search.scheme = Scheme::min_max;
+  const std::vector<Tensor> batch = {row({1, infinity, -1, NAN})};
+  CalibrationResult result = calibrate(model, batch, options);
+  EXPECT_THAT(result.warnings.at(0),
+              HasSubstr("'a': 1 of 4 values are infinite, which counts as the largest float; they set the range"));
+  EXPECT_THAT(result.warnings.at(1), HasSubstr("'a': 1 of 4 values are NaN or infinite; left out"));
+  EXPECT_GT(encoding_of(result, "a").max, 3e38) << "AIMET's rule";
+  options.search.scheme = Scheme::sqnr;
+  result = calibrate(model, batch, options);
+  EXPECT_THAT(result.warnings.at(0), HasSubstr("'a': 2 of 4 values are NaN or infinite; left out"));
+  result = calibrate(model, {row({0, -infinity, 1})}, options);
+  EXPECT_THAT(result.warnings.at(0),
+              HasSubstr("'a': 1 values down to -3.40282e+38 only mark something; taken for -20"));
+  for (const std::string& line : result.warnings) EXPECT_THAT(line, testing::Not(HasSubstr("'a': 1 of 3")));
+  EXPECT_NEAR(lowest(result, "a"), -20, 0.1);
 }
 
 }  // namespace
