@@ -2,6 +2,7 @@
 // derived, saved earlier, or constant.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
 #include <set>
 
@@ -30,8 +31,13 @@ void Calibration::Implementation::use(const StatisticsFile& saved) {
   add_known(observed_or_known, graph, known);
   samples = saved.samples;
   batches = 1;
-  complete_statistics(DerivedStatistics(prepared.graph, observed_or_known, observer_kind(), options.read_every_tensor),
-                      std::move(known));
+  // What the run that saved them did not read follows from histograms, whatever is searched now.
+  const bool histograms = std::any_of(saved.tensors.begin(), saved.tensors.end(),
+                                      [](const NamedStatistics& entry) { return !entry.statistics.bins.empty(); });
+  complete_statistics(
+      DerivedStatistics(prepared.graph, observed_or_known, histograms ? ObserverKind::histogram : observer_kind(),
+                        options.read_every_tensor),
+      std::move(known));
   for (std::size_t i = 0; i < observed.size(); ++i) {
     const QuantSite& site = sites[observed[i]];
     const Scheme scheme = site.spec.scheme.value_or(options.search.scheme);

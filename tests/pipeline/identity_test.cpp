@@ -10,6 +10,7 @@
 #include <iterator>
 
 #include "batches.hpp"
+#include "support/model_builder.hpp"
 
 namespace tare {
 namespace {
@@ -108,6 +109,49 @@ TEST(Identity, SavedStatisticsServeEveryScheme) {
     }
     EXPECT_THROW(session.calibrate_from(saved, kept(Scheme::tf_enhanced)), Error);
   }
+}
+
+/// A swish turns around, so that of y = swish(a) only the extremes are read; joined with what has a histogram.
+std::filesystem::path write_joined_swish(const std::filesystem::path& path) {
+  onnx::ModelProto model = test::empty_model();
+  onnx::GraphProto& graph = *model.mutable_graph();
+  test::add_input(graph, "x", {-1, 1, 8, 8});
+  for (const char* weight : {"v", "w"}) {
+    const float sign = *weight == 'v' ? 1.0f : -0.7f;
+    test::add_initializer<float>(graph, weight, 1, {2, 1, 1, 1}, {3 * sign, 2 * sign});
+  }
+  test::add_node(graph, "Conv", {"x", "v"}, {"a"});
+  test::add_node(graph, "Sigmoid", {"a"}, {"s"});
+  test::add_node(graph, "Mul", {"a", "s"}, {"swish"});
+  test::add_node(graph, "Conv", {"x", "w"}, {"b"});
+  test::add_integer(test::add_node(graph, "Concat", {"swish", "b"}, {"y"}), "axis", 1);
+  test::add_output(graph, "y", {-1, 4, 8, 8});
+  return test::write_model(model, path);
+}
+
+std::vector<Batch> images(std::size_t count) {
+  std::vector<Batch> batches;
+  for (std::size_t b = 0; b < count; ++b) {
+    Tensor image = Tensor::host(DataType::float32, {1, 1, 8, 8});
+    for (std::size_t i = 0; i < 64; ++i)
+      image.mutable_data<float>()[i] = static_cast<float>((i * 37 + b * 11) % 64) / 16.0f - 2.0f;
+    batches.push_back({{image}, b, 1});
+  }
+  return batches;
+}
+
+TEST(Identity, ExtremesOfOneTensorGoWithTheHistogramOfAnother) {
+  const test::TemporaryFolder folder;
+  const std::filesystem::path model = write_joined_swish(folder / "m.onnx");
+  std::vector<Session> sessions;
+  for (int i = 0; i < 2; ++i) sessions.emplace_back(model, SessionOptions{.cpu = {.threads = 1}});
+  test::MemoryDataset data(images(4));
+  const StatisticsFile saved = sessions[0].calibrate(data, kept()).statistics;
+  CalibrationOptions extremes = kept(Scheme::min_max);
+  extremes.keep_histograms = false;
+  const EncodingSet direct = sessions[0].calibrate(data, extremes).encodings;
+  expect_same(sessions[0].calibrate_from(saved, extremes).encodings, direct);
+  expect_same(calibrate_together(sessions, data, extremes).encodings, direct);
 }
 
 TEST(Identity, StatisticsWithoutAHistogramNameTheSchemeThatTheyServe) {
