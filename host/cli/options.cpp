@@ -121,6 +121,8 @@ void refuse_idle(const CLI::App& command, std::initializer_list<const char*> fla
 
 SessionOptions session_options(const RunFlags& flags) {
   const bool cuda = flags.device.starts_with("cuda");
+  if (!cuda && flags.device != "auto" && flags.device != "cpu")
+    throw Error(ErrorKind::usage, fmt::format("--device: '{}' is not a device; use auto, cpu or cuda:N", flags.device));
   if (cuda ? flags.math == "fp64" : flags.math == "tf32" || flags.math == "bf16")
     throw Error(ErrorKind::usage, fmt::format("--math {} is for --device {}", flags.math, cuda ? "cpu" : "cuda:N"));
   for (const auto& [flag, given] : {std::pair{"--convolutions", !flags.convolutions.empty()},
@@ -144,11 +146,8 @@ Session open_session(const std::filesystem::path& model, const RunFlags& flags, 
                      const std::function<std::unique_ptr<Backend>(std::unique_ptr<Backend>)>& wrap) {
   SessionOptions options = session_options(flags);
   options.take_quantizers = take_quantizers;
-  const bool known = flags.device == "auto" || flags.device == "cpu";
-  if (!flags.device.starts_with("cuda")) {
-    if (!wrap || !known) return Session(model, options);
-    return Session(model, wrap(make_cpu_backend(options.cpu)), options);
-  }
+  if (!flags.device.starts_with("cuda"))
+    return wrap ? Session(model, wrap(make_cpu_backend(options.cpu)), options) : Session(model, options);
   std::vector<std::unique_ptr<Backend>> backends = make_cuda_devices(flags, options);
   if (backends.size() != 1)
     throw Error(ErrorKind::usage,

@@ -21,12 +21,10 @@ namespace {
 
 std::unique_ptr<Backend> make_backend(const SessionOptions& options) {
   if (options.device == "auto" || options.device == "cpu") return make_cpu_backend(options.cpu);
-  if (options.device.starts_with("cuda"))
-    throw Error(ErrorKind::unsupported,
-                fmt::format("device '{}': this build has no CUDA backend; use --device cpu (in C++, hand "
-                            "make_cuda_backend() of tare/cuda.hpp to the Session)",
-                            options.device));
-  throw Error(ErrorKind::usage, fmt::format("'{}' is not a device; use auto, cpu or cuda:N", options.device));
+  throw Error(ErrorKind::usage,
+              fmt::format("SessionOptions::device: '{}' is neither auto nor cpu; for a GPU hand the Session what "
+                          "make_cuda_backend() of tare/cuda.hpp gives",
+                          options.device));
 }
 
 }  // namespace

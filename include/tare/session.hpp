@@ -31,7 +31,7 @@
 namespace tare {
 
 struct SessionOptions {
-  std::string device = "auto";  ///< "auto", "cpu", "cuda:N"
+  std::string device = "auto";  ///< "auto" or "cpu"; for a GPU hand the Session a backend (make_cuda_backend())
   CpuOptions cpu;
   Rounding rounding = Rounding::half_even;
   /// The quantizers of a QDQ model become sites with given encodings, and `model()` is the float model without them.

@@ -6,6 +6,7 @@
 
 #include "cli/command.hpp"
 #include "tare/dataset.hpp"
+#include "tare/session.hpp"
 
 namespace tare::test {
 namespace {
@@ -156,6 +157,24 @@ TEST_F(Accidents, NamesThatAreNotUtf8StillMakeJson) {
     std::vector<std::string> arguments = line;
     arguments.push_back("--json");
     EXPECT_THAT(tare(arguments).json()[key].get<std::string>(), HasSubstr("m\uFFFD.")) << line[0];
+  }
+}
+
+/// What the user of the command is told to do differs from what a program can do.
+TEST_F(Accidents, DevicesThatThereAreNot) {
+  for (const std::string command : {"run", "bench", "calibrate"})
+    expect_error(tare({command, at("m.onnx"), "--data", at("x.npz"), "--device", "tpu"}), 2,
+                 "--device: 'tpu' is not a device; use auto, cpu or cuda:N");
+  for (const std::string device : {"cuda:0", "tpu"}) {
+    SessionOptions options;
+    options.device = device;
+    try {
+      const Session session(at("m.onnx"), options);
+      ADD_FAILURE() << device;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::usage);
+      EXPECT_THAT(error.what(), HasSubstr("'" + device + "' is neither auto nor cpu; for a GPU hand the Session what"));
+    }
   }
 }
 
