@@ -1,6 +1,5 @@
 // tare calibrate: data in; encodings, the clean model and a QDQ model out, all of them or none.
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
@@ -104,18 +103,6 @@ void report(const CalibrateFlags& flags, const CalibrationResult& result,
   print(text);
 }
 
-StatisticsFile load_all_statistics(const std::vector<std::string>& files) {
-  StatisticsFile sum = load_statistics(files.at(0));
-  for (std::size_t i = 1; i < files.size(); ++i) {
-    try {
-      merge(sum, load_statistics(files[i]));
-    } catch (const Error& error) {
-      throw Error(error.kind(), fmt::format("--from-stats: '{}': {}", files[i], error.what()));
-    }
-  }
-  return sum;
-}
-
 int calibrate(const CLI::App& command, const CalibrateFlags& flags) {
   parse_encoding_version(flags.files.encoding_version);
   CalibrationOptions options = calibration_options(flags);
@@ -155,8 +142,7 @@ int calibrate(const CLI::App& command, const CalibrateFlags& flags) {
     options.progress = [&](std::size_t done, std::size_t total) { return progress.update(done, total); };
     result = calibrate_together(sessions, *data, options);
   } else {
-    result = session.calibrate_from(load_all_statistics(flags.from_stats), options,
-                                    fmt::to_string(fmt::join(flags.from_stats, "', '")));
+    result = session.calibrate_from(load_all_statistics(flags.from_stats), options, names_in_quotes(flags.from_stats));
   }
   stop_if_interrupted();
 

@@ -148,13 +148,8 @@ void add_calibrate_flags(CLI::App& command, const std::shared_ptr<CalibrateFlags
   command
       .add_option("--save-stats", flags->save_stats, "Keep the statistics: other schemes and types without the data")
       ->type_name("F");
-  command
-      .add_option("--from-stats", flags->from_stats,
-                  "Search kept statistics instead of running the model; those of several runs are added up")
-      ->type_name("F,…")
-      ->delimiter(',')
-      ->allow_extra_args(false)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  add_statistics_flag(command, flags->from_stats,
+                      "Search kept statistics instead of running the model; those of several runs are added up");
   command
       .add_option("--shard", flags->shard,
                   "Run only part I of N of the batches, and write only --save-stats; --from-stats takes all parts")

@@ -24,7 +24,7 @@ namespace {
 struct Flags {
   std::string model;
   std::string encodings;
-  std::string from_stats;
+  std::vector<std::string> from_stats;
   std::string config = "default";
   std::string parameter_type = "int8";
   std::string activation_type = "int8";
@@ -105,10 +105,12 @@ int lint(const Flags& flags) {
   if (!own.tensors.empty()) add_own_sites(sites, model.graph, own, encodings);
   std::vector<NamedStatistics> statistics;
   if (with_data) {  // weights may have changed since: their ranges are what the file is asked about
-    const StatisticsFile file = load_statistics(flags.from_stats);
+    const StatisticsFile file = load_all_statistics(flags.from_stats);
+    const std::string names = names_in_quotes(flags.from_stats);
+    require_all_shards(file.fingerprint, names);
     Fingerprint current = file.fingerprint;
     current.model = hash_of_model(model);
-    require_same_origin(file.fingerprint, current, flags.from_stats);
+    require_same_origin(file.fingerprint, current, names);
     statistics = statistics_of(file, model.graph, sites);
   }
   LintReport result = lint_encodings(model.graph, sites, encodings, statistics, listed.version);
@@ -141,8 +143,8 @@ void add_lint(CLI::App& root, Action& action) {
   command.add_option("encodings", flags->encodings, "Encodings of tare or AIMET, any version")
       ->type_name("F.encodings")
       ->required();
-  command.add_option("--from-stats", flags->from_stats, "Also check the ranges against kept statistics")
-      ->type_name("F");
+  add_statistics_flag(command, flags->from_stats,
+                      "Also check the ranges against kept statistics; those of several runs are added up");
   command.add_option("--config", flags->config, "Quantizer config: a shipped one's name, or a file (docs/config.md)")
       ->type_name("NAME|FILE")
       ->capture_default_str();

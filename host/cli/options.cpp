@@ -3,6 +3,7 @@
 #include "cli/options.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 
@@ -219,6 +220,28 @@ void refuse_replacing(const std::filesystem::path& output, const Model& model,
                   fmt::format("'{}' would replace '{}', which is read; give another name for the output",
                               output.string(), input.string()));
 }
+
+void add_statistics_flag(CLI::App& command, std::vector<std::string>& files, const std::string& help) {
+  command.add_option("--from-stats", files, help)
+      ->type_name("F,…")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+}
+
+StatisticsFile load_all_statistics(const std::vector<std::string>& files) {
+  StatisticsFile sum = load_statistics(files.at(0));
+  for (std::size_t i = 1; i < files.size(); ++i) {
+    try {
+      merge(sum, load_statistics(files[i]));
+    } catch (const Error& error) {
+      throw Error(error.kind(), fmt::format("--from-stats: '{}': {}", files[i], error.what()));
+    }
+  }
+  return sum;
+}
+
+std::string names_in_quotes(const std::vector<std::string>& files) { return fmt::to_string(fmt::join(files, "', '")); }
 
 Scheme parse_scheme(const std::string& text, std::string_view flag) {
   if (const std::optional<Scheme> scheme = scheme_of(text)) return *scheme;

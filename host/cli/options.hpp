@@ -91,6 +91,13 @@ std::unique_ptr<Dataset> open_data(const DataFlags& flags, const RunFlags& run, 
 /// external data.
 void refuse_replacing(const std::filesystem::path& output, const Model& model, std::vector<std::filesystem::path> read);
 
+/// --from-stats: one file, or those of several runs.
+void add_statistics_flag(CLI::App& command, std::vector<std::string>& files, const std::string& help);
+/// What they add up to. Throws Error(usage) naming a file that does not go with those before it.
+StatisticsFile load_all_statistics(const std::vector<std::string>& files);
+/// "a', 'b": for messages that put the name of a file in quotes.
+std::string names_in_quotes(const std::vector<std::string>& files);
+
 Scheme parse_scheme(const std::string& text, std::string_view flag = "--scheme");
 
 /// Takes `_` for `-` in the names of long flags.

@@ -115,6 +115,12 @@ TEST_F(Commands, ShardsAddUpToOneRun) {
       2, "shard2.stats': cannot merge statistics: some were taken from a shard");
   expect_error(tare({"calibrate", model(), "--from-stats", files, "--scheme", "tf_enhanced", "--output", at("unused")}),
                2, "tf_enhanced depends on the user's batches in their order: it cannot start from saved statistics");
+
+  const CommandResult linted = tare({"lint", model(), encodings(), "--from-stats", files});
+  EXPECT_EQ(linted.exit_code, 0) << linted.errors;
+  EXPECT_THAT(linted.output, HasSubstr("ranges of 312 of 312 activations checked against data"));
+  expect_error(tare({"lint", model(), encodings(), "--from-stats", at("shard2.stats")}), 2,
+               "shard2.stats' are not of all the data: shards 1, 3 of 3 are missing; give all");
 }
 
 TEST_F(Commands, RunGivesTheFloatOutputs) {
