@@ -29,7 +29,8 @@ Kind kind_of(const std::string& path) {
   if (start.starts_with("TARESTAT")) return Kind::statistics;
   const std::size_t first = start.find_first_not_of(" \t\r\n");
   const std::filesystem::path name(path);
-  if (name.extension() == ".encodings" || (first != std::string::npos && start[first] == '{')) return Kind::encodings;
+  if (name.extension() == ".encodings" || (first != std::string::npos && (start[first] == '{' || start[first] == '[')))
+    return Kind::encodings;
   return name.extension() == ".stats" ? Kind::statistics : Kind::model;
 }
 
