@@ -8,6 +8,7 @@
 
 #include "cli/options.hpp"
 #include "cli/terminal.hpp"
+#include "export/given_encodings.hpp"
 #include "tare/calibration.hpp"
 #include "tare/export.hpp"
 
@@ -32,22 +33,6 @@ Kind kind_of(const std::string& path) {
   if (name.extension() == ".encodings" || (first != std::string::npos && (start[first] == '{' || start[first] == '[')))
     return Kind::encodings;
   return name.extension() == ".stats" ? Kind::statistics : Kind::model;
-}
-
-std::string format_text(const QuantizerSpec& spec) {
-  switch (spec.format) {
-    case NumberFormat::float16: return "float16";
-    case NumberFormat::float8e4m3fn: return "float8e4m3fn";
-    case NumberFormat::float8e5m2: return "float8e5m2";
-    case NumberFormat::integer: break;
-  }
-  std::string blocks;
-  if (spec.decompressed_bitwidth > 0)
-    blocks = fmt::format(", low-power blocks of {} widened to {} bits", spec.block_size, spec.decompressed_bitwidth);
-  else if (spec.block_size > 0)
-    blocks = fmt::format(", blocks of {}", spec.block_size);
-  return fmt::format("{} bit{}{}", spec.bitwidth,
-                     spec.symmetric ? (spec.strict_symmetric ? ", strict" : ", symmetric") : "", blocks);
 }
 
 std::string number_text(double value) { return fmt::format("{:.6g}", value); }
@@ -105,7 +90,7 @@ Inspection inspect_encodings(const InspectFlags& flags) {
                     : one ? number_text(finest)
                           : number_text(finest) + " … " + number_text(coarsest),
                     one ? number_text(tensor.encodings[0].offset) : "",
-                    fmt::format("{}, {}", parameter ? "parameter" : "activation", format_text(tensor.spec))});
+                    fmt::format("{}, {}", parameter ? "parameter" : "activation", kind_text(tensor.spec))});
     nlohmann::ordered_json entry = {{"name", tensor.tensor},
                                     {"role", parameter ? "parameter" : "activation"},
                                     {"bitwidth", tensor.spec.bitwidth},

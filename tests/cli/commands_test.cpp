@@ -446,7 +446,8 @@ TEST_F(Commands, LowPowerBlocksGoThroughEveryCommand) {
   const CommandResult lint = tare({"lint", model(), at("lp2/cls.encodings")});
   EXPECT_EQ(lint.exit_code, 1);
   EXPECT_THAT(lint.output, HasSubstr("per low-power block of 4, widened to 8 bits"));
-  EXPECT_THAT(tare({"inspect", at("lp/cls.encodings")}).output, HasSubstr("low-power blocks of 4 widened to 8 bits"));
+  EXPECT_THAT(tare({"inspect", at("lp/cls.encodings")}).output,
+              HasSubstr("per low-power block of 4, widened to 8 bits"));
 }
 
 TEST_F(Commands, CalibrateWritesForOtherReaders) {

@@ -38,5 +38,15 @@ TEST_F(Inspect, ParametersAloneByTheirContentWhateverTheirName) {
   }
 }
 
+/// The words of lint and of the mismatches that calibrate lists.
+TEST_F(Inspect, KindsInTheWordsOfOtherCommands) {
+  calibrated({"--param-type", "int4"});
+  EXPECT_THAT(inspect("out/m.encodings").output,
+              testing::AllOf(HasSubstr("activation, 8 bits asymmetric\n"), HasSubstr("parameter, 4 bits symmetric")));
+  EXPECT_THAT(tare({"lint", "m.onnx", "out/m.encodings"}, options_).output, HasSubstr("4 bits symmetric"));
+  calibrated({"--activation-type", "float8e5m2", "--encoding-version", "2.0.0"});
+  EXPECT_THAT(inspect("out/m.encodings").output, HasSubstr("activation, float8e5m2\n"));
+}
+
 }  // namespace
 }  // namespace tare::test
