@@ -76,43 +76,42 @@ void fold_constants(Graph& graph, const std::vector<bool>& visible, Backend& bac
   });
 }
 
-void drop_dead(Graph& graph, const std::vector<bool>& visible) {
-  std::vector<bool> needed = visible;
-  for (const ValueId output : graph.outputs) needed[static_cast<std::size_t>(output)] = true;
-  std::vector<Node> kept;
-  for (auto it = graph.nodes.rbegin(); it != graph.nodes.rend(); ++it) {
-    const bool used = std::any_of(it->outputs.begin(), it->outputs.end(),
-                                  [&](ValueId v) { return v != absent && needed[static_cast<std::size_t>(v)]; });
-    if (!used) continue;
-    for (const ValueId input : it->inputs)
-      if (input != absent) needed[static_cast<std::size_t>(input)] = true;
-    for (const auto& [key, attribute] : it->attributes)
+struct Needed {
+  std::vector<bool> values;
+  std::vector<bool> nodes;
+};
+
+/// What the outputs need, and these values.
+Needed needed_for(const Graph& graph, std::vector<bool> values) {
+  Needed needed{std::move(values), std::vector<bool>(graph.nodes.size(), false)};
+  const auto need = [&](ValueId value) {
+    if (value != absent) needed.values[static_cast<std::size_t>(value)] = true;
+  };
+  for (const ValueId output : graph.outputs) need(output);
+  for (std::size_t n = graph.nodes.size(); n-- > 0;) {
+    const Node& node = graph.nodes[n];
+    needed.nodes[n] = std::any_of(node.outputs.begin(), node.outputs.end(),
+                                  [&](ValueId v) { return v != absent && needed.values[static_cast<std::size_t>(v)]; });
+    if (!needed.nodes[n]) continue;
+    for (const ValueId input : node.inputs) need(input);
+    for (const auto& [key, attribute] : node.attributes)
       if (const Subgraph* body = std::get_if<Subgraph>(&attribute))
-        for (const ValueId capture : body->captures) needed[static_cast<std::size_t>(capture)] = true;
-    kept.push_back(std::move(*it));
+        for (const ValueId capture : body->captures) need(capture);
   }
-  graph.nodes.assign(std::make_move_iterator(kept.rbegin()), std::make_move_iterator(kept.rend()));
-  std::erase_if(graph.constants, [&](const auto& entry) { return !needed[static_cast<std::size_t>(entry.first)]; });
+  return needed;
 }
 
 /// By node: some output needs it.
 std::vector<bool> needed_nodes(const Graph& graph) {
-  std::vector<bool> wanted(graph.values.size(), false), needed(graph.nodes.size(), false);
-  const auto want = [&](ValueId value) {
-    if (value != absent) wanted[static_cast<std::size_t>(value)] = true;
-  };
-  for (const ValueId output : graph.outputs) want(output);
-  for (std::size_t n = graph.nodes.size(); n-- > 0;) {
-    const Node& node = graph.nodes[n];
-    needed[n] = std::any_of(node.outputs.begin(), node.outputs.end(),
-                            [&](ValueId v) { return v != absent && wanted[static_cast<std::size_t>(v)]; });
-    if (!needed[n]) continue;
-    for (const ValueId input : node.inputs) want(input);
-    for (const auto& [key, attribute] : node.attributes)
-      if (const Subgraph* body = std::get_if<Subgraph>(&attribute))
-        for (const ValueId capture : body->captures) want(capture);
-  }
-  return needed;
+  return needed_for(graph, std::vector<bool>(graph.values.size(), false)).nodes;
+}
+
+void drop_dead(Graph& graph, const std::vector<bool>& visible) {
+  const Needed needed = needed_for(graph, visible);
+  std::size_t n = 0;
+  std::erase_if(graph.nodes, [&](const Node&) { return !needed.nodes[n++]; });
+  std::erase_if(graph.constants,
+                [&](const auto& entry) { return !needed.values[static_cast<std::size_t>(entry.first)]; });
 }
 
 using NodesByOp = std::map<std::string, std::vector<std::string>>;
