@@ -49,7 +49,7 @@ Counts count_sites(const CalibrationResult& result) {
 std::string lines_text(std::string_view what, const std::vector<std::string>& lines) {
   if (lines.empty()) return {};
   std::string text = fmt::format("{:<12}{}\n", what, lines.size());
-  for (std::size_t i = 0; i < std::min(lines.size(), shown_lines); ++i) text += fmt::format("  {}\n", lines[i]);
+  for (std::size_t i = 0; i < std::min(lines.size(), shown_lines); ++i) text += "  " + one_line(lines[i]) + "\n";
   if (lines.size() > shown_lines)
     text += fmt::format("  … and {} more; --json lists all\n", lines.size() - shown_lines);
   return text;

@@ -115,8 +115,9 @@ int diff(const Flags& flags) {
     std::size_t shown = 0;
     for (const Difference& d : differences) {
       if (d.size == 0 || shown == flags.shown) break;
-      text += fmt::format("{:>10}  {}  {}\n", std::isinf(d.size) ? "differs" : fmt::format("{:.3g}", d.size), d.tensor,
-                          d.detail);
+      text += one_line(fmt::format("{:>10}  {}  {}", std::isinf(d.size) ? "differs" : fmt::format("{:.3g}", d.size),
+                                   d.tensor, d.detail)) +
+              "\n";
       ++shown;
     }
     const auto nonzero = static_cast<std::size_t>(

@@ -57,7 +57,7 @@ std::string table(const std::vector<std::vector<std::string>>& rows) {
         line += fmt::format("{:>{}}", row[c], widths[c]);
     }
     line.erase(line.find_last_not_of(' ') + 1);
-    text += line + "\n";
+    text += one_line(std::move(line)) + "\n";
   }
   return text;
 }

@@ -51,8 +51,8 @@ Constants constants_of(const Graph& graph) {
 void add_values(Inspection& result, const Graph& graph, const std::vector<ValueId>& values, const char* kind) {
   for (std::size_t i = 0; i < values.size(); ++i) {
     const Value& value = graph.value(values[i]);
-    result.text +=
-        fmt::format("{:<12}{}  {} {}\n", i == 0 ? kind : "", value.name, name_of(value.type), shape_text(value));
+    result.text += fmt::format("{:<12}{}  {} {}\n", i == 0 ? kind : "", one_line(value.name), name_of(value.type),
+                               shape_text(value));
     result.json[kind].push_back({{"name", value.name}, {"type", name_of(value.type)}, {"shape", shape_text(value)}});
   }
 }
@@ -124,7 +124,7 @@ Inspection inspect_model(const InspectFlags& flags) {
   std::stable_sort(ops.begin(), ops.end(), [](const auto& a, const auto& b) { return a.second > b.second; });
   result.text += fmt::format("\noperators   {} kinds\n", ops.size());
   for (const auto& [op, count] : ops) {
-    result.text += fmt::format("{:>10}  {}\n", count, op);
+    result.text += fmt::format("{:>10}  {}\n", count, one_line(op));
     result.json["operators"][op] = count;
   }
   const UnquantizedModel parts = take_quantizers(model);

@@ -35,7 +35,7 @@ struct Flags {
 std::string text_of(const LintReport& result, std::size_t tensors, bool with_data) {
   std::string text;
   for (const Finding& finding : result.findings)
-    text += fmt::format("{:<10}  {}  {}\n", name_of(finding.kind), finding.tensor, finding.detail);
+    text += one_line(fmt::format("{:<10}  {}  {}", name_of(finding.kind), finding.tensor, finding.detail)) + "\n";
   text += fmt::format("{} findings in encodings of {} tensors; {} only repeat what follows from others\n",
                       result.findings.size(), tensors, result.repeated.size());
   text += with_data

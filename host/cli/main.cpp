@@ -21,8 +21,7 @@ constexpr const char* description =
 
 /// Lists of what is not supported keep their lines; everything else is one.
 std::string message_text(ErrorKind kind, std::string text) {
-  if (kind != ErrorKind::unsupported) std::replace(text.begin(), text.end(), '\n', ' ');
-  return text;
+  return kind == ErrorKind::unsupported ? text : one_line(std::move(text));
 }
 
 int fail(ErrorKind kind, const std::string& text) {

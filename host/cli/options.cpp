@@ -43,7 +43,7 @@ std::pair<std::int64_t, std::int64_t> parse_size(const std::string& text) {
 Session session_on(const std::filesystem::path& model, std::unique_ptr<Backend> backend,
                    const SessionOptions& options) {
   Session session(model, std::move(backend), options);
-  for (const std::string& line : session.fallbacks()) fmt::print(stderr, "tare: fallback: {}\n", line);
+  for (const std::string& line : session.fallbacks()) print_message("fallback", one_line(line));
   return session;
 }
 

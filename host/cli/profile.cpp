@@ -151,7 +151,7 @@ std::string profile_text(std::vector<NodeTime> nodes, Profiled what) {
   nodes.resize(std::min(nodes.size(), shown_nodes));
   text += "\nslowest nodes\n";
   for (const NodeTime& node : nodes)
-    text += fmt::format("{:9.3f} ms {:9.3f} ms  {} {}\n", node.run_ms, node.site_ms, node.label, node.shape);
+    text += fmt::format("{:9.3f} ms {:9.3f} ms  {} {}\n", node.run_ms, node.site_ms, one_line(node.label), node.shape);
   return text;
 }
 

@@ -36,6 +36,21 @@ void write_all(int descriptor, std::string_view text) {
   }
 }
 
+/// Names come from files, and a terminal obeys what it is sent: control characters become '?', those of eight bits
+/// (U+0080 to U+009F), too.
+std::string printable(std::string_view text) {
+  std::string result;
+  result.reserve(text.size());
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    const bool two_bytes = c == '\xc2' && i + 1 < text.size() && (text[i + 1] & '\xe0') == '\x80';
+    const bool control = two_bytes || (c >= 0 && c < ' ' && c != '\n') || c == '\x7f';
+    result += control ? '?' : c;
+    if (two_bytes) ++i;
+  }
+  return result;
+}
+
 void write_error(const std::string& text) {
   std::fputs(text.c_str(), stderr);
   std::fflush(stderr);
@@ -101,17 +116,18 @@ void ProgressBar::clear() {
 }
 
 void print_message(std::string_view kind, std::string_view text) {
-  std::string line = fmt::format("tare: {}: {}\n", kind, text);
-  // Names come from files, and a terminal obeys what it is sent.
-  std::replace_if(
-      line.begin(), line.end(), [](char c) { return (c >= 0 && c < ' ' && c != '\n') || c == '\x7f'; }, '?');
-  write_error(line);
+  write_error(printable(fmt::format("tare: {}: {}\n", kind, text)));
 }
 
-void print(std::string_view text) { write_all(STDOUT_FILENO, text); }
+void print(std::string_view text) { write_all(STDOUT_FILENO, printable(text)); }
 
 void print_json(const nlohmann::ordered_json& object) {
-  print(object.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
+  write_all(STDOUT_FILENO, object.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
+}
+
+std::string one_line(std::string text) {
+  std::replace(text.begin(), text.end(), '\n', ' ');
+  return text;
 }
 
 /// Of this program alone: what getrusage says begins with the peak of the process that started it.

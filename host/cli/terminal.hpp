@@ -42,8 +42,11 @@ class ProgressBar {
 
 /// A line on standard error, in the form of every message of the command.
 void print_message(std::string_view kind, std::string_view text);
-/// Text to standard output. Throws Error(io) when it cannot be written (a full disk behind a redirection).
+/// Text for people, to standard output; control characters but line ends become '?'. Throws Error(io) when it cannot be
+/// written (a full disk behind a redirection).
 void print(std::string_view text);
+/// A name or a message within a line of a list, where a line end would begin a line that says something else.
+std::string one_line(std::string text);
 /// The object of --json. Names come from files: what is not UTF-8 in them is replaced.
 void print_json(const nlohmann::ordered_json& object);
 
