@@ -22,24 +22,30 @@ namespace {
 
 OutputSet::OutputSet(const std::filesystem::path& folder) : folder_(folder) {
   std::error_code failed;
-  created_ = std::filesystem::create_directories(folder_, failed);
-  if (failed) fail(folder_, failed);
+  // A link that leads nowhere is there, too, and the user's.
+  for (std::filesystem::path missing = folder_;
+       !missing.empty() && !std::filesystem::exists(std::filesystem::symlink_status(missing, failed));
+       missing = missing.parent_path())
+    created_.push_back(missing);
+  std::filesystem::create_directories(folder_, failed);
   std::string name = folder_ / ".tare.XXXXXX";
-  if (::mkdtemp(name.data()) != nullptr) {
-    temporary_ = name;
-  } else {
-    const std::error_code why(errno, std::generic_category());
-    std::error_code ignored;
-    if (created_) std::filesystem::remove(folder_, ignored);
-    fail(folder_, why);
+  if (!failed && ::mkdtemp(name.data()) == nullptr) failed.assign(errno, std::generic_category());
+  if (failed) {
+    remove_created();
+    fail(folder_, failed);
   }
+  temporary_ = name;
 }
 
 OutputSet::~OutputSet() {
   std::error_code ignored;
   if (!temporary_.empty()) std::filesystem::remove_all(temporary_, ignored);
   for (const Move& move : elsewhere_) std::filesystem::remove(move.from, ignored);
-  if (created_) std::filesystem::remove(folder_, ignored);  // only when it is empty
+  remove_created();
+}
+
+void OutputSet::remove_created() noexcept {
+  for (const std::filesystem::path& folder : created_) ::rmdir(folder.c_str());
 }
 
 std::filesystem::path OutputSet::place_at(const std::filesystem::path& file) {

@@ -12,7 +12,8 @@ namespace tare::cli {
 
 class OutputSet {
  public:
-  /// Creates the output folder when it is missing. Throws Error(io) when nothing can be written there.
+  /// Creates the output folder, and those around it, when they are missing. Throws Error(io) when nothing can be
+  /// written there.
   explicit OutputSet(const std::filesystem::path& folder);
   OutputSet(const OutputSet&) = delete;
   OutputSet& operator=(const OutputSet&) = delete;
@@ -27,10 +28,13 @@ class OutputSet {
   std::vector<std::filesystem::path> commit();
 
  private:
+  /// Those of the new folders that are empty.
+  void remove_created() noexcept;
+
   std::filesystem::path folder_;
   std::vector<Move> elsewhere_;
   std::filesystem::path temporary_;
-  bool created_ = false;
+  std::vector<std::filesystem::path> created_;  ///< folders that were not there before, innermost first
 };
 
 }  // namespace tare::cli
