@@ -49,14 +49,20 @@ void OutputSet::remove_created() noexcept {
 }
 
 std::filesystem::path OutputSet::place_at(const std::filesystem::path& file) {
-  std::error_code ignored;
-  std::filesystem::path target =
-      std::filesystem::is_symlink(file, ignored) ? std::filesystem::weakly_canonical(file) : file;
-  if (std::filesystem::exists(target, ignored) && !std::filesystem::is_regular_file(target, ignored)) return target;
-  if (target.has_parent_path() && !std::filesystem::is_directory(target.parent_path(), ignored))
-    throw Error(ErrorKind::io, fmt::format("cannot write '{}': create its folder first", file.string()));
+  std::error_code failed;
+  std::filesystem::path target = file;
+  if (std::filesystem::is_symlink(file, failed)) {
+    const std::filesystem::path behind = std::filesystem::weakly_canonical(file, failed);
+    if (!failed) target = behind;
+  }
+  const std::filesystem::file_status there = std::filesystem::status(target, failed);
+  if (std::filesystem::exists(there) && !std::filesystem::is_regular_file(there) &&
+      !std::filesystem::is_directory(there))
+    return target;
+  const AtomicFile probe(target);  // what cannot be written is found before the work is done
   elsewhere_.push_back(
-      {target.parent_path() / fmt::format(".{}.{}.tmp", target.filename().string(), ::getpid()), target});
+      {target.parent_path() / fmt::format(".{}.{}.tmp", target.filename().string().substr(0, 200), ::getpid()),
+       target});
   return elsewhere_.back().from;
 }
 

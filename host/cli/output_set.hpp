@@ -21,7 +21,7 @@ class OutputSet {
 
   /// Where to write the file that is to be `name` in the output folder.
   std::filesystem::path place(const std::string& name) const { return temporary_ / name; }
-  /// The same for a file that is to be elsewhere.
+  /// The same for a file that is to be elsewhere. Throws Error(io) when it cannot be written there.
   std::filesystem::path place_at(const std::filesystem::path& file);
   /// Moves every file, or none; returns where they are, sorted, those of place_at last. Throws Error(io) when one
   /// cannot be moved or a folder is in the way.

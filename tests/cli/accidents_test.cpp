@@ -65,13 +65,6 @@ TEST_F(Accidents, FoldersAreNoFiles) {
   expect_error(calibrate({"--config", at("folder")}), 5, "folder");
 }
 
-TEST_F(Accidents, FilesThatCannotBeWrittenAreFoundBeforeTheDataAre) {
-  // Data that do not exist would be the next thing to complain about.
-  expect_error(tare({"calibrate", at("m.onnx"), "--data", at("none.npz"), "--save-stats", at("missing/x.stats"),
-                     "--output", at("out")}),
-               5, "missing/x.stats");
-}
-
 TEST_F(Accidents, WeightsThatAreNoNumbersAreNamed) {
   onnx::ModelProto model = small_model();
   onnx::TensorProto& weights = *model.mutable_graph()->mutable_initializer(0);

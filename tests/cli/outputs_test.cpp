@@ -46,5 +46,18 @@ TEST_F(Outputs, FoldersThatCannotBeMadeLeaveNone) {
   EXPECT_THAT(names_in(folder_.path()), ElementsAre("link", "locked", "m.onnx", "x.npz"));
 }
 
+TEST_F(Outputs, StatisticsThatCannotBeWrittenAreFoundBeforeTheDataAre) {
+  std::filesystem::create_directory(folder_ / "folder");
+  std::filesystem::create_symlink("loop", folder_ / "loop");
+  // Data that do not exist would be the next thing to complain about.
+  for (const char* file : {"folder", "missing/x.stats", "x.npz/x.stats", "/proc/x.stats", "loop/x.stats"})
+    expect_error(calibrate({"--data", "none.npz", "--save-stats", file}), 5, file);
+  EXPECT_THAT(names_in(folder_.path()), ElementsAre("folder", "loop", "m.onnx", "x.npz"));
+  const std::string long_name(250, 's');
+  EXPECT_EQ(calibrate({"--data", "x.npz", "--save-stats", long_name}).exit_code, 0);
+  EXPECT_EQ(tare({"inspect", long_name, "--quiet"}, options_).exit_code, 0);
+  EXPECT_EQ(calibrate({"--data", "x.npz", "--save-stats", "loop"}).exit_code, 0);
+}
+
 }  // namespace
 }  // namespace tare::test
