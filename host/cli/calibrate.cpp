@@ -103,6 +103,25 @@ void report(const CalibrateFlags& flags, const CalibrationResult& result,
   print(text);
 }
 
+/// Nothing that is read is written, and nothing twice.
+void check_outputs(const CalibrateFlags& flags, const Model& model, const std::string& prefix) {
+  std::vector<std::filesystem::path> read = {flags.model, flags.data.data, flags.config, flags.overrides.encodings_in};
+  read.insert(read.end(), flags.from_stats.begin(), flags.from_stats.end());
+  refuse_replacing(flags.save_stats, model, read);
+  if (!flags.shard.empty()) return;
+  const auto place_of = [](const std::filesystem::path& file) {  // which need not be there
+    std::error_code unknown;
+    return std::filesystem::weakly_canonical(std::filesystem::absolute(file, unknown), unknown);
+  };
+  for (const char* ending : endings) {
+    const std::filesystem::path file = std::filesystem::path(flags.output) / (prefix + ending);
+    refuse_replacing(file, model, read);
+    if (!flags.save_stats.empty() && place_of(file) == place_of(flags.save_stats))
+      throw Error(ErrorKind::usage, fmt::format("--save-stats: '{}' is the name of a file of the export; give another",
+                                                flags.save_stats));
+  }
+}
+
 int calibrate(const CLI::App& command, const CalibrateFlags& flags) {
   parse_encoding_version(flags.files.encoding_version);
   CalibrationOptions options = calibration_options(flags);
@@ -119,16 +138,7 @@ int calibrate(const CLI::App& command, const CalibrateFlags& flags) {
       options.types.activation.quantized)
     throw Error(ErrorKind::usage,
                 "calibrate needs either --data or --from-stats, or --encodings-in with all activations");
-  std::error_code ignored;
-  std::vector<std::filesystem::path> inputs = external_files(session.model());
-  inputs.push_back(model);
-  for (const char* ending : endings)
-    for (const std::filesystem::path& input : inputs)
-      if (std::filesystem::equivalent(input, std::filesystem::path(flags.output) / (prefix + ending), ignored))
-        throw Error(ErrorKind::usage, fmt::format("the export would replace '{}', which is part of the model; give "
-                                                  "another --output or --prefix",
-                                                  input.string()));
-  refuse_replacing(flags.save_stats, session.model(), {flags.model, flags.data.data, flags.config});
+  check_outputs(flags, session.model(), prefix);
   if (!flags.data.data.empty()) session.prepare();
   OutputSet files(flags.output);
   const std::filesystem::path statistics = flags.save_stats.empty() ? "" : files.place_at(flags.save_stats);

@@ -106,7 +106,7 @@ TEST_F(Models, ExternalDataIsNeverReplaced) {
   const std::string before = read_bytes(folder_ / "other.data");
   expect_error(tare({"calibrate", at("m.onnx"), "--data", at("x.npz"), "--output", folder_.path().string(), "--prefix",
                      "other"}),
-               2, "other.data', which is part of the model");
+               2, "other.data', which is read; give the output another name or folder");
   EXPECT_EQ(read_bytes(folder_ / "other.data"), before);
 }
 

@@ -1,5 +1,6 @@
 // What a command may write over, and what it leaves where it fails.
 #include "cli/command.hpp"
+#include "support/paths.hpp"
 
 namespace tare::test {
 namespace {
@@ -21,6 +22,58 @@ class Outputs : public testing::Test {
   TemporaryFolder folder_;
   CommandOptions options_;
 };
+
+/// Whatever flag names them, and by whatever path.
+TEST_F(Outputs, NothingThatIsReadIsReplaced) {
+  ASSERT_EQ(calibrate({"--data", "x.npz", "--save-stats", "out/m.stats"}).exit_code, 0);
+  std::filesystem::create_symlink("out", folder_ / "link");
+  const auto expect_refused = [&](const std::vector<std::string>& flags, const std::string& file) {
+    const std::string before = read_bytes(folder_ / file);
+    const CommandResult result = calibrate(flags);
+    EXPECT_THAT(result.errors, testing::HasSubstr(file + "', which is read; give the output another name or folder"));
+    expect_error(result, 2, "would replace");
+    EXPECT_EQ(read_bytes(folder_ / file), before);
+  };
+  std::filesystem::copy(folder_ / "out/m.encodings", folder_ / "given.encodings");
+  write_bytes(folder_ / "config.json", read_bytes(source_folder() / "configs/default.json"));
+  const std::vector<std::string> data = {"--data", "x.npz"};
+  expect_refused({"--encodings-in", "out/m.encodings"}, "out/m.encodings");
+  expect_refused({"--encodings-in", "out/m.encodings", "--output", "link"}, "out/m.encodings");
+  expect_refused({"--data", "x.npz", "--encodings-in", "given.encodings", "--save-stats", "given.encodings"},
+                 "given.encodings");
+  expect_refused({"--from-stats", "out/m.stats", "--save-stats", "./link/m.stats"}, "out/m.stats");
+  expect_refused({"--data", "x.npz", "--config", "config.json", "--save-stats", "config.json"}, "config.json");
+  std::filesystem::rename(folder_ / "config.json", folder_ / "out/c.encodings");
+  expect_refused({"--data", "x.npz", "--config", "out/c.encodings", "--prefix", "c"}, "out/c.encodings");
+  expect_refused({"--data", "x.npz", "--output", "."}, "m.onnx");
+  EXPECT_EQ(calibrate({"--data", "x.npz", "--output", ".", "--shard", "1/1", "--save-stats", "part.stats"}).exit_code,
+            0)
+      << "no model is written";
+}
+
+TEST_F(Outputs, DataOfAFolderAndOfAListAreRead) {
+  std::filesystem::create_directories(folder_ / "data/more");
+  std::filesystem::copy(folder_ / "x.npz", folder_ / "data/x.npz");
+  std::filesystem::copy(folder_ / "x.npz", folder_ / "data/more/y.npz");
+  write_bytes(folder_ / "data/old.stats", "an old file of the same name");
+  write_bytes(folder_ / "data/x.raw", std::string(3 * 8 * 8 * 4, '\0'));
+  write_bytes(folder_ / "list.txt", "x:=data/x.raw\n");
+  const std::string before = read_bytes(folder_ / "data/x.npz");
+  expect_error(calibrate({"--data", "data", "--save-stats", "data/x.npz"}), 2,
+               "would replace 'data/x.npz', which is read");
+  expect_error(tare({"run", "m.onnx", "--data", "data", "--output", "data/x.npz"}, options_), 2, "which is read");
+  EXPECT_EQ(read_bytes(folder_ / "data/x.npz"), before);
+  expect_error(calibrate({"--data", "list.txt", "--save-stats", "data/x.raw"}), 2, "'data/x.raw', which is read");
+  // No reader looks there.
+  EXPECT_EQ(calibrate({"--data", "data", "--save-stats", "data/old.stats", "--output", "data"}).exit_code, 0);
+  EXPECT_EQ(tare({"run", "m.onnx", "--data", "data", "--output", "data/more/y.npz"}, options_).exit_code, 0);
+}
+
+TEST_F(Outputs, NoTwoHaveOneName) {
+  for (const char* file : {"out/m.encodings", "./out/../out/m.qdq.onnx", "out/m.onnx"})
+    expect_error(calibrate({"--data", "x.npz", "--save-stats", file}), 2, "is the name of a file of the export");
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "out"));
+}
 
 TEST_F(Outputs, FoldersThatWereMadeForNothingGoAgain) {
   expect_error(calibrate({"--data", "none.npz", "--output", "a/b/c"}), 5, "none.npz");
