@@ -64,7 +64,8 @@ void refuse_idle_data_flags(const CLI::App& command, const CalibrateFlags& flags
   refuse_idle(command, {"--samples", "--batch-size", "--mean", "--std", "--size", "--layout", "--channel-order"},
               "there is no --data to read");
   if (flags.from_stats.empty())
-    refuse_idle(command, {"--refine", "--read-every-tensor", "--observe-weights"}, "there is no --data to observe");
+    refuse_idle(command, {"--refine", "--read-every-tensor", "--observe-weights", "--save-stats"},
+                "there is no --data to observe");
 }
 
 }  // namespace

@@ -76,11 +76,16 @@ TEST_F(IdleFlags, WhatIsAboutDataThatIsNotRead) {
       {{"calibrate", "m.onnx", "--from-stats", "x.stats", "--samples", "2"}, "--samples", "there is no --data to read"},
       {{"calibrate", "m.onnx", "--from-stats", "x.stats", "--mean", "0.5"}, "--mean", "there is no --data to read"},
       {{"calibrate", "m.onnx", "--encodings-in", encodings, "--refine"}, "--refine", "there is no --data to observe"},
+      {{"calibrate", "m.onnx", "--encodings-in", encodings, "--save-stats", "no.stats"},
+       "--save-stats",
+       "there is no --data to observe"},
       {{"run", "m.onnx", "--data", "x.npz", "--reproducible", "--batch-size", "2"},
        "--batch-size",
        "--reproducible takes batches of one"},
   });
-  expect_taken({{"run", "m.onnx", "--data", "x.npz", "--reproducible", "--batch-size", "1"}});
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "no.stats"));
+  expect_taken({{"run", "m.onnx", "--data", "x.npz", "--reproducible", "--batch-size", "1"},
+                {"calibrate", "m.onnx", "--from-stats", "x.stats", "--save-stats", "sum.stats"}});
 }
 
 TEST_F(IdleFlags, OfOtherCommands) {
