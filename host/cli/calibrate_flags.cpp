@@ -138,7 +138,7 @@ void add_calibrate_flags(CLI::App& command, const std::shared_ptr<CalibrateFlags
       ->capture_default_str();
   command
       .add_option("--param-type", flags->parameter_type,
-                  "Of weights: int4, int8, int16, float16, float8e4m3fn, float8e5m2, float32 (not quantized)")
+                  "Of weights: int2 … int16, float16, float8e4m3fn, float8e5m2, float32 (not quantized)")
       ->type_name("TYPE")
       ->capture_default_str();
   command.add_option("--activation-type", flags->activation_type, "Of activations: the same types")

@@ -55,7 +55,7 @@ Config load_config(const std::string& name_or_path);
 /// The names that load_config knows.
 std::vector<std::string> config_names();
 
-/// Number formats of a run: "int8", "int4", "int16", "float16", "float8e4m3fn", "float8e5m2", "float32" (no quantizer).
+/// Number formats of a run: "int2" … "int16", "float16", "float8e4m3fn", "float8e5m2", "float32" (no quantizer).
 struct QuantizedType {
   NumberFormat format = NumberFormat::integer;
   int bitwidth = 8;

@@ -367,6 +367,7 @@ TEST(Help, NamesEveryFlagAndShowsExamples) {
                            "--quiet",
                            "--json"})
     EXPECT_THAT(help, HasSubstr(flag));
+  EXPECT_THAT(help, HasSubstr("Of weights: int2 … int16, float16, "));
   EXPECT_THAT(tare({"--help"}).output, HasSubstr("Exit codes"));
   EXPECT_THAT(tare({"--version"}).output, testing::MatchesRegex("tare [0-9.]+\n"));
 }
