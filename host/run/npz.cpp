@@ -5,7 +5,6 @@
 #include <zlib.h>
 
 #include <algorithm>
-#include <array>
 #include <set>
 #include <system_error>
 
@@ -34,9 +33,8 @@ void put(std::string& record, std::uint64_t value, std::size_t width) {
 
 struct WrittenMember {
   std::string name;
-  std::uint16_t method = 0;
   std::uint32_t checksum = 0;
-  std::uint64_t packed_size = 0, size = 0, offset = 0;
+  std::uint64_t size = 0, offset = 0;
 };
 
 /// What local header and directory have in common: version to extract, flags (names in UTF-8), method, date, checksum,
@@ -45,7 +43,7 @@ std::string common_fields(const WrittenMember& member) {
   std::string record;
   put(record, 45, 2);
   put(record, 1u << 11, 2);
-  put(record, member.method, 2);
+  put(record, 0, 2);                        // stored
   put(record, (1u << 21) | (1u << 16), 4);  // 1 January 1980: the same data gives the same bytes
   put(record, member.checksum, 4);
   put(record, 0xffffffff, 4);
@@ -100,12 +98,7 @@ Tensor NpzFile::read(std::string_view key) const {
 }
 
 struct NpzWriter::State {
-  State(const std::filesystem::path& path, Compression how) : file(regular(path)), compression(how) {}
-  ~State() {
-    if (deflating) ::deflateEnd(&stream);
-  }
-  State(const State&) = delete;
-  State& operator=(const State&) = delete;
+  explicit State(const std::filesystem::path& path) : file(regular(path)) {}
 
   void write_local_header(const WrittenMember& member) {
     std::string record;
@@ -116,7 +109,7 @@ struct NpzWriter::State {
     put(record, 1, 2);
     put(record, 16, 2);
     put(record, member.size, 8);
-    put(record, member.packed_size, 8);
+    put(record, member.size, 8);
     const auto bytes = std::as_bytes(std::span(record));
     if (member.offset == file.bytes_written())
       file.write(bytes);
@@ -132,18 +125,11 @@ struct NpzWriter::State {
     member.name = std::string(key) + ".npy";
     if (member.name.size() > 0xffff || !names.insert(member.name).second)
       throw Error(ErrorKind::internal, fmt::format("NpzWriter: key '{}' is taken or too long", key));
-    member.method = compression == Compression::none ? 0 : 8;
     member.checksum = static_cast<std::uint32_t>(::crc32(0, nullptr, 0));
     member.offset = file.bytes_written();
     expected = header.size() + static_cast<std::uint64_t>(shape.elements()) * size_of(type);
     open = std::move(member);
     write_local_header(*open);
-    if (open->method == 8) {
-      stream = {};
-      if (::deflateInit2(&stream, 1, Z_DEFLATED, -MAX_WBITS, 9, Z_DEFAULT_STRATEGY) != Z_OK)
-        throw Error(ErrorKind::internal, "zlib: deflateInit2 failed");
-      deflating = true;
-    }
     append(std::as_bytes(std::span(header)));
   }
 
@@ -154,27 +140,9 @@ struct NpzWriter::State {
       open->checksum = static_cast<std::uint32_t>(
           ::crc32(open->checksum, reinterpret_cast<const Bytef*>(piece.data()), static_cast<uInt>(piece.size())));
       open->size += piece.size();
-      if (deflating)
-        deflate(piece, Z_NO_FLUSH);
-      else {
-        file.write(piece);
-        open->packed_size += piece.size();
-      }
+      file.write(piece);
       bytes = bytes.subspan(piece.size());
     }
-  }
-
-  void deflate(std::span<const std::byte> bytes, int flush) {
-    stream.next_in = reinterpret_cast<Bytef*>(const_cast<std::byte*>(bytes.data()));  // zlib does not write there
-    stream.avail_in = static_cast<uInt>(bytes.size());
-    do {
-      stream.next_out = reinterpret_cast<Bytef*>(packed.data());
-      stream.avail_out = static_cast<uInt>(packed.size());
-      if (::deflate(&stream, flush) == Z_STREAM_ERROR) throw Error(ErrorKind::internal, "zlib: deflate failed");
-      const std::size_t made = packed.size() - stream.avail_out;
-      file.write(std::span(packed).first(made));
-      open->packed_size += made;
-    } while (stream.avail_out == 0);
   }
 
   void end() {
@@ -182,11 +150,6 @@ struct NpzWriter::State {
     if (open->size != expected)
       throw Error(ErrorKind::internal,
                   fmt::format("NpzWriter: '{}' has {} bytes, its shape says {}", open->name, open->size, expected));
-    if (deflating) {
-      deflate({}, Z_FINISH);
-      ::deflateEnd(&stream);
-      deflating = false;
-    }
     write_local_header(*open);
     written.push_back(std::move(*open));
     open.reset();
@@ -208,7 +171,7 @@ struct NpzWriter::State {
       put(record, 1, 2);
       put(record, 24, 2);
       put(record, member.size, 8);
-      put(record, member.packed_size, 8);
+      put(record, member.size, 8);
       put(record, member.offset, 8);
       file.write(record);
     }
@@ -239,18 +202,13 @@ struct NpzWriter::State {
   }
 
   AtomicFile file;
-  Compression compression;
   std::set<std::string> names;
   std::vector<WrittenMember> written;
   std::optional<WrittenMember> open;
   std::uint64_t expected = 0;
-  z_stream stream{};
-  bool deflating = false;
-  std::array<std::byte, 1 << 16> packed;
 };
 
-NpzWriter::NpzWriter(const std::filesystem::path& path, Compression compression)
-    : state_(std::make_unique<State>(path, compression)) {}
+NpzWriter::NpzWriter(const std::filesystem::path& path) : state_(std::make_unique<State>(path)) {}
 NpzWriter::NpzWriter(NpzWriter&&) noexcept = default;
 NpzWriter& NpzWriter::operator=(NpzWriter&&) noexcept = default;
 NpzWriter::~NpzWriter() = default;

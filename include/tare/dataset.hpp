@@ -112,12 +112,11 @@ class NpzFile {
   std::unique_ptr<State> state_;
 };
 
-/// Writes an `.npz` file beside its place and moves it there on commit(): a file under its name is always whole.
+/// Writes an `.npz` file, not compressed, beside its place and moves it there on commit(): a file under its name is
+/// always whole.
 class NpzWriter {
  public:
-  enum class Compression { none, fast };
-
-  explicit NpzWriter(const std::filesystem::path& path, Compression compression = Compression::none);
+  explicit NpzWriter(const std::filesystem::path& path);
   NpzWriter(NpzWriter&&) noexcept;
   NpzWriter& operator=(NpzWriter&&) noexcept;
   /// Without commit() nothing is left behind.

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <sys/resource.h>
 
+#include "archive.hpp"
 #include "support.hpp"
 #include "tare/model.hpp"
 
@@ -48,12 +49,9 @@ class ManyFiles : public DataReaders {
 
 TEST_F(ManyFiles, AFolderMayHoldMoreArchivesThanCanBeOpen) {
   std::filesystem::create_directory(file("d"));
-  for (int i = 0; i < files; ++i) {
-    NpzWriter writer(file("d/" + std::to_string(1000 + i) + ".npz"),
-                     i % 2 == 0 ? NpzWriter::Compression::none : NpzWriter::Compression::fast);
-    writer.add("x", counting<float>({1, 2}, static_cast<float>(i)));
-    writer.commit();
-  }
+  for (int i = 0; i < files; ++i)
+    save_npz(file("d/" + std::to_string(1000 + i) + ".npz"), {{"x", counting<float>({1, 2}, static_cast<float>(i))}},
+             i % 2 != 0);
   const OpenFiles few(limit);
   const auto data = prefetch(open_dataset(file("d"), graph_, {.batch_size = 40}));
   EXPECT_EQ(data->samples(), static_cast<std::size_t>(files));
