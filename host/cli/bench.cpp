@@ -128,6 +128,9 @@ int bench(const CLI::App& command, const Flags& flags) {
   ObserverClock clock;
   Session session = open_session(flags.model, flags.run, true,
                                  [&](std::unique_ptr<Backend> backend) { return clock.wrap(std::move(backend)); });
+  if (!session.held_encodings().tensors.empty() && flags.profile != "observe")
+    refuse_idle(command, {"--config", "--scheme", "--param-type", "--activation-type"},
+                "the model's own quantizers are taken as they are");
   session.prepare();
   std::vector<Batch> batches;
   {

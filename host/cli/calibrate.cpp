@@ -133,6 +133,7 @@ int calibrate(const CLI::App& command, const CalibrateFlags& flags) {
 
   std::vector<Session> sessions = open_sessions(model, flags.run, true);
   Session& session = sessions.front();
+  check_held_flags(command, options, !session.held_encodings().tensors.empty());
   const bool held = !session.held_encodings().tensors.empty() && !options.recalibrate;
   if (flags.data.data.empty() && flags.from_stats.empty() && !options.given && !held &&
       options.types.activation.quantized)

@@ -81,6 +81,15 @@ void check_flags(const CLI::App& command, const CalibrateFlags& flags, const Cal
   refuse_idle_exports(command, flags);
 }
 
+void check_held_flags(const CLI::App& command, const CalibrationOptions& options, bool held) {
+  if (!held) refuse_idle(command, {"--recalibrate"}, "the model holds no quantizers");
+  if (held && !options.recalibrate)
+    refuse_idle(command,
+                {"--scheme", "--param-scheme", "--gamma", "--percentile", "--sentinels", "--refine",
+                 "--read-every-tensor", "--observe-weights"},
+                "the encodings of the model's own quantizers are kept; --recalibrate finds new ones");
+}
+
 Shard parse_shard(const std::string& text) {
   Shard shard;
   const std::size_t slash = std::min(text.find('/'), text.size());

@@ -41,6 +41,8 @@ void add_calibrate_flags(CLI::App& command, const std::shared_ptr<CalibrateFlags
 CalibrationOptions calibration_options(const CalibrateFlags& flags);
 /// Throws Error(usage) for flags that exclude each other, and for those that do nothing beside the others.
 void check_flags(const CLI::App& command, const CalibrateFlags& flags, const CalibrationOptions& options);
+/// The same once it is known whether the model holds quantizers.
+void check_held_flags(const CLI::App& command, const CalibrationOptions& options, bool held);
 /// "2/4"
 Shard parse_shard(const std::string& text);
 

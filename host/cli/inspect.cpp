@@ -176,6 +176,8 @@ void add_inspect(CLI::App& root, Action& action) {
       const Inspection result = kind == Kind::model       ? inspect_model(*flags)
                                 : kind == Kind::encodings ? inspect_encodings(*flags)
                                                           : inspect_statistics(*flags);
+      if (kind == Kind::model && result.json["quantizers"]["own"])
+        refuse_idle(command, {"--config"}, "the model holds quantizers, and there are no others");
       if (report->json)
         print_json(result.json);
       else if (!report->quiet)

@@ -88,6 +88,24 @@ TEST_F(IdleFlags, WhatIsAboutDataThatIsNotRead) {
                 {"calibrate", "m.onnx", "--from-stats", "x.stats", "--save-stats", "sum.stats"}});
 }
 
+TEST_F(IdleFlags, WhatIsAboutQuantizersThatTheModelHolds) {
+  expect_taken({calibrate({"--scheme", "min_max"})});
+  const std::string own = "out/m.qdq.onnx";
+  const auto calibrate_own = [&](const std::vector<std::string>& flags) {
+    std::vector<std::string> line = {"calibrate", own, "--data", "x.npz", "--output", "again"};
+    line.insert(line.end(), flags.begin(), flags.end());
+    return line;
+  };
+  expect_refused({
+      {calibrate({"--recalibrate"}), "--recalibrate", "the model holds no quantizers"},
+      {calibrate_own({"--scheme", "sqnr"}), "--scheme", "the encodings of the model's own quantizers are kept"},
+      {calibrate_own({"--gamma", "2"}), "--gamma", "the encodings of the model's own quantizers are kept"},
+      {{"inspect", own, "--config", "default"}, "--config", "the model holds quantizers, and there are no others"},
+      {{"bench", own, "--data", "x.npz", "--scheme", "mse"}, "--scheme", "the model's own quantizers are taken"},
+  });
+  expect_taken({calibrate_own({"--scheme", "mse", "--recalibrate"}), calibrate_own({}), {"inspect", own}});
+}
+
 TEST_F(IdleFlags, OfOtherCommands) {
   expect_taken({calibrate({})});
   const std::string encodings = "out/m.encodings";
