@@ -19,9 +19,10 @@ enum class Kind { model, encodings, statistics };
 
 Kind kind_of(const std::string& path) {
   std::error_code ignored;
-  if (std::filesystem::is_directory(path, ignored))
-    throw Error(ErrorKind::io,
-                fmt::format("cannot read '{}': it is a folder; give a model, .encodings or .stats file", path));
+  const std::filesystem::file_status there = std::filesystem::status(path, ignored);
+  if (std::filesystem::exists(there) && !std::filesystem::is_regular_file(there))  // what a pipe gives is gone then
+    throw Error(ErrorKind::io, fmt::format("cannot read '{}': it is {}; give a model, .encodings or .stats file", path,
+                                           std::filesystem::is_directory(there) ? "a folder" : "no regular file"));
   std::ifstream file(path, std::ios::binary);
   if (!file) throw Error(ErrorKind::io, fmt::format("cannot read '{}': check the path and its permissions", path));
   std::string start(64, '\0');

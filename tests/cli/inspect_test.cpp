@@ -48,5 +48,10 @@ TEST_F(Inspect, KindsInTheWordsOfOtherCommands) {
   EXPECT_THAT(inspect("out/m.encodings").output, HasSubstr("activation, float8e5m2\n"));
 }
 
+TEST_F(Inspect, APipeCannotBeLookedAtTwice) {
+  const CommandResult result = run_command({"/bin/bash", "-c", tare_binary().string() + " inspect <(echo '{}')"});
+  expect_error(result, 5, "it is no regular file; give a model, .encodings or .stats file");
+}
+
 }  // namespace
 }  // namespace tare::test
