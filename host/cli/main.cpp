@@ -53,6 +53,12 @@ void check_command(CLI::App& app, const std::vector<std::string>& line) {
                           names_of(commands)));
 }
 
+void check_values(const CLI::App& command) {
+  for (const CLI::Option* option : command.get_options())
+    for (const std::string& value : option->results())
+      if (value.empty()) refuse_empty(option->get_name());
+}
+
 int run(int count, const char* const* arguments) {
   CLI::App app(description, "tare");
   app.set_version_flag("--version,-V", fmt::format("tare {}", TARE_VERSION));
@@ -84,6 +90,7 @@ int run(int count, const char* const* arguments) {
     for (const CLI::App* chosen : app.get_subcommands()) command += " " + chosen->get_name();
     return fail(ErrorKind::usage, fmt::format("{}; see '{} --help'", error.what(), command));
   }
+  for (const CLI::App* chosen : app.get_subcommands()) check_values(*chosen);
   return action();
 }
 

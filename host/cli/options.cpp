@@ -132,6 +132,10 @@ void add_report_flags(CLI::App& command, ReportFlags& flags) {
   command.add_flag("--json", flags.json, "One JSON object on standard output instead of text");
 }
 
+void refuse_empty(std::string_view flag) {
+  throw Error(ErrorKind::usage, fmt::format("{}: the value is empty; give one", flag));
+}
+
 void refuse_idle(std::string_view flag, std::string_view why) {
   throw Error(ErrorKind::usage, fmt::format("{} does nothing here: {}; leave it out", flag, why));
 }
@@ -280,10 +284,11 @@ std::vector<std::string> with_dashes(int count, const char* const* arguments) {
   for (int i = 1; i < count; ++i) {
     std::string argument = arguments[i];
     if (argument == "--") flags = false;
-    if (flags && argument.starts_with("--"))
-      std::replace(argument.begin(),
-                   argument.begin() + static_cast<std::ptrdiff_t>(std::min(argument.find('='), argument.size())), '_',
-                   '-');
+    if (flags && argument.starts_with("--")) {
+      const std::size_t name = std::min(argument.find('='), argument.size());
+      std::replace(argument.begin(), argument.begin() + static_cast<std::ptrdiff_t>(name), '_', '-');
+      if (name + 1 == argument.size()) refuse_empty(argument.substr(0, name));
+    }
     result.push_back(std::move(argument));
   }
   return result;

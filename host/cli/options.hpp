@@ -56,6 +56,8 @@ void add_data_flags(CLI::App& command, DataFlags& flags, bool data_required = tr
 void add_run_flags(CLI::App& command, RunFlags& flags);
 void add_report_flags(CLI::App& command, ReportFlags& flags);
 
+/// Throws Error(usage): a script whose variable is not set would get what it gets without the flag.
+[[noreturn]] void refuse_empty(std::string_view flag);
 /// Throws Error(usage): a flag that was given changes nothing beside the others, which looks as if it had.
 [[noreturn]] void refuse_idle(std::string_view flag, std::string_view why);
 /// The same where one of these was given, whatever its value.
@@ -100,7 +102,8 @@ std::string names_in_quotes(const std::vector<std::string>& files);
 
 Scheme parse_scheme(const std::string& text, std::string_view flag = "--scheme");
 
-/// Takes `_` for `-` in the names of long flags.
+/// Takes `_` for `-` in the names of long flags. Throws Error(usage) for "--flag=", whose value CLI11 takes from the
+/// next argument.
 std::vector<std::string> with_dashes(int count, const char* const* arguments);
 
 /// Examples at the end of a command's help.

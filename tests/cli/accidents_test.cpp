@@ -171,6 +171,14 @@ TEST_F(Accidents, DevicesThatThereAreNot) {
   }
 }
 
+TEST_F(Accidents, ValuesOfVariablesThatAreNotSet) {
+  for (const std::string flag : {"--encodings-in", "--save-stats", "--shard", "--prefix", "--output", "--override"})
+    for (const std::vector<std::string>& given : {std::vector<std::string>{flag, ""}, {flag + "="}})
+      expect_error(calibrate(given), 2, flag + ": the value is empty; give one");
+  expect_error(tare({"inspect", ""}), 2, "file: the value is empty; give one");
+  EXPECT_FALSE(std::filesystem::exists(at("out")));
+}
+
 TEST_F(Accidents, IdleThreadsSleepSoonUnlessToldOtherwise) {
   const auto shown = [&](const std::string& settings) {
     return run_command({"/bin/bash", "-c",
