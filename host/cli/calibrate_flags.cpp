@@ -59,6 +59,29 @@ void refuse_idle_exports(const CLI::App& command, const CalibrateFlags& flags) {
     refuse_idle(command, {"--activations-as"}, "it is for the QDQ model and for version 2.0.0, and neither is written");
 }
 
+/// What the export would refuse, but behind all the data. Single quantizers of another type are found there.
+void check_written_types(const CalibrateFlags& flags, const CalibrationOptions& options) {
+  if (!flags.shard.empty()) return;
+  const bool old = parse_encoding_version(flags.files.encoding_version) != EncodingVersion::v2_0_0;
+  const bool overrides =
+      std::find(flags.files.also.begin(), flags.files.also.end(), "ort-overrides") != flags.files.also.end();
+  const auto refuse = [](std::string_view flag, const std::string& type, const std::string& why) {
+    throw Error(ErrorKind::unsupported, fmt::format("{} {}: {}", flag, type, why));
+  };
+  const auto check = [&](std::string_view flag, const std::string& name, const QuantizedType& type) {
+    const bool float8 = type.format == NumberFormat::float8e4m3fn || type.format == NumberFormat::float8e5m2;
+    const bool usual = type.bitwidth == 4 || type.bitwidth == 8 || type.bitwidth == 16;
+    if (float8 && old)
+      refuse(flag, name,
+             fmt::format("version {} of encodings has no float8; use --encoding-version 2.0.0",
+                         flags.files.encoding_version));
+    if (type.quantized && overrides && (float8 || !usual))
+      refuse(flag, name, "--also ort-overrides holds integers of 4, 8 and 16 bits alone; leave it out");
+  };
+  check("--param-type", flags.parameter_type, options.types.parameter);
+  check("--activation-type", flags.activation_type, options.types.activation);
+}
+
 void refuse_idle_data_flags(const CLI::App& command, const CalibrateFlags& flags) {
   if (!flags.data.data.empty()) return;
   refuse_idle(command, {"--samples", "--batch-size", "--mean", "--std", "--size", "--layout", "--channel-order"},
@@ -79,6 +102,7 @@ void check_flags(const CLI::App& command, const CalibrateFlags& flags, const Cal
   refuse_idle_data_flags(command, flags);
   refuse_idle_settings(command, options);
   refuse_idle_exports(command, flags);
+  check_written_types(flags, options);
 }
 
 void check_held_flags(const CLI::App& command, const CalibrationOptions& options, bool held) {

@@ -86,6 +86,25 @@ TEST_F(ExportFlags, PairsBehindWhatMoves) {
   EXPECT_EQ(pairs(), 4u);
 }
 
+TEST_F(ExportFlags, TypesThatTheFilesCannotHoldAreFoundBeforeTheDataAre) {
+  CommandOptions options;
+  options.folder = folder_.path();
+  const auto calibrate_nothing = [&](std::vector<std::string> flags) {
+    flags.insert(flags.begin(), {"calibrate", "m.onnx", "--data", "none.npz"});
+    return tare(flags, options);
+  };
+  for (const char* flag : {"--param-type", "--activation-type"}) {
+    expect_error(calibrate_nothing({flag, "float8e5m2"}), 6,
+                 flag + std::string(" float8e5m2: version 1.0.0 of encodings has no float8; use --encoding-version 2"));
+    for (const char* type : {"int3", "float8e4m3fn"})
+      expect_error(calibrate_nothing({flag, type, "--encoding-version", "2.0.0", "--also", "ort-overrides"}), 6,
+                   "--also ort-overrides holds integers of 4, 8 and 16 bits alone; leave it out");
+  }
+  calibrate({"--activation-type", "float8e5m2", "--encoding-version", "2.0.0"});
+  calibrate({"--activation-type", "float16", "--also", "ort-overrides"});
+  calibrate({"--activation-type", "float32", "--also", "ort-overrides"});
+}
+
 TEST_F(ExportFlags, FilesOfAnEarlierRunAreNamed) {
   const auto lines = [&](std::vector<std::string> flags) {
     flags.insert(flags.begin(), {"calibrate", "m.onnx", "--data", "x.npz"});
