@@ -36,35 +36,48 @@ CodeType code_type(DataType type) {
   }
 }
 
+/// One for all, or one for each of the encodings: Max and Min line shapes up from behind.
+bool lines_up(const Tensor& bound, const TensorEncodings& tensor, const std::optional<Shape>& shape) {
+  if (bound.elements() == 1) return true;
+  const QuantizerSpec& spec = tensor.spec;
+  if (!shape || !spec.channel_axis || spec.block_axis) return false;
+  return bound.rank() + static_cast<std::size_t>(*spec.channel_axis) == shape->rank() &&
+         bound.shape()[0] == bound.elements() && bound.elements() == static_cast<std::int64_t>(tensor.encodings.size());
+}
+
 /// The codes that the clamp leaves: fewer bits, or a strict symmetric grid. False when they are neither.
-bool narrow(TensorEncodings& tensor, const Bounds& bounds) {
+bool narrow(TensorEncodings& tensor, const Bounds& bounds, const std::optional<Shape>& shape) {
+  if (!lines_up(*bounds.low, tensor, shape) || !lines_up(*bounds.high, tensor, shape)) return false;
   QuantizerSpec& spec = tensor.spec;
-  const auto at = [](const std::vector<double>& list, std::size_t i) { return list[list.size() == 1 ? 0 : i]; };
+  const auto at = [](const Tensor& bound, std::size_t i) {
+    return static_cast<double>(real_element(bound, bound.elements() == 1 ? 0 : static_cast<std::int64_t>(i)));
+  };
   std::optional<double> steps;
   for (std::size_t i = 0; i < tensor.encodings.size(); ++i) {
-    if ((bounds.low.size() != 1 && bounds.low.size() != tensor.encodings.size()) ||
-        bounds.low.size() != bounds.high.size())
-      return false;
     Encoding& encoding = tensor.encodings[i];
-    const double low = std::round(at(bounds.low, i) / encoding.scale);
-    const double high = std::round(at(bounds.high, i) / encoding.scale);
-    if (std::abs(low * encoding.scale - at(bounds.low, i)) > 1e-3 * encoding.scale ||
-        std::abs(high * encoding.scale - at(bounds.high, i)) > 1e-3 * encoding.scale)
+    const double low = std::round(at(*bounds.low, i) / encoding.scale);
+    const double high = std::round(at(*bounds.high, i) / encoding.scale);
+    if (std::abs(low * encoding.scale - at(*bounds.low, i)) > 1e-3 * encoding.scale ||
+        std::abs(high * encoding.scale - at(*bounds.high, i)) > 1e-3 * encoding.scale)
       return false;
+    const bool has_zero = low <= 0 && high >= 0;
+    if (!has_zero || low < encoding.offset || high > encoding.offset + static_cast<double>(spec.steps())) return false;
     if (steps && *steps != high - low) return false;
     steps = high - low;
     encoding.offset = low;
   }
-  // Signed or not: only a strict symmetric grid leaves out one code.
-  const bool centred = std::all_of(tensor.encodings.begin(), tensor.encodings.end(),
-                                   [&](const Encoding& encoding) { return encoding.offset == -*steps / 2; });
+  const auto all_begin_at = [&](double offset) {
+    return std::all_of(tensor.encodings.begin(), tensor.encodings.end(),
+                       [&](const Encoding& encoding) { return encoding.offset == offset; });
+  };
+  // Signed or not: only a strict symmetric grid leaves out one code. A clamp that leaves all is the model's own.
   for (int bits = 2; bits <= spec.bitwidth; ++bits) {
     const double whole = std::ldexp(1.0, bits) - 1;
-    const bool strict = centred && *steps == whole - 1;
-    if (*steps != whole && !strict) continue;
+    const bool strict = *steps == whole - 1 && all_begin_at(-*steps / 2);
+    if (!strict && (*steps != whole || bits == spec.bitwidth)) continue;
     spec.bitwidth = bits;
     spec.strict_symmetric = strict;
-    spec.symmetric = spec.symmetric || strict;
+    spec.symmetric = strict || (spec.symmetric && all_begin_at(-std::ldexp(1.0, bits - 1)));
     return true;
   }
   return false;
@@ -126,7 +139,9 @@ float code_at(const Tensor& tensor, std::int64_t i) {
 std::optional<TensorEncodings> read_grid(const onnx::NodeProto& node, const Grid& grid,
                                          const std::optional<Bounds>& bounds) {
   if (grid.scales == nullptr || !is_quantizable(grid.scales->type()) || grid.scales->elements() == 0) return {};
-  if (grid.zero_points != nullptr && grid.zero_points->shape() != grid.scales->shape()) return {};
+  const bool one_each =
+      grid.scales->elements() == 1 && grid.zero_points != nullptr && grid.zero_points->elements() == 1;
+  if (grid.zero_points != nullptr && !one_each && grid.zero_points->shape() != grid.scales->shape()) return {};
   const CodeType code = code_type(grid.zero_points == nullptr ? grid.codes : grid.zero_points->type());
   const bool integers = code.format == NumberFormat::integer;
   if (code.bits == 0 || (!integers && bounds)) return {};
@@ -137,9 +152,13 @@ std::optional<TensorEncodings> read_grid(const onnx::NodeProto& node, const Grid
   const std::int64_t count = grid.scales->elements();
   const std::int64_t block_size = attribute(node, "block_size", 0);
   std::int64_t axis = attribute(node, "axis", 1);
-  if (axis < 0) axis += static_cast<std::int64_t>(grid.rank);
+  if (axis < 0 && grid.shape) axis += static_cast<std::int64_t>(grid.shape->rank());
   constexpr std::int64_t largest_block = std::numeric_limits<int>::max();
   if (axis >= static_cast<std::int64_t>(Shape::max_rank) || block_size > largest_block) return {};
+  // A scale alone is of the whole tensor unless there is one channel; tools may name an axis all the same.
+  const bool one_channel = has_attribute(node, "axis") && axis >= 0 && grid.shape &&
+                           axis < static_cast<std::int64_t>(grid.shape->rank()) &&
+                           (*grid.shape)[static_cast<std::size_t>(axis)] == 1;
   std::vector<std::int64_t> order(static_cast<std::size_t>(count));
   std::iota(order.begin(), order.end(), std::int64_t{0});
   if (block_size > 0) {
@@ -147,7 +166,7 @@ std::optional<TensorEncodings> read_grid(const onnx::NodeProto& node, const Grid
     if (!found) return {};
     order = *found;
     spec.block_size = static_cast<int>(block_size);
-  } else if (grid.scales->rank() == 1 && (count > 1 || has_attribute(node, "axis"))) {
+  } else if (grid.scales->rank() == 1 && (count > 1 || one_channel)) {
     if (axis < 0) return {};
     spec.channel_axis = static_cast<int>(axis);
   } else if (count != 1) {
@@ -162,7 +181,7 @@ std::optional<TensorEncodings> read_grid(const onnx::NodeProto& node, const Grid
     if (zero != 0 && !integers) return {};
     result.encodings.push_back({0, 0, scale, integers ? lowest_of(code) - zero : 0});
   }
-  if (bounds && !narrow(result, *bounds)) return {};
+  if (bounds && !narrow(result, *bounds, grid.shape)) return {};
   const double largest = spec.format == NumberFormat::float8e4m3fn ? 448 : 57344;
   for (Encoding& encoding : result.encodings) {
     encoding.min = encoding.scale * (integers ? encoding.offset : -largest);

@@ -15,21 +15,21 @@ std::int64_t attribute(const onnx::NodeProto& node, std::string_view name, std::
 /// Code of an integer or float8 tensor, as the number that it is.
 float code_at(const Tensor& tensor, std::int64_t i);
 
-/// The lowest and highest value that a clamp lets through, a channel each.
+/// The lowest and highest value that a clamp lets through: one each, or a channel each.
 struct Bounds {
-  std::vector<double> low;
-  std::vector<double> high;
+  const Tensor* low = nullptr;
+  const Tensor* high = nullptr;
 };
 
 struct Grid {
   const Tensor* scales = nullptr;       ///< null: not constant
   const Tensor* zero_points = nullptr;  ///< null: none
   DataType codes = DataType::undefined;
-  std::size_t rank = 0;  ///< of the tensor; 0: not known
+  std::optional<Shape> shape;  ///< of the tensor, as far as it is known
 };
 
-/// `node` says the axis, and how many elements make a block. None: not a grid that tare has, also where `bounds` leave
-/// codes that are no grid.
+/// `node` says the axis, and how many elements make a block. None: not a grid that tare has, also where `bounds`
+/// leave codes that are no grid, or all of them.
 std::optional<TensorEncodings> read_grid(const onnx::NodeProto& node, const Grid& grid,
                                          const std::optional<Bounds>& bounds);
 

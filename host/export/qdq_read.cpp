@@ -11,7 +11,6 @@
 #include "export/qdq_grid_read.hpp"
 #include "model/gradient.hpp"
 #include "model/graph_builder.hpp"
-#include "model/real_element.hpp"
 #include "model/source.hpp"
 #include "plan/encoding_index.hpp"
 #include "tare/export.hpp"
@@ -79,11 +78,11 @@ class Taker {
     std::string before = quantize->input(0);
     std::vector<int> clamps;
     const std::optional<Bounds> bounds = read_bounds(before, clamps);
-    std::optional<TensorEncodings> encodings = read_encodings(dequantize, bounds);
+    std::optional<TensorEncodings> encodings = read_encodings(dequantize, bounds, quantize->input(0));
     if (!encodings && bounds) {  // the clamp is the model's own
       before = quantize->input(0);
       clamps.clear();
-      encodings = read_encodings(dequantize, std::nullopt);
+      encodings = read_encodings(dequantize, std::nullopt, before);
     }
     if (!encodings) return;
     before = final_name(before);
@@ -111,21 +110,24 @@ class Taker {
     }
   }
 
-  /// None: not a grid that tare has.
-  std::optional<TensorEncodings> read_encodings(const onnx::NodeProto& node,
-                                                const std::optional<Bounds>& bounds) const {
-    const Value& codes = whole_.value(ids_.at(node.input(0)));
-    qdq::Grid grid{constant(node.input(1)), nullptr, codes.type, codes.shape ? codes.shape->rank() : 0};
+  /// Of the tensor around `node`, a DequantizeLinear; `before` as it goes into the quantizer. None: not a grid that
+  /// tare has.
+  std::optional<TensorEncodings> read_encodings(const onnx::NodeProto& node, const std::optional<Bounds>& bounds,
+                                                const std::string& before) const {
+    const auto value = [&](const std::string& name) -> const Value& { return whole_.value(ids_.at(name)); };
+    qdq::Grid grid{constant(node.input(1)), nullptr, value(node.input(0)).type, {}};
     if (node.input_size() > 2 && !node.input(2).empty()) {
       grid.zero_points = constant(node.input(2));
       if (grid.zero_points == nullptr) return {};
     }
+    for (const std::string& name : {before, node.input(0), node.output(0)})
+      if (!grid.shape) grid.shape = value(name).shape;
     return qdq::read_grid(node, grid, bounds);
   }
 
   /// A constant of codes: the float values take its place.
   void take_codes(const onnx::NodeProto& dequantize, int index, const Tensor& stored) {
-    std::optional<TensorEncodings> encodings = read_encodings(dequantize, std::nullopt);
+    std::optional<TensorEncodings> encodings = read_encodings(dequantize, std::nullopt, dequantize.input(0));
     if (!encodings) return;
     const QuantizerSpec& spec = encodings->spec;
     const std::string& codes = dequantize.input(0);
@@ -179,11 +181,6 @@ class Taker {
 
   /// A Clip, or a Max and a Min, that only the quantizer reads; `tensor` becomes what goes into it.
   std::optional<Bounds> read_bounds(std::string& tensor, std::vector<int>& clamps) const {
-    const auto values = [](const Tensor& bound) {
-      std::vector<double> result;
-      for (std::int64_t i = 0; i < bound.elements(); ++i) result.push_back(static_cast<double>(real_element(bound, i)));
-      return result;
-    };
     const auto bound = [&](const onnx::NodeProto& node, int i) {
       const Tensor* found = node.input_size() > i ? constant(node.input(i)) : nullptr;
       return found != nullptr && is_quantizable(found->type()) && found->elements() > 0 ? found : nullptr;
@@ -195,7 +192,7 @@ class Taker {
     if (last == nullptr || !only_reader(tensor)) return {};
     if (is_operator(*last, "Clip") && bound(*last, 1) != nullptr && bound(*last, 2) != nullptr) {
       clamps.push_back(producer_.at(tensor));
-      Bounds result{values(*bound(*last, 1)), values(*bound(*last, 2))};
+      const Bounds result{bound(*last, 1), bound(*last, 2)};
       tensor = last->input(0);
       return result;
     }
@@ -205,7 +202,7 @@ class Taker {
         !only_reader(last->input(0)))
       return {};
     clamps = {producer_.at(tensor), producer_.at(last->input(0))};
-    Bounds result{values(*bound(*first, 1)), values(*bound(*last, 1))};
+    const Bounds result{bound(*first, 1), bound(*last, 1)};
     tensor = first->input(0);
     return result;
   }

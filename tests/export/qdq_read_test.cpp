@@ -5,10 +5,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "export/qdq_models.hpp"
 #include "support/golden.hpp"
-#include "support/model_builder.hpp"
-#include "tare/export.hpp"
-#include "tare/session.hpp"
 
 namespace tare {
 namespace {
@@ -85,27 +83,7 @@ TEST_P(QdqRoundTrip, KeepsEncodingsAndValues) {
 INSTANTIATE_TEST_SUITE_P(Models, QdqRoundTrip, testing::ValuesIn(test::golden_models),
                          [](const auto& test) { return std::string(test.param.name); });
 
-class QdqRead : public testing::Test {
- protected:
-  UnquantizedModel take(const onnx::ModelProto& model) {
-    return take_quantizers(load_model(test::write_model(model, folder_ / "in.onnx")));
-  }
-  static std::vector<std::string> operators(const Graph& graph) {
-    std::vector<std::string> result;
-    for (const Node& node : graph.nodes) result.push_back(node.op_type);
-    return result;
-  }
-  static void add_pair(onnx::GraphProto& graph, const std::string& from, const std::string& codes,
-                       const std::string& to, const std::string& grid) {
-    add_node(graph, "QuantizeLinear", {from, grid + "_scale", grid + "_zero_point"}, {codes});
-    add_node(graph, "DequantizeLinear", {codes, grid + "_scale", grid + "_zero_point"}, {to});
-  }
-  static void add_grid(onnx::GraphProto& graph, const std::string& name, float scale, std::uint8_t zero_point) {
-    add_initializer<float>(graph, name + "_scale", 1, {}, {scale});
-    add_initializer<std::uint8_t>(graph, name + "_zero_point", 2, {}, {zero_point});
-  }
-  test::TemporaryFolder folder_;
-};
+using QdqRead = test::QdqModels;
 
 /// x → Relu → h → Neg → y with every tensor quantized, and w added; names as the tools make them.
 TEST_F(QdqRead, NamesOfOtherTools) {
