@@ -199,6 +199,7 @@ std::string counts_text(const QuantizerCounts& counts) {
 }
 
 QuantizerCounts use_encodings(Session& session, const std::string& file) {
+  for (const std::string& line : session.kept_quantizers()) print_message("warning", line);
   const EncodingSet encodings = file.empty() ? session.held_encodings() : load_encodings(file);
   try {
     session.set_encodings(encodings);

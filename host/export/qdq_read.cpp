@@ -1,7 +1,8 @@
 // Quantizers out of a QDQ model: every QuantizeLinear / DequantizeLinear pair, with the clamp before it, becomes an
 // encoding, and the model computes in float again. Works on the message, so that what is exported later is the user's
 // model without its quantizers. Odd: tools name the tensors around a pair differently (docs/encodings.md); the tensor
-// keeps the name that the others were made from. What is no quantizer that tare has stays in the model.
+// keeps the name that the others were made from. An encoding quantizes a tensor for all who read it: a pair that only
+// some of them read stays in the model, as does what is no quantizer that tare has.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -24,14 +25,62 @@ bool is_operator(const onnx::NodeProto& node, std::string_view type) {
   return node.op_type() == type && (node.domain().empty() || node.domain() == "ai.onnx");
 }
 
+std::string label(const onnx::NodeProto& node) {
+  const bool nameless = node.name().empty() && node.output_size() > 0;
+  return fmt::format("{} '{}'", node.op_type(), nameless ? node.output(0) : node.name());
+}
+
+/// The same values of a tensor, in whichever type the codes are.
+bool same_grid(const TensorEncodings& a, const TensorEncodings& b) {
+  return a.encodings == b.encodings && a.spec.channel_axis == b.spec.channel_axis &&
+         a.spec.block_axis == b.spec.block_axis && a.spec.block_size == b.spec.block_size;
+}
+
+/// Calls `use` with every name that the bodies of a node read from the graph around it.
+template <class Use>
+void visit_captures(onnx::NodeProto& node, const std::unordered_set<std::string>& hidden, const Use& use) {
+  for (onnx::AttributeProto& attribute : *node.mutable_attribute()) {
+    if (!attribute.has_g()) continue;
+    onnx::GraphProto& body = *attribute.mutable_g();
+    std::unordered_set<std::string> own = hidden;
+    for (const auto& input : body.input()) own.insert(input.name());
+    for (const auto& tensor : body.initializer()) own.insert(tensor.name());
+    for (const onnx::NodeProto& inner : body.node()) own.insert(inner.output().begin(), inner.output().end());
+    const auto visit = [&](std::string& name) {
+      if (!own.contains(name)) use(name);
+    };
+    for (onnx::NodeProto& inner : *body.mutable_node()) {
+      for (std::string& input : *inner.mutable_input()) visit(input);
+      visit_captures(inner, own, use);
+    }
+    for (auto& output : *body.mutable_output()) visit(*output.mutable_name());
+  }
+}
+
+/// Every name that a node or its bodies read.
+template <class Use>
+void visit_reads(onnx::NodeProto& node, const Use& use) {
+  for (std::string& input : *node.mutable_input()) use(input);
+  visit_captures(node, {}, use);
+}
+
+struct Pair {
+  int dequantize = 0;
+  int quantize = 0;
+  std::vector<int> clamps;  ///< from the quantizer backwards
+  std::string before;       ///< the tensor that goes into all of it
+  TensorEncodings encodings;
+  int first() const { return clamps.empty() ? quantize : clamps.back(); }
+};
+
 class Taker {
  public:
   explicit Taker(const Model& model) : whole_(model.graph), source_(std::make_shared<ModelSource>(*model.source)) {
     for (std::size_t v = 0; v < whole_.values.size(); ++v) ids_.emplace(whole_.values[v].name, static_cast<ValueId>(v));
-    const onnx::GraphProto& graph = source_->proto.graph();
+    onnx::GraphProto& graph = *source_->proto.mutable_graph();
     for (int n = 0; n < graph.node_size(); ++n) {
       for (const std::string& output : graph.node(n).output()) producer_[output] = n;
-      for (const std::string& input : graph.node(n).input()) ++reads_[input];
+      visit_reads(*graph.mutable_node(n), [&](const std::string& name) { readers_[name].push_back(n); });
     }
     for (const auto& input : graph.input())
       if (constant(input.name()) == nullptr) inputs_.insert(input.name());
@@ -40,21 +89,28 @@ class Taker {
   }
 
   UnquantizedModel take(const std::filesystem::path& path) {
-    const onnx::GraphProto graph = source_->proto.graph();
-    for (int n = 0; n < graph.node_size(); ++n)
-      if (is_operator(graph.node(n), "DequantizeLinear")) take_pair(graph.node(n), n);
+    std::vector<Pair> pairs;
+    for (const Node& node : whole_.nodes) {  // makers before readers, whatever the order of the file
+      const auto it = node.outputs.size() == 1 ? producer_.find(whole_.value(node.outputs[0]).name) : producer_.end();
+      if (it == producer_.end() || !is_operator(at(it->second), "DequantizeLinear")) continue;
+      if (at(it->second).input_size() < 2) continue;
+      if (const Tensor* codes = constant(at(it->second).input(0)))
+        take_codes(it->second, *codes);
+      else if (std::optional<Pair> pair = read_pair(it->second))
+        pairs.push_back(std::move(*pair));
+    }
+    for (const Pair& pair : pairs) grids_.emplace(pair.first(), &pair.encodings);
+    for (const Pair& pair : pairs) take_pair(pair);
     UnquantizedModel result;
     result.encodings.tensors = std::move(taken_);
     result.encodings.sort();
-    if (result.encodings.tensors.empty()) {
-      result.model.path = path;
-      return result;
-    }
+    result.kept = std::move(kept_);
+    result.model.path = path;
+    if (result.encodings.tensors.empty()) return result;
     rewrite();
     result.model.graph = build_graph(source_);
     expand_gradients(result.model.graph);
     infer_types(result.model.graph);
-    result.model.path = path;
     result.model.source = source_;
     return result;
   }
@@ -64,57 +120,86 @@ class Taker {
     const auto it = ids_.find(name);
     return it == ids_.end() ? nullptr : whole_.constant(it->second);
   }
+  const Value& value(const std::string& name) const { return whole_.value(ids_.at(name)); }
+  const onnx::NodeProto& at(int node) const { return source_->proto.graph().node(node); }
   const onnx::NodeProto* producer(const std::string& name) const {
     const auto it = producer_.find(name);
-    return it == producer_.end() ? nullptr : &source_->proto.graph().node(it->second);
+    return it == producer_.end() ? nullptr : &at(it->second);
   }
 
-  void take_pair(const onnx::NodeProto& dequantize, int index) {
-    if (dequantize.input_size() < 2 || dequantize.output_size() != 1) return;
+  /// A pair whose grid tare has, with a clamp that only narrows it.
+  std::optional<Pair> read_pair(int index) const {
+    const onnx::NodeProto& dequantize = at(index);
     const std::string& codes = dequantize.input(0);
-    if (const Tensor* known = constant(codes)) return take_codes(dequantize, index, *known);
     const onnx::NodeProto* quantize = producer(codes);
-    if (quantize == nullptr || !is_operator(*quantize, "QuantizeLinear") || !same_grid(*quantize, dequantize)) return;
-    std::string before = quantize->input(0);
-    std::vector<int> clamps;
-    const std::optional<Bounds> bounds = read_bounds(before, clamps);
-    std::optional<TensorEncodings> encodings = read_encodings(dequantize, bounds, quantize->input(0));
+    if (quantize == nullptr || !is_operator(*quantize, "QuantizeLinear") || !same_parameters(*quantize, dequantize))
+      return {};
+    const std::string& input = quantize->input(0);
+    const DataType type = value(input).type;
+    if (type != DataType::undefined && type != value(dequantize.output(0)).type) return {};  // a Cast, too
+    Pair pair{index, producer_.at(codes), {}, input, {}};
+    const std::optional<Bounds> bounds = read_bounds(pair.before, pair.clamps);
+    std::optional<TensorEncodings> encodings = read_encodings(dequantize, bounds, input);
     if (!encodings && bounds) {  // the clamp is the model's own
-      before = quantize->input(0);
-      clamps.clear();
-      encodings = read_encodings(dequantize, std::nullopt, before);
+      pair.before = input;
+      pair.clamps.clear();
+      encodings = read_encodings(dequantize, std::nullopt, input);
     }
-    if (!encodings) return;
-    before = final_name(before);
-    const std::string& after = dequantize.output(0);
-    const std::string name = common_name(before, after);
-    if (name.empty()) return;
-    encodings->tensor = name;
+    if (!encodings) return {};
     const bool kind_of_parameters = encodings->spec.symmetric || encodings->spec.format != NumberFormat::integer;
-    encodings->role =
-        constant(quantize->input(0)) != nullptr && kind_of_parameters ? SiteRole::parameter : SiteRole::activation;
-    if (const auto known = known_.find(before); known != known_.end()) {
-      if (taken_[known->second].encodings != encodings->encodings) return;  // quantized again, differently
-      taken_[known->second].tensor = name;
-      known_[name] = known->second;
-    } else {
-      known_[name] = taken_.size();
-      taken_.push_back(std::move(*encodings));
+    encodings->role = constant(input) != nullptr && kind_of_parameters ? SiteRole::parameter : SiteRole::activation;
+    pair.encodings = std::move(*encodings);
+    return pair;
+  }
+
+  /// Why the tensor before a pair is not quantized for all who read it. Empty: it is.
+  std::string use_without(const Pair& pair) const {
+    if (outputs_.contains(pair.before)) return "the tensor is an output of the model, too";
+    if (pair.encodings.spec.block_axis && constant(pair.before) == nullptr)
+      return "only constants are quantized in blocks";
+    for (const int reader : readers_.at(pair.before)) {
+      if (is_operator(at(reader), "Shape") || is_operator(at(reader), "Size")) continue;  // they read no values
+      const auto grid = grids_.find(reader);
+      if (grid == grids_.end()) return fmt::format("{} reads the tensor, too", label(at(reader)));
+      if (!same_grid(*grid->second, pair.encodings))
+        return fmt::format("{} takes the tensor to another grid", label(at(reader)));
     }
+    return {};
+  }
+
+  void keep(const Pair& pair, std::string_view why) {
+    kept_.push_back(fmt::format("'{}': {} stays an operator, as {}", pair.before, label(at(pair.quantize)), why));
+  }
+
+  void take_pair(const Pair& pair) {
+    const std::string& codes = at(pair.dequantize).input(0);
+    const std::string& after = at(pair.dequantize).output(0);
+    const std::string before = final_name(pair.before);
+    const auto known = known_.find(before);
+    const std::size_t index = known == known_.end() ? taken_.size() : known->second;
+    if (index < taken_.size()) {  // on a grid already, which a pair of the same does not change
+      if (!same_grid(taken_[index], pair.encodings)) return keep(pair, "the tensor is on another grid already");
+    } else if (const std::string why = use_without(pair); !why.empty()) {
+      return keep(pair, why);
+    }
+    const std::string name = common_name(before, after);
+    if (name.empty()) return keep(pair, fmt::format("'{}' must keep its name, too", after));
+    if (index == taken_.size()) taken_.push_back(pair.encodings);
+    taken_[index].tensor = name;
+    known_[name] = index;
     if (before != name) names_[before] = name;
     if (after != name) names_[after] = name;
-    remove(index);
-    if (--reads_[codes] == 0) {
-      remove(producer_.at(codes));
-      for (const int clamp : clamps) remove(clamp);
-    }
+    remove(pair.dequantize);
+    std::erase(readers_[codes], pair.dequantize);
+    if (!readers_[codes].empty() || outputs_.contains(codes)) return;
+    remove(pair.quantize);
+    for (const int clamp : pair.clamps) remove(clamp);
   }
 
   /// Of the tensor around `node`, a DequantizeLinear; `before` as it goes into the quantizer. None: not a grid that
   /// tare has.
   std::optional<TensorEncodings> read_encodings(const onnx::NodeProto& node, const std::optional<Bounds>& bounds,
                                                 const std::string& before) const {
-    const auto value = [&](const std::string& name) -> const Value& { return whole_.value(ids_.at(name)); };
     qdq::Grid grid{constant(node.input(1)), nullptr, value(node.input(0)).type, {}};
     if (node.input_size() > 2 && !node.input(2).empty()) {
       grid.zero_points = constant(node.input(2));
@@ -126,44 +211,58 @@ class Taker {
   }
 
   /// A constant of codes: the float values take its place.
-  void take_codes(const onnx::NodeProto& dequantize, int index, const Tensor& stored) {
-    std::optional<TensorEncodings> encodings = read_encodings(dequantize, std::nullopt, dequantize.input(0));
-    if (!encodings) return;
-    const QuantizerSpec& spec = encodings->spec;
+  void take_codes(int index, const Tensor& stored) {
+    const onnx::NodeProto& dequantize = at(index);
     const std::string& codes = dequantize.input(0);
     const std::string& after = dequantize.output(0);
-    std::string name = after;
-    if (constexpr std::string_view mark = "_quantized"; codes.ends_with(mark)) {
-      const std::string stem = codes.substr(0, codes.size() - mark.size());
-      if (after.starts_with(stem) && (after == stem || !ids_.contains(stem))) name = stem;
+    std::optional<TensorEncodings> encodings = read_encodings(dequantize, std::nullopt, codes);
+    if (!encodings || value(after).type != DataType::float32) return;
+    const auto same = of_codes_.find(codes);
+    if (same != of_codes_.end() && !outputs_.contains(after) && same_grid(taken_[same->second], *encodings)) {
+      names_[after] = taken_[same->second].tensor;
+    } else {
+      const std::string name = name_of_values(codes, after);
+      std::optional<onnx::TensorProto> values = dequantized(stored, *encodings);
+      if (!values) return;
+      values->set_name(name);
+      encodings->tensor = name;
+      encodings->role = SiteRole::parameter;
+      known_[name] = taken_.size();
+      of_codes_.emplace(codes, taken_.size());
+      taken_.push_back(std::move(*encodings));
+      added_.push_back(std::move(*values));
+      if (after != name) names_[after] = name;
     }
-    if (outputs_.contains(after)) name = after;
-    const Shape& shape = stored.shape();
-    if (!EncodingIndex::fits(spec, shape)) return;
-    const EncodingIndex encoding_of(spec, shape);
-    if (encoding_of.count() != encodings->encodings.size()) return;
-    onnx::TensorProto values;
-    values.set_name(name);
-    values.set_data_type(static_cast<int>(DataType::float32));
-    for (const std::int64_t d : shape) values.add_dims(d);
-    for (std::int64_t i = 0; i < stored.elements(); ++i) {
-      const Encoding& encoding = encodings->encodings[encoding_of[static_cast<std::size_t>(i)]];
-      const float zero = qdq::zero_point_of(encoding, stored.type());
-      values.add_float_data(static_cast<float>(encoding.scale) * (qdq::code_at(stored, i) - zero));
-    }
-    if (constant(dequantize.input(1))->type() != DataType::float32) return;
-    encodings->tensor = name;
-    encodings->role = SiteRole::parameter;
-    known_[name] = taken_.size();
-    taken_.push_back(std::move(*encodings));
-    added_.push_back(std::move(values));
-    if (after != name) names_[after] = name;
     remove(index);
-    --reads_[codes];
     unused_.insert(codes);
   }
 
-  bool same_grid(const onnx::NodeProto& a, const onnx::NodeProto& b) const {
+  std::string name_of_values(const std::string& codes, const std::string& after) const {
+    constexpr std::string_view mark = "_quantized";
+    if (!codes.ends_with(mark) || outputs_.contains(after)) return after;
+    const std::string stem = codes.substr(0, codes.size() - mark.size());
+    const bool is_free = after == stem || (!ids_.contains(stem) && !known_.contains(stem));
+    return after.starts_with(stem) && is_free ? stem : after;
+  }
+
+  /// None: the encodings do not fit its shape.
+  static std::optional<onnx::TensorProto> dequantized(const Tensor& stored, const TensorEncodings& encodings) {
+    const Shape& shape = stored.shape();
+    if (!EncodingIndex::fits(encodings.spec, shape)) return {};
+    const EncodingIndex encoding_of(encodings.spec, shape);
+    if (encoding_of.count() != encodings.encodings.size()) return {};
+    onnx::TensorProto values;
+    values.set_data_type(static_cast<int>(DataType::float32));
+    for (const std::int64_t d : shape) values.add_dims(d);
+    for (std::int64_t i = 0; i < stored.elements(); ++i) {
+      const Encoding& encoding = encodings.encodings[encoding_of[static_cast<std::size_t>(i)]];
+      const float zero = qdq::zero_point_of(encoding, stored.type());
+      values.add_float_data(static_cast<float>(encoding.scale) * (qdq::code_at(stored, i) - zero));
+    }
+    return values;
+  }
+
+  bool same_parameters(const onnx::NodeProto& a, const onnx::NodeProto& b) const {
     const auto equal = [&](int i) {
       const bool in_a = a.input_size() > i && !a.input(i).empty();
       const bool in_b = b.input_size() > i && !b.input(i).empty();
@@ -186,7 +285,8 @@ class Taker {
       return found != nullptr && is_quantizable(found->type()) && found->elements() > 0 ? found : nullptr;
     };
     const auto only_reader = [&](const std::string& name) {
-      return reads_.contains(name) && reads_.at(name) == 1 && !outputs_.contains(name);
+      const auto it = readers_.find(name);
+      return it != readers_.end() && it->second.size() == 1 && !outputs_.contains(name);
     };
     const onnx::NodeProto* last = producer(tensor);
     if (last == nullptr || !only_reader(tensor)) return {};
@@ -222,16 +322,9 @@ class Taker {
 
   void remove(int node) { removed_[static_cast<std::size_t>(node)] = true; }
 
-  void rename(onnx::GraphProto& graph) const {
-    for (onnx::NodeProto& node : *graph.mutable_node()) {
-      for (std::string& input : *node.mutable_input()) input = final_name(input);
-      for (std::string& output : *node.mutable_output()) output = final_name(output);
-      for (onnx::AttributeProto& a : *node.mutable_attribute())
-        if (a.has_g()) {
-          rename(*a.mutable_g());
-          for (auto& output : *a.mutable_g()->mutable_output()) output.set_name(final_name(output.name()));
-        }
-    }
+  void rename(onnx::NodeProto& node) const {
+    for (std::string& output : *node.mutable_output()) output = final_name(output);
+    visit_reads(node, [&](std::string& name) { name = final_name(name); });
   }
 
   void rewrite() {
@@ -239,38 +332,52 @@ class Taker {
     google::protobuf::RepeatedPtrField<onnx::NodeProto> old;
     old.Swap(graph.mutable_node());
     for (int n = 0; n < old.size(); ++n) {
-      if (!removed_[static_cast<std::size_t>(n)]) {
-        graph.add_node()->Swap(&old[n]);
-        continue;
-      }
-      for (int i = 1; i < old[n].input_size(); ++i) unused_.insert(old[n].input(i));
-    }
-    rename(graph);
-    for (const onnx::NodeProto& node : graph.node())
-      for (const std::string& input : node.input()) unused_.erase(input);
-    auto& initializers = *graph.mutable_initializer();
-    for (int i = initializers.size() - 1; i >= 0; --i) {
-      if (unused_.contains(initializers[i].name()) && !outputs_.contains(initializers[i].name()))
-        initializers.DeleteSubrange(i, 1);
+      if (removed_[static_cast<std::size_t>(n)])
+        for (int i = 1; i < old[n].input_size(); ++i) unused_.insert(old[n].input(i));
       else
-        initializers[i].set_name(final_name(initializers[i].name()));
+        graph.add_node()->Swap(&old[n]);
     }
-    for (onnx::TensorProto& tensor : added_) graph.add_initializer()->Swap(&tensor);
+    for (onnx::NodeProto& node : *graph.mutable_node()) {
+      rename(node);
+      visit_reads(node, [&](const std::string& name) { unused_.erase(name); });
+    }
+    for (const std::string& output : outputs_) unused_.erase(output);
+    drop_unused(*graph.mutable_initializer());
+    // Older models list their initializers as inputs; without one, an input would have to be fed.
+    drop_unused(*graph.mutable_input());
+    for (onnx::TensorProto& tensor : added_) {
+      tensor.set_name(final_name(tensor.name()));
+      graph.add_initializer()->Swap(&tensor);
+    }
     auto& infos = *graph.mutable_value_info();
     for (int i = infos.size() - 1; i >= 0; --i)
       if (ids_.contains(infos[i].name()) && final_name(infos[i].name()) != infos[i].name()) infos.DeleteSubrange(i, 1);
+  }
+
+  /// Of initializers or inputs; the others get their names of now.
+  template <class List>
+  void drop_unused(List& list) const {
+    for (int i = list.size() - 1; i >= 0; --i) {
+      if (unused_.contains(list[i].name()))
+        list.DeleteSubrange(i, 1);
+      else
+        list[i].set_name(final_name(list[i].name()));
+    }
   }
 
   const Graph& whole_;
   std::shared_ptr<ModelSource> source_;
   std::unordered_map<std::string, ValueId> ids_;
   std::unordered_map<std::string, int> producer_;
-  std::unordered_map<std::string, int> reads_;
+  std::unordered_map<std::string, std::vector<int>> readers_;  ///< nodes; those around a body for what it reads
   std::unordered_set<std::string> inputs_, outputs_, unused_;
   std::vector<bool> removed_;
-  std::unordered_map<std::string, std::string> names_;  ///< old to new
-  std::unordered_map<std::string, std::size_t> known_;  ///< new name to index into `taken_`
+  std::unordered_map<std::string, std::string> names_;     ///< old to new
+  std::unordered_map<std::string, std::size_t> known_;     ///< new name to index into `taken_`
+  std::unordered_map<std::string, std::size_t> of_codes_;  ///< constants to index into `taken_`
+  std::unordered_map<int, const TensorEncodings*> grids_;  ///< of the pairs, by their first nodes
   std::vector<TensorEncodings> taken_;
+  std::vector<std::string> kept_;
   std::vector<onnx::TensorProto> added_;
 };
 
@@ -279,7 +386,7 @@ class Taker {
 UnquantizedModel take_quantizers(const Model& model) {
   const auto dequantizes = [](const onnx::NodeProto& node) { return is_operator(node, "DequantizeLinear"); };
   if (model.source == nullptr || std::ranges::none_of(model.source->proto.graph().node(), dequantizes))
-    return {model, {}};  // without a copy of the weights
+    return {model, {}, {}};  // without a copy of the weights
   UnquantizedModel result = Taker(model).take(model.path);
   if (result.encodings.tensors.empty()) result.model = model;
   return result;

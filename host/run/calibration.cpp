@@ -349,7 +349,7 @@ void Calibration::Implementation::warn_of_nonfinite(std::size_t i, std::vector<s
 }
 
 std::vector<std::string> Calibration::Implementation::warnings() const {
-  std::vector<std::string> lines;
+  std::vector<std::string> lines = kept_quantizers;
   for (std::size_t i = 0; i < observed.size(); ++i) {
     const std::string& name = sites[observed[i]].tensor;
     warn_of_sentinels(i, lines);

@@ -98,7 +98,8 @@ struct Calibration::Implementation {
   std::vector<QuantSite> sites;
   std::vector<std::string> supergroup_passes;  ///< of the config, which is read once
   AdoptedEncodings given;
-  std::vector<std::size_t> observed;  ///< indices into `sites`
+  std::vector<std::string> kept_quantizers;  ///< of the model, to warn of
+  std::vector<std::size_t> observed;         ///< indices into `sites`
   EncodingSet parameters;
   QuantizedGraph prepared;
   std::optional<Runnable> runnable_graph;

@@ -34,6 +34,7 @@ struct Session::Implementation {
   std::unique_ptr<Backend> backend;
   Model model;
   EncodingSet held;
+  std::vector<std::string> kept;
   std::optional<Executor> float_executor;
   std::optional<Executor> simulated_executor;
   std::vector<TensorEncodings> simulated_sites;
@@ -46,6 +47,7 @@ struct Session::Implementation {
       UnquantizedModel parts = take_quantizers(model);
       model = std::move(parts.model);
       held = std::move(parts.encodings);
+      kept = std::move(parts.kept);
     }
     naming_model([&] {
       drop_dead_that_cannot_run(model.graph, *backend);
@@ -82,8 +84,10 @@ struct Session::Implementation {
     CalibrationOptions complete = calibration;
     if (!held.tensors.empty() && !calibration.recalibrate) add_held(complete);
     float_executor.reset();  // its packed weights would lie beside those of the run that is observed
-    return std::make_unique<Calibration::Implementation>(model.graph, *backend, std::move(complete), options.rounding,
-                                                         options.cpu.threads, options.stop);
+    auto started = std::make_unique<Calibration::Implementation>(model.graph, *backend, std::move(complete),
+                                                                 options.rounding, options.cpu.threads, options.stop);
+    started->kept_quantizers = kept;
+    return started;
   }
 
   /// The model's own quantizers, and no others; given encodings go before them.
@@ -139,6 +143,7 @@ Session& Session::operator=(Session&&) noexcept = default;
 const Model& Session::model() const { return implementation_->model; }
 const Graph& Session::graph() const { return implementation_->model.graph; }
 const EncodingSet& Session::held_encodings() const { return implementation_->held; }
+const std::vector<std::string>& Session::kept_quantizers() const { return implementation_->kept; }
 Backend& Session::backend() { return *implementation_->backend; }
 
 std::vector<std::string> Session::fallbacks() const {

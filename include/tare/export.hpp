@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "tare/model.hpp"
 #include "tare/quantizer.hpp"
@@ -45,11 +46,13 @@ void save_qdq_model(const Model& model, const EncodingSet& encodings, const std:
 struct UnquantizedModel {
   Model model;
   EncodingSet encodings;
+  std::vector<std::string> kept;  ///< pairs of tensors that are also used unquantized, and why: one line each
 };
 /// Every QuantizeLinear / DequantizeLinear pair with constant grids, and every constant of codes behind a
 /// DequantizeLinear, becomes an encoding and leaves the graph; a clamp that only narrows a grid goes with it. Tensors
-/// have the names they had before they were quantized. What tare has no grid for stays. A model without quantizers
-/// comes back as it is, with no encodings.
+/// have the names they had before they were quantized. What tare has no grid for stays, and so does a pair that only
+/// some readers of its tensor have: an encoding is for all. A model without quantizers comes back as it is, with no
+/// encodings.
 UnquantizedModel take_quantizers(const Model& model);
 
 enum class EncodingVersion : std::uint8_t { v0_6_1, v1_0_0, v2_0_0 };

@@ -165,6 +165,8 @@ class Session {
   const Graph& graph() const;
   /// Encodings of the quantizers that the model held (see SessionOptions::take_quantizers).
   const EncodingSet& held_encodings() const;
+  /// Quantizers that the model held and still holds, as operators, and why: one line each (UnquantizedModel::kept).
+  const std::vector<std::string>& kept_quantizers() const;
   Backend& backend();
   /// Operators that run elsewhere because the device has no kernel for them: "TopK (on cpu): name, name".
   std::vector<std::string> fallbacks() const;

@@ -1,5 +1,5 @@
-// Grids and clamps of QDQ models that are not what they look like: taking quantizers out changes nothing that the model
-// computes.
+// Quantizers of QDQ models that not everybody who reads a tensor has, codes and scales that others read, too, and grids
+// and clamps that are not what they look like: taking quantizers out changes nothing that the model computes.
 #include "export/qdq_models.hpp"
 
 namespace tare {
@@ -10,10 +10,12 @@ using test::add_input;
 using test::add_node;
 using test::add_output;
 using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
 
 class QdqReaders : public test::QdqModels {
  protected:
-  /// x → pair → Relu → h; h is for the test to read.
+  /// x → pair → Relu → h, with grids a and b at hand; h is for the test to read.
   static onnx::ModelProto relu() {
     onnx::ModelProto model = test::empty_model(17);
     onnx::GraphProto& graph = *model.mutable_graph();
@@ -29,7 +31,209 @@ class QdqReaders : public test::QdqModels {
   static std::vector<Tensor> values() {
     return {Tensor::of<float>({2, 3}, std::array{-0.5f, 0.11f, 0.26f, 0.5f, 1.04f, 1.4f})};
   }
+  /// y = h_after where c, else what the body makes of tensors around it.
+  static onnx::GraphProto& add_choice(onnx::GraphProto& graph, const std::string& otherwise) {
+    add_initializer<std::uint8_t>(graph, "c", 9, {}, {0});
+    onnx::NodeProto& node = add_node(graph, "If", {"c"}, {"y"}, "choice");
+    onnx::GraphProto& taken = *test::add_attribute(node, "then_branch", onnx::AttributeProto::GRAPH).mutable_g();
+    add_node(taken, "Neg", {"h_after"}, {"r"});
+    taken.add_output()->set_name("r");
+    onnx::GraphProto& other = *test::add_attribute(node, "else_branch", onnx::AttributeProto::GRAPH).mutable_g();
+    other.add_output()->set_name(otherwise);
+    return other;
+  }
 };
+
+TEST_F(QdqReaders, AResidualKeepsItsPrecision) {
+  onnx::ModelProto model = relu();
+  onnx::GraphProto& graph = *model.mutable_graph();
+  add_pair(graph, "h", "codes", "h_after", "a");
+  add_node(graph, "Neg", {"h_after"}, {"n"});
+  add_node(graph, "Mul", {"n", "h"}, {"y"}, "residual");
+  const UnquantizedModel parts = expect_computes_the_same(model, values());
+  EXPECT_THAT(tensors(parts.encodings), ElementsAre("x"));
+  EXPECT_THAT(parts.kept, ElementsAre("'h': QuantizeLinear 'to_codes' stays an operator, as Mul 'residual' reads the "
+                                      "tensor, too"));
+  SessionOptions taking;
+  taking.take_quantizers = true;
+  Session session(folder_ / "q.onnx", taking);
+  EXPECT_EQ(session.kept_quantizers(), parts.kept);
+  EXPECT_EQ(session.calibrate({}).warnings, parts.kept);
+}
+
+TEST_F(QdqReaders, TwoGridsOfOneTensor) {
+  onnx::ModelProto model = relu();
+  onnx::GraphProto& graph = *model.mutable_graph();
+  add_pair(graph, "h", "codes", "h_after", "a");
+  add_pair(graph, "h", "codes_b", "h_after_b", "b");
+  add_node(graph, "Neg", {"h_after"}, {"n"});
+  add_node(graph, "Mul", {"n", "h_after_b"}, {"y"});
+  const UnquantizedModel parts = expect_computes_the_same(model, values());
+  EXPECT_THAT(tensors(parts.encodings), ElementsAre("x"));
+  EXPECT_THAT(parts.kept, ElementsAre(HasSubstr("'to_codes_b' takes the tensor to another grid"),
+                                      HasSubstr("'to_codes' takes the tensor to another grid")));
+}
+
+TEST_F(QdqReaders, PairsOfOneGridAreOneQuantizer) {
+  onnx::ModelProto model = relu();
+  onnx::GraphProto& graph = *model.mutable_graph();
+  add_pair(graph, "h", "codes", "h_after", "a");
+  add_pair(graph, "h", "codes_2", "h_after_2", "a");
+  add_node(graph, "DequantizeLinear", {"codes", "a_scale", "a_zero_point"}, {"h_after_3"});
+  add_pair(graph, "h_after", "codes_4", "h_after_4", "a");
+  add_node(graph, "Mul", {"h_after", "h_after_2"}, {"m"});
+  add_node(graph, "Mul", {"h_after_3", "h_after_4"}, {"n"});
+  add_node(graph, "Add", {"m", "n"}, {"sum"});
+  add_node(graph, "Shape", {"h"}, {"shape"});  // reads no values
+  add_node(graph, "Reshape", {"sum", "shape"}, {"y"});
+  const UnquantizedModel parts = expect_computes_the_same(model, values());
+  EXPECT_THAT(tensors(parts.encodings), ElementsAre("h", "x"));
+  EXPECT_THAT(operators(parts.model.graph),
+              testing::UnorderedElementsAre("Relu", "Mul", "Mul", "Add", "Shape", "Reshape"));
+  EXPECT_THAT(parts.kept, IsEmpty());
+}
+
+TEST_F(QdqReaders, ACoarserGridBehindAFinerOneStays) {
+  onnx::ModelProto model = relu();
+  onnx::GraphProto& graph = *model.mutable_graph();
+  add_pair(graph, "h", "codes", "h_after", "b");
+  add_pair(graph, "h_after", "coarse", "h_coarse", "a");
+  add_node(graph, "Neg", {"h_coarse"}, {"y"});
+  // In an order that is not theirs, as some tools write it.
+  graph.mutable_node()->SwapElements(3, 5);
+  graph.mutable_node()->SwapElements(4, 6);
+  const UnquantizedModel parts = expect_computes_the_same(model, values());
+  EXPECT_THAT(tensors(parts.encodings), ElementsAre("h", "x"));
+  EXPECT_FLOAT_EQ(static_cast<float>(parts.encodings.tensors[0].encodings[0].scale), 0.17f);
+  EXPECT_THAT(parts.kept, ElementsAre(HasSubstr("'to_coarse' stays an operator, as the tensor is on another grid")));
+}
+
+TEST_F(QdqReaders, OutputsKeepTheirPrecision) {
+  onnx::ModelProto model = relu();
+  onnx::GraphProto& graph = *model.mutable_graph();
+  add_output(graph, "h", {2, 3});
+  add_pair(graph, "h", "codes", "h_after", "a");
+  add_node(graph, "Neg", {"h_after"}, {"y"});
+  const UnquantizedModel parts = expect_computes_the_same(model, values());
+  EXPECT_THAT(tensors(parts.encodings), ElementsAre("x"));
+  EXPECT_THAT(parts.kept, ElementsAre(HasSubstr("the tensor is an output of the model, too")));
+}
+
+TEST_F(QdqReaders, BodiesAreReaders) {
+  onnx::ModelProto model = relu();
+  onnx::GraphProto& graph = *model.mutable_graph();
+  add_pair(graph, "h", "codes", "h_after", "a");
+  add_node(add_choice(graph, "s"), "Neg", {"h"}, {"s"});
+  UnquantizedModel parts = expect_computes_the_same(model, values());
+  EXPECT_THAT(tensors(parts.encodings), ElementsAre("x"));
+  EXPECT_THAT(parts.kept, ElementsAre(HasSubstr("If 'choice' reads the tensor, too")));
+
+  model = relu();
+  add_pair(*model.mutable_graph(), "h", "codes", "h_after", "a");
+  add_node(add_choice(*model.mutable_graph(), "s"), "Abs", {"h_after"}, {"s"});
+  parts = expect_computes_the_same(model, values());
+  EXPECT_THAT(tensors(parts.encodings), ElementsAre("h", "x"));
+  EXPECT_THAT(operators(parts.model.graph), ElementsAre("Relu", "If"));
+}
+
+TEST_F(QdqReaders, ATensorReadBeforeItsClamp) {
+  onnx::ModelProto model = relu();
+  onnx::GraphProto& graph = *model.mutable_graph();
+  add_initializer<float>(graph, "low", 1, {}, {0});
+  add_initializer<float>(graph, "high", 1, {}, {3 * 0.3f});
+  add_node(graph, "Clip", {"h", "low", "high"}, {"h_clipped"});
+  add_pair(graph, "h_clipped", "codes", "h_after", "a");
+  add_node(graph, "Mul", {"h_after", "h"}, {"y"}, "residual");
+  const UnquantizedModel parts = expect_computes_the_same(model, values());
+  EXPECT_THAT(tensors(parts.encodings), ElementsAre("x"));
+  EXPECT_THAT(parts.kept, ElementsAre(HasSubstr("Mul 'residual' reads the tensor, too")));
+}
+
+TEST_F(QdqReaders, CodesThatAreAnOutputStay) {
+  onnx::ModelProto model = relu();
+  onnx::GraphProto& graph = *model.mutable_graph();
+  add_output(graph, "codes", {2, 3}, 2);
+  add_pair(graph, "h", "codes", "h_after", "a");
+  add_node(graph, "Neg", {"h_after"}, {"y"});
+  const UnquantizedModel parts = expect_computes_the_same(model, values());
+  EXPECT_THAT(tensors(parts.encodings), ElementsAre("h", "x"));
+  EXPECT_THAT(operators(parts.model.graph), testing::UnorderedElementsAre("Relu", "QuantizeLinear", "Neg"));
+}
+
+TEST_F(QdqReaders, CodesAndScalesThatBodiesReadStay) {
+  onnx::ModelProto model = relu();
+  onnx::GraphProto& graph = *model.mutable_graph();
+  add_initializer<std::int8_t>(graph, "w_quantized", 3, {3}, {1, -2, 3});
+  add_node(graph, "DequantizeLinear", {"w_quantized", "b_scale"}, {"w"});
+  add_node(graph, "Add", {"h", "w"}, {"k"});
+  add_pair(graph, "k", "codes", "h_after", "a");
+  onnx::GraphProto& body = add_choice(graph, "s");
+  add_node(body, "DequantizeLinear", {"codes", "a_scale", "a_zero_point"}, {"u"});
+  add_node(body, "DequantizeLinear", {"w_quantized", "b_scale"}, {"v"});
+  add_node(body, "Mul", {"u", "v"}, {"s"});
+  const UnquantizedModel parts = expect_computes_the_same(model, values());
+  EXPECT_THAT(tensors(parts.encodings), ElementsAre("k", "x", "w"));
+}
+
+TEST_F(QdqReaders, CodesThatAreDequantizedTwice) {
+  for (const bool same : {true, false}) {
+    onnx::ModelProto model = relu();
+    onnx::GraphProto& graph = *model.mutable_graph();
+    add_initializer<std::int8_t>(graph, "w_quantized", 3, {3}, {1, -2, 3});
+    add_node(graph, "DequantizeLinear", {"w_quantized", "b_scale"}, {"w_DequantizeLinear_Output"});
+    add_node(graph, "DequantizeLinear", {"w_quantized", same ? "b_scale" : "a_scale"}, {"w_DequantizeLinear_Output_2"});
+    add_node(graph, "Mul", {"h", "w_DequantizeLinear_Output"}, {"m"});
+    add_node(graph, "Add", {"m", "w_DequantizeLinear_Output_2"}, {"y"});
+    const UnquantizedModel parts = expect_computes_the_same(model, values());
+    if (same)
+      EXPECT_THAT(tensors(parts.encodings), ElementsAre("x", "w"));
+    else
+      EXPECT_THAT(tensors(parts.encodings), ElementsAre("x", "w", "w_DequantizeLinear_Output_2"));
+  }
+}
+
+/// As exporters did before IR version 4, and on request later.
+TEST_F(QdqReaders, InitializersListedAsInputsNeedNoData) {
+  onnx::ModelProto model = relu();
+  onnx::GraphProto& graph = *model.mutable_graph();
+  add_initializer<std::int8_t>(graph, "w_quantized", 3, {3}, {1, -2, 3});
+  add_initializer<float>(graph, "k_unquantized", 1, {3}, {0.4f, 0.7f, 2});
+  for (const auto* name : {"x_scale", "a_scale"}) add_input(graph, name, {});
+  add_input(graph, "w_quantized", {3}, 3);
+  add_input(graph, "k_unquantized", {3});
+  add_node(graph, "DequantizeLinear", {"w_quantized", "b_scale"}, {"w"});
+  add_pair(graph, "k_unquantized", "k_codes", "k", "a");
+  add_node(graph, "Mul", {"h", "w"}, {"m"});
+  add_node(graph, "Add", {"m", "k"}, {"y"});
+  const UnquantizedModel parts = expect_computes_the_same(model, values());
+  EXPECT_EQ(parts.model.graph.inputs.size(), 1u);
+  EXPECT_EQ(parts.encodings.tensors.size(), 3u);
+}
+
+/// The codes' values, quantized again where they are the model's output.
+TEST_F(QdqReaders, ValuesOfCodesMayGetTheNameOfAnOutput) {
+  onnx::ModelProto model = relu();
+  onnx::GraphProto& graph = *model.mutable_graph();
+  add_output(graph, "z", {3});
+  add_initializer<std::int8_t>(graph, "w_quantized", 3, {3}, {1, 2, 3});
+  add_node(graph, "DequantizeLinear", {"w_quantized", "b_scale"}, {"w"});
+  add_initializer<std::int8_t>(graph, "zero", 3, {}, {0});
+  add_node(graph, "QuantizeLinear", {"w", "b_scale", "zero"}, {"codes"});
+  add_node(graph, "DequantizeLinear", {"codes", "b_scale", "zero"}, {"z"});
+  add_node(graph, "Mul", {"h", "w"}, {"y"});
+  expect_computes_the_same(model, values());
+}
+
+TEST_F(QdqReaders, APairThatChangesTheTypeStays) {
+  onnx::ModelProto model = test::empty_model(17);
+  onnx::GraphProto& graph = *model.mutable_graph();
+  add_input(graph, "x", {3}, 6);
+  add_output(graph, "y", {3});
+  add_grid(graph, "a", 0.5f, 3);
+  add_pair(graph, "x", "codes", "x_after", "a");
+  add_node(graph, "Neg", {"x_after"}, {"y"});
+  EXPECT_THAT(tensors(take(model).encodings), IsEmpty());
+}
 
 class QdqClamps : public QdqReaders {
  protected:
