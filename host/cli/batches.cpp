@@ -30,7 +30,7 @@ std::optional<std::vector<float>> real_values(const Tensor& tensor) {
 Pass run_batches(const std::string& what, Session& session, RunChoice models, Dataset& data, NonfinitePolicy policy,
                  bool quiet, const std::function<void(const Batch&, std::size_t index, const BatchOutputs&)>& receive) {
   ProgressBar progress(what, quiet);
-  Pass pass;
+  Pass pass{.data = data.description(), .left_out = data.left_out()};
   const auto start = std::chrono::steady_clock::now();
   BatchRuns runs = session.start_runs(models, [&](const Batch& batch, const BatchOutputs& outputs) {
     receive(batch, pass.batches, outputs);

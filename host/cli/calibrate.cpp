@@ -55,7 +55,13 @@ std::string lines_text(std::string_view what, const std::vector<std::string>& li
   return text;
 }
 
-void report(const CalibrateFlags& flags, const CalibrationResult& result,
+/// What was calibrated on, once the data are closed.
+struct Source {
+  std::string description;
+  std::size_t left_out = 0;
+};
+
+void report(const CalibrateFlags& flags, const Source& source, const CalibrationResult& result,
             const std::vector<std::filesystem::path>& written, const std::vector<std::filesystem::path>& older) {
   const Counts counts = count_sites(result);
   const double rate = result.seconds > 0 ? static_cast<double>(result.samples) / result.seconds : 0;
@@ -64,6 +70,7 @@ void report(const CalibrateFlags& flags, const CalibrationResult& result,
                                      {"scheme", name_of(parse_scheme(flags.scheme))},
                                      {"samples", result.samples},
                                      {"batches", result.batches},
+                                     {"samples_left_out", source.left_out},
                                      {"seconds", result.seconds},
                                      {"samples_per_second", rate},
                                      {"quantizers", counts.all()},
@@ -84,8 +91,8 @@ void report(const CalibrateFlags& flags, const CalibrationResult& result,
   if (result.samples == 0)
     text += fmt::format("calibrated  without data, {}\n", seconds_text(result.seconds));
   else if (flags.from_stats.empty())
-    text += fmt::format("calibrated  {} samples in {} batches, {}, {:.1f} samples/s\n", result.samples, result.batches,
-                        seconds_text(result.seconds), rate);
+    text +=
+        fmt::format("calibrated  {}, {}, {:.1f} samples/s\n", source.description, seconds_text(result.seconds), rate);
   else
     text += fmt::format("searched    statistics of {} samples, {}\n", result.samples, seconds_text(result.seconds));
   if (!flags.shard.empty())
@@ -145,10 +152,12 @@ int calibrate(const CLI::App& command, const CalibrateFlags& flags) {
   const std::filesystem::path statistics = flags.save_stats.empty() ? "" : files.place_at(flags.save_stats);
 
   CalibrationResult result;
+  Source source;
   if (flags.from_stats.empty() && flags.data.data.empty()) {
     result = session.calibrate(options);
   } else if (flags.from_stats.empty()) {
     const std::unique_ptr<Dataset> data = open_data(part, flags.run, session.graph());
+    source = {data->description(), data->left_out()};
     ProgressBar progress("calibrating", flags.report.quiet);
     options.progress = [&](std::size_t done, std::size_t total) { return progress.update(done, total); };
     result = calibrate_together(sessions, *data, options);
@@ -161,7 +170,7 @@ int calibrate(const CLI::App& command, const CalibrateFlags& flags) {
   stop_if_interrupted();
   if (!flags.save_stats.empty()) save_statistics(statistics, result.statistics);
   const std::vector<std::filesystem::path> written = files.commit();
-  report(flags, result, written,
+  report(flags, source, result, written,
          flags.shard.empty() ? older_files(flags.output, prefix, written) : std::vector<std::filesystem::path>());
   return 0;
 }

@@ -52,12 +52,13 @@ class Evaluation {
   bool classes() const { return classes_; }
   const std::string& output_name() const { return output_name_; }
 
-  /// More labels than samples are fine when the user asked for fewer samples.
+  /// One a sample, also of those that fill no batch; more are fine where --samples ends the data early.
   void check_labels(const Dataset& data) const {
     if (!classes_) return;
-    if (labels_.size() < data.samples() || (labels_.size() > data.samples() && data.samples() < flags_.data.samples))
+    const std::size_t samples = data.samples() + data.left_out();
+    if (labels_.size() < samples || (labels_.size() > samples && samples < flags_.data.samples))
       throw Error(ErrorKind::data, fmt::format("{}: {} labels for {} samples; one label a sample is needed",
-                                               flags_.labels, labels_.size(), data.samples()));
+                                               flags_.labels, labels_.size(), samples));
   }
 
   void add(const Batch& batch, const Tensor& exact, const Tensor* quantized) {
@@ -144,6 +145,7 @@ void report(const Flags& flags, const Evaluation& evaluation, const Pass& pass, 
                                      {"output", evaluation.output_name()},
                                      {"samples", pass.samples},
                                      {"batches", pass.batches},
+                                     {"samples_left_out", pass.left_out},
                                      {"float_samples_per_second", rate(pass.float_seconds)},
                                      {"peak_memory_bytes", peak_memory_bytes()}};
     if (evaluation.classes()) object["float"] = evaluation.float_figure();
@@ -159,7 +161,7 @@ void report(const Flags& flags, const Evaluation& evaluation, const Pass& pass, 
     return;
   }
   if (flags.report.quiet) return;
-  std::string text = fmt::format("{} of '{}' on {} samples\n", flags.metric, evaluation.output_name(), pass.samples);
+  std::string text = fmt::format("{} of '{}' on {}\n", flags.metric, evaluation.output_name(), pass.data);
   if (evaluation.classes())
     text += fmt::format("float       {:>12}   {:.1f} samples/s\n", figure_text(flags.metric, evaluation.float_figure()),
                         rate(pass.float_seconds));

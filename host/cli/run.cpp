@@ -32,14 +32,17 @@ int run(const Flags& flags) {
                                 });
   file.commit();
   if (flags.report.json) {
-    nlohmann::ordered_json object = {
-        {"model", flags.model},    {"samples", pass.samples},           {"batches", pass.batches},
-        {"seconds", pass.seconds}, {"samples_per_second", pass.rate()}, {"peak_memory_bytes", peak_memory_bytes()}};
+    nlohmann::ordered_json object = {{"model", flags.model},
+                                     {"samples", pass.samples},
+                                     {"batches", pass.batches},
+                                     {"samples_left_out", pass.left_out},
+                                     {"seconds", pass.seconds},
+                                     {"samples_per_second", pass.rate()},
+                                     {"peak_memory_bytes", peak_memory_bytes()}};
     if (!flags.output.empty()) object["files"] = {flags.output};
     print_json(object);
   } else if (!flags.report.quiet) {
-    print(fmt::format("ran         {} samples in {} batches, {}, {:.1f} samples/s\n", pass.samples, pass.batches,
-                      seconds_text(pass.seconds), pass.rate()));
+    print(fmt::format("ran         {}, {}, {:.1f} samples/s\n", pass.data, seconds_text(pass.seconds), pass.rate()));
     if (!flags.output.empty()) print(fmt::format("written     {}\n", flags.output));
   }
   return 0;

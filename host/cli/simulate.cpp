@@ -31,6 +31,7 @@ void report(const Flags& flags, const Graph& graph, const Pass& pass, const Quan
                                      {"parameter_quantizers", quantizers.parameters},
                                      {"samples", pass.samples},
                                      {"batches", pass.batches},
+                                     {"samples_left_out", pass.left_out},
                                      {"seconds", pass.seconds},
                                      {"samples_per_second", pass.rate()},
                                      {"peak_memory_bytes", peak_memory_bytes()}};
@@ -45,8 +46,8 @@ void report(const Flags& flags, const Graph& graph, const Pass& pass, const Quan
     return;
   }
   if (flags.report.quiet) return;
-  std::string text = fmt::format("simulated   {} samples in {} batches, {} with the float model beside it\n",
-                                 pass.samples, pass.batches, seconds_text(pass.seconds));
+  std::string text =
+      fmt::format("simulated   {}, {} with the float model beside it\n", pass.data, seconds_text(pass.seconds));
   text += fmt::format("quantizers  {}\n", counts_text(quantizers));
   std::size_t width = 6;
   for (const ValueId output : graph.outputs)

@@ -96,8 +96,8 @@ class Planner {
     return std::move(batches_);
   }
 
-  /// What did not fit, for the description.
-  std::size_t left_over() const { return left_over_; }
+  /// Samples up to the last one that was taken or looked at: those in batches, and those that fill none.
+  std::size_t rows_seen() const { return taken_ + left_over_; }
 
  private:
   std::int64_t rows_in(std::size_t record) const {
@@ -117,13 +117,13 @@ class Planner {
   }
 
   void add_record(std::size_t r) {
-    if (taken_ >= options_.samples) return;
+    if (taken_ + current_.samples >= options_.samples) return;
     if (!any_batched_) {
       std::int64_t samples = 1;
       if (!records_.one_sample_each() && records_.shape(r, 0).rank() > 0)
         samples = std::max<std::int64_t>(1, records_.shape(r, 0)[0]);
-      current_.pieces.push_back({r, 0, 0, true});
-      current_.samples = static_cast<std::size_t>(samples);
+      current_ = {{{r, 0, 0, true}}, record_start_, static_cast<std::size_t>(samples)};
+      record_start_ += current_.samples;
       close();
       return;
     }
@@ -134,12 +134,14 @@ class Planner {
     for (std::int64_t first = 0; rows > 0;) {
       const std::int64_t room = rows_ == 0 ? rows : rows_ - static_cast<std::int64_t>(current_.samples);
       const std::int64_t part = std::min(rows, room);
+      if (current_.pieces.empty()) current_.first_sample = record_start_ + static_cast<std::size_t>(first);
       current_.pieces.push_back({r, first, part, first == 0 && part == all});
       current_.samples += static_cast<std::size_t>(part);
       first += part;
       rows -= part;
       if (rows_ == 0 || static_cast<std::int64_t>(current_.samples) == rows_) close();
     }
+    record_start_ += static_cast<std::size_t>(all);
   }
 
   bool same_rows(std::size_t a, std::size_t b) const {
@@ -153,7 +155,6 @@ class Planner {
     if (fixed_rows_ != 0 && static_cast<std::int64_t>(current_.samples) != fixed_rows_) {
       left_over_ += current_.samples;
     } else {
-      current_.first_sample = taken_;
       taken_ += current_.samples;
       batches_.push_back(std::move(current_));
     }
@@ -169,6 +170,7 @@ class Planner {
   std::vector<PlannedBatch> batches_;
   PlannedBatch current_;
   std::size_t taken_ = 0, left_over_ = 0;
+  std::size_t record_start_ = 0;  ///< index of the next record's first sample in the data
 
  public:
   const std::vector<bool>& batched() const { return batched_; }
@@ -188,13 +190,13 @@ class PlannedDataset final : public Dataset {
     planner.find_batch_axes();
     batched_ = planner.batched();
     batches_ = planner.plan();
-    left_over_ = planner.left_over();
-    if (batches_.empty() && left_over_ == 0) refuse(source_, "holds arrays of 0 samples; give at least one");
+    const std::size_t rows = planner.rows_seen();
+    if (rows == 0) refuse(source_, "holds arrays of 0 samples; give at least one");
     if (batches_.empty())
       refuse(source_, fmt::format("{} samples do not make one batch of the model, whose batch dimension is fixed; give "
                                   "more, or export the model with a dynamic one",
-                                  left_over_));
-    choose_shard(options.shard);
+                                  rows));
+    choose_shard(options.shard, rows);
   }
 
   std::optional<Batch> next() override {
@@ -209,13 +211,14 @@ class PlannedDataset final : public Dataset {
   void rewind() override { position_ = begin_; }
   std::size_t samples() const override { return samples_; }
   std::size_t batches() const override { return end_ - begin_; }
+  std::size_t left_out() const override { return left_out_; }
   Shard shard() const override { return shard_; }
 
   std::string description() const override {
     std::string text = fmt::format("{} sample{} in {} batch{} from {}", samples_, samples_ == 1 ? "" : "s", batches(),
                                    batches() == 1 ? "" : "es", source_);
     if (shard_.count > 1) text += fmt::format(", shard {}/{}", shard_.index, shard_.count);
-    if (left_over_ != 0) text += fmt::format(" ({} left out: no full batch of the model's fixed size)", left_over_);
+    if (left_out_ != 0) text += fmt::format(" ({} left out: no full batch of the model's fixed size)", left_out_);
     return text;
   }
 
@@ -233,7 +236,8 @@ class PlannedDataset final : public Dataset {
   }
 
  private:
-  void choose_shard(const Shard& shard) {
+  /// `rows`: the samples in all batches and between and behind them.
+  void choose_shard(const Shard& shard, std::size_t rows) {
     if (shard.index < 1 || shard.index > shard.count)
       throw Error(ErrorKind::usage, fmt::format("there is no shard {} of {}", shard.index, shard.count));
     if (shard.count > batches_.size())
@@ -243,7 +247,10 @@ class PlannedDataset final : public Dataset {
     shard_ = shard;
     begin_ = position_ = batches_.size() * (shard.index - 1) / shard.count;
     end_ = batches_.size() * shard.index / shard.count;
-    samples_ = batches_[end_ - 1].first_sample + batches_[end_ - 1].samples - batches_[begin_].first_sample;
+    for (std::size_t i = begin_; i < end_; ++i) samples_ += batches_[i].samples;
+    // What lies in front of a shard's first batch counts for the one before, so that all shards add up.
+    const std::size_t first = begin_ == 0 ? 0 : batches_[begin_].first_sample;
+    left_out_ = (end_ == batches_.size() ? rows : batches_[end_].first_sample) - first - samples_;
   }
 
   Tensor read_input(const PlannedBatch& planned, std::size_t i) const {
@@ -270,7 +277,7 @@ class PlannedDataset final : public Dataset {
   std::vector<PlannedBatch> batches_;
   Shard shard_;
   std::size_t begin_ = 0, end_ = 0;  ///< of `batches_`: those of the shard
-  std::size_t position_ = 0, samples_ = 0, left_over_ = 0;
+  std::size_t position_ = 0, samples_ = 0, left_out_ = 0;
 };
 
 }  // namespace

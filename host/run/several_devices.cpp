@@ -61,6 +61,7 @@ class Part final : public Dataset {
   void rewind() override {}
   std::size_t samples() const override { return shared_.data().samples(); }
   std::size_t batches() const override { return shared_.data().batches(); }
+  std::size_t left_out() const override { return shared_.data().left_out(); }
   std::string description() const override { return shared_.data().description(); }
   std::uint64_t fingerprint() const override { return shared_.data().fingerprint(); }
   Shard shard() const override { return {index_, count_}; }

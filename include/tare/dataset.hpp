@@ -20,7 +20,7 @@ namespace tare {
 /// What one run of the model is fed with.
 struct Batch {
   std::vector<Tensor> inputs;    ///< in the order of graph.inputs; host tensors, plain layout
-  std::size_t first_sample = 0;  ///< index of the first sample in the dataset, shards counted together
+  std::size_t first_sample = 0;  ///< index of the first sample in the data; shards and what is left out count
   std::size_t samples = 0;       ///< rows along the batch axis
 };
 
@@ -63,6 +63,8 @@ class Dataset {
   virtual void rewind() = 0;
   virtual std::size_t samples() const = 0;
   virtual std::size_t batches() const = 0;
+  /// Samples between those, or behind them, that fill no batch of the size that the model fixes.
+  virtual std::size_t left_out() const { return 0; }
   /// "1000 samples in 125 batches from pages.npz", and what was left out, on one line.
   virtual std::string description() const = 0;
   /// Changes with the data, its order and the grouping into batches. Large files count by size, checksum or spot

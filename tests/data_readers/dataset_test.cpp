@@ -168,6 +168,7 @@ TEST_F(DatasetTest, BatchesWithStatesAreNotJoined) {
   const auto dataset = open_dataset(file("a.npz"), graph_with({{"x", f32, Shape{-1, 3}}, {"h", f32, Shape{1, 4}}}),
                                     {.samples = 2000, .batch_size = 4, .image = {}});
   EXPECT_THAT(batch_sizes(*dataset), ElementsAre(2, 2));
+  EXPECT_EQ(dataset->left_out(), 0u);
   EXPECT_THAT(all_values(*dataset, 1), ElementsAre(0, 1, 2, 3, 1, 2, 3, 4));
 }
 
@@ -177,6 +178,27 @@ TEST_F(DatasetTest, RowsThatFillNoBatchDoNotCountAgainstTheLimit) {
   const auto dataset = open_dataset(file("a.npz"), graph_with({{"x", f32, Shape{2, -1}}}), {.samples = 4, .image = {}});
   EXPECT_EQ(dataset->samples(), 4u);
   EXPECT_THAT(batch_sizes(*dataset), ElementsAre(2, 2));
+}
+
+/// Samples keep the numbers that they have in the data, as labels do; and are left out once, whatever the shards.
+TEST_F(DatasetTest, RowsThatFillNoBatchAreCounted) {
+  save("a.npz", {{"000/x", counting<float>({3, 2})}, {"001/x", counting<float>({3, 5})}});
+  const Graph graph = graph_with({{"x", f32, Shape{2, -1}}});
+  const auto open = [&](std::size_t samples, Shard shard) {
+    return prefetch(open_dataset(file("a.npz"), graph, {.samples = samples, .image = {}, .shard = shard}));
+  };
+  const auto whole = open(2000, {});
+  EXPECT_EQ(whole->samples(), 4u);
+  EXPECT_EQ(whole->left_out(), 2u);
+  EXPECT_EQ(whole->next()->first_sample, 0u);
+  EXPECT_EQ(whole->next()->first_sample, 3u);
+  EXPECT_THAT(whole->description(), HasSubstr("4 samples in 2 batches from a.npz (2 left out"));
+  for (const std::size_t index : {1u, 2u}) {
+    EXPECT_EQ(open(2000, {index, 2})->samples(), 2u);
+    EXPECT_EQ(open(2000, {index, 2})->left_out(), 1u);
+  }
+  EXPECT_EQ(open(4, {})->left_out(), 1u) << "what lies behind the limit is not left out";
+  EXPECT_EQ(open(3, {})->left_out(), 1u) << "the second row of the next record fills no batch below the limit";
 }
 
 TEST_F(DatasetTest, TruthValuesAreZeroAndOne) {
