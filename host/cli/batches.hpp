@@ -40,5 +40,7 @@ class OutputFile {
 
 /// The elements of a float tensor of any width; nothing for other types.
 std::optional<std::vector<float>> real_values(const Tensor& tensor);
+/// The same of integers and booleans; integers beyond those of int64 wrap around.
+std::optional<std::vector<std::int64_t>> integer_values(const Tensor& tensor);
 
 }  // namespace tare::cli

@@ -61,35 +61,26 @@ class Evaluation {
                                                flags_.labels, labels_.size(), samples));
   }
 
-  void add(const Batch& batch, const Tensor& exact, const Tensor* quantized) {
-    const std::vector<float> s = values(exact);
-    const std::vector<float> q = quantized == nullptr ? std::vector<float>() : values(*quantized);
-    const std::size_t rows = rows_of(batch, exact);
-    const std::size_t width = rows == 0 ? 0 : s.size() / rows;
-    if (width == 0) return;
-    if (simulated_) error_.add_batch(s, q);
-    for (std::size_t row = 0; row < rows; ++row) {
-      const std::span<const float> a = std::span(s).subspan(row * width, width);
-      const std::span<const float> b = q.empty() ? a : std::span(q).subspan(row * width, width);
-      if (classes_) {
-        const std::int64_t label = labels_[batch.first_sample + row];
-        const std::size_t k = flags_.metric == "top1" ? 1 : 5;
-        if (label < 0 || static_cast<std::size_t>(label) >= width)
-          throw Error(ErrorKind::data,
-                      fmt::format("{}: label {} of sample {} is not one of the {} classes of output '{}'",
-                                  flags_.labels, label, batch.first_sample + row, width, output_name_));
-        float_sum_ += among_largest(a, label, k) ? 1 : 0;
-        simulated_sum_ += among_largest(b, label, k) ? 1 : 0;
-      } else if (flags_.metric == "agreement") {
-        simulated_sum_ += largest(a) == largest(b) ? 1 : 0;
-      } else if (flags_.metric == "cosine") {
-        simulated_sum_ += cosine(a, b);
-      }
-      ++rows_;
-    }
+  /// `simulated`: null where there is no quantized model.
+  void add(const Batch& batch, const Tensor& exact, const Tensor* simulated) {
+    if (simulated != nullptr && simulated->shape() != exact.shape()) refuse_shapes(batch, exact, *simulated);
+    if (exact.elements() == 0) return;
+    add_values(batch, exact, simulated);
   }
 
-  const OutputError& error() const { return error_; }
+  /// A model whose outputs are no numbers, or not there, has not been evaluated.
+  void check_measured() const {
+    if (rows_ == 0)
+      throw Error(ErrorKind::data,
+                  fmt::format("output '{}' is empty for every sample: there is nothing to measure", output_name_));
+    if (error_.has_nothing() && error_.left_out() > 0)
+      throw Error(ErrorKind::data,
+                  fmt::format("all {} values of output '{}' are NaN or infinite in the float {}model: there is nothing "
+                              "to {}",
+                              error_.left_out(), output_name_, simulated_ ? "or the simulated " : "",
+                              simulated_ ? "compare" : "measure"));
+  }
+
   double float_figure() const { return rows_ > 0 ? float_sum_ / static_cast<double>(rows_) : 0; }
   double simulated_figure() const {
     if (flags_.metric == "mse") return error_.mean_squared_error();
@@ -98,6 +89,46 @@ class Evaluation {
   }
 
  private:
+  [[noreturn]] void refuse_shapes(const Batch& batch, const Tensor& exact, const Tensor& simulated) const {
+    throw Error(ErrorKind::data,
+                fmt::format("output '{}' has shape {} in the float and {} in the simulated model for the {} sample{} "
+                            "from sample {} on: its shape depends on the data, so that nothing can be compared; choose "
+                            "an output in front of that with --output-name",
+                            output_name_, exact.shape().text(), simulated.shape().text(), batch.samples,
+                            batch.samples == 1 ? "" : "s", batch.first_sample));
+  }
+
+  void add_values(const Batch& batch, const Tensor& exact, const Tensor* simulated) {
+    const std::vector<float> s = values(exact);
+    const std::vector<float> q = simulated == nullptr ? s : values(*simulated);
+    error_.add_batch(s, q);  // without a simulated model it finds out whether there are numbers
+    const std::size_t rows = rows_of(batch, exact);
+    const std::size_t width = s.size() / rows;
+    for (std::size_t row = 0; row < rows; ++row) {
+      const std::span<const float> a = std::span(s).subspan(row * width, width);
+      const std::span<const float> b = std::span(q).subspan(row * width, width);
+      if (classes_) {
+        const std::int64_t label = label_of(batch.first_sample + row, width);
+        const std::size_t k = flags_.metric == "top1" ? 1 : 5;
+        float_sum_ += among_largest(a, label, k) ? 1 : 0;
+        simulated_sum_ += among_largest(b, label, k) ? 1 : 0;
+      } else if (flags_.metric == "agreement") {
+        simulated_sum_ += largest(a) == largest(b) ? 1 : 0;
+      } else if (flags_.metric == "cosine") {
+        simulated_sum_ += cosine(a, b);
+      }
+    }
+    rows_ += rows;
+  }
+
+  std::int64_t label_of(std::size_t sample, std::size_t classes) const {
+    const std::int64_t label = labels_[sample];
+    if (label < 0 || static_cast<std::size_t>(label) >= classes)
+      throw Error(ErrorKind::data, fmt::format("{}: label {} of sample {} is not one of the {} classes of output '{}'",
+                                               flags_.labels, label, sample, classes, output_name_));
+    return label;
+  }
+
   std::vector<float> values(const Tensor& tensor) const {
     auto result = real_values(tensor);
     if (!result)
@@ -134,7 +165,7 @@ std::string figure_text(const std::string& metric, double value) {
   if (metric == "sqnr") return decibel_text(value);
   if (metric == "mse") return fmt::format("{:.6g}", value);
   if (metric == "cosine") return fmt::format("{:.6f}", value);
-  return fmt::format("{:.2f} %", 100 * value);
+  return share_text(value);
 }
 
 void report(const Flags& flags, const Evaluation& evaluation, const Pass& pass, const QuantizerCounts& quantizers) {
@@ -177,15 +208,6 @@ void report(const Flags& flags, const Evaluation& evaluation, const Pass& pass, 
   print(text);
 }
 
-/// A model whose outputs are no numbers has not been evaluated.
-void check_compared(const Evaluation& evaluation) {
-  if (evaluation.error().has_nothing())
-    throw Error(ErrorKind::data,
-                fmt::format("all {} values of output '{}' are NaN or infinite in the float or the simulated model: "
-                            "there is nothing to compare",
-                            evaluation.error().left_out(), evaluation.output_name()));
-}
-
 int evaluate(const Flags& flags) {
   Session session = open_session(flags.model, flags.run, true);
   const Graph& graph = session.graph();
@@ -204,7 +226,7 @@ int evaluate(const Flags& flags) {
         evaluation.add(batch, outputs.exact[evaluation.output()],
                        evaluation.simulated() ? &outputs.simulated[evaluation.output()] : nullptr);
       });
-  check_compared(evaluation);
+  evaluation.check_measured();
   report(flags, evaluation, pass, quantizers);
   return 0;
 }

@@ -23,7 +23,7 @@ void OutputError::add_batch(std::span<const float> exact, std::span<const float>
   double signal = 0;
   double noise = 0;
   const std::size_t compared = count_;
-  for (std::size_t i = 0; i < std::min(exact.size(), simulated.size()); ++i) {
+  for (std::size_t i = 0; i < exact.size(); ++i) {
     const double s = exact[i];
     const double difference = s - static_cast<double>(simulated[i]);
     if (!std::isfinite(s) || !std::isfinite(difference)) {
@@ -34,7 +34,7 @@ void OutputError::add_batch(std::span<const float> exact, std::span<const float>
     noise += difference * difference;
     ++count_;
   }
-  if (count_ == compared && !exact.empty()) return;  // nothing to compare in this batch
+  if (count_ == compared) return;  // nothing to compare in this batch
   signal_ += signal;
   noise_ += noise;
   decibels_ += decibels(signal, noise);
@@ -43,7 +43,7 @@ void OutputError::add_batch(std::span<const float> exact, std::span<const float>
 
 double OutputError::mean_sqnr_db() const {
   if (has_nothing()) return std::numeric_limits<double>::quiet_NaN();
-  if (noise_ == 0 || batches_ == 0) return std::numeric_limits<double>::infinity();
+  if (noise_ == 0) return std::numeric_limits<double>::infinity();
   return decibels_ / static_cast<double>(batches_);
 }
 
@@ -54,7 +54,17 @@ double OutputError::total_sqnr_db() const {
 
 double OutputError::mean_squared_error() const {
   if (has_nothing()) return std::numeric_limits<double>::quiet_NaN();
-  return count_ > 0 ? noise_ / static_cast<double>(count_) : 0;
+  return noise_ / static_cast<double>(count_);
+}
+
+void EqualShare::add_batch(std::span<const std::int64_t> exact, std::span<const std::int64_t> simulated) {
+  for (std::size_t i = 0; i < exact.size(); ++i) equal_ += exact[i] == simulated[i] ? 1 : 0;
+  count_ += exact.size();
+}
+
+double EqualShare::share() const {
+  if (count_ == 0) return std::numeric_limits<double>::quiet_NaN();
+  return static_cast<double>(equal_) / static_cast<double>(count_);
 }
 
 std::size_t largest(std::span<const float> values) {
@@ -78,7 +88,7 @@ double cosine(std::span<const float> a, std::span<const float> b) {
   double ab = 0;
   double aa = 0;
   double bb = 0;
-  for (std::size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
+  for (std::size_t i = 0; i < a.size(); ++i) {
     ab += static_cast<double>(a[i]) * b[i];
     aa += static_cast<double>(a[i]) * a[i];
     bb += static_cast<double>(b[i]) * b[i];
@@ -91,5 +101,7 @@ std::string decibel_text(double value) {
   if (std::isnan(value)) return "none";
   return std::isinf(value) && value > 0 ? "equal" : fmt::format("{:.2f} dB", value);
 }
+
+std::string share_text(double value) { return std::isnan(value) ? "none" : fmt::format("{:.2f} %", 100 * value); }
 
 }  // namespace tare::cli

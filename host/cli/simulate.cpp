@@ -22,8 +22,60 @@ struct Flags {
   ReportFlags report;
 };
 
+/// One output of the two models.
+class Comparison {
+ public:
+  void add_batch(const Tensor& exact, const Tensor& simulated) {
+    type_ = exact.type();
+    if (exact.shape() != simulated.shape()) {
+      if (others_++ == 0) shapes_ = fmt::format("{} for {}", simulated.shape().text(), exact.shape().text());
+      return;
+    }
+    const auto s = real_values(exact), q = real_values(simulated);
+    if (s && q) error_.add_batch(*s, *q);
+    const auto a = integer_values(exact), b = integer_values(simulated);
+    if (a && b) equal_.add_batch(*a, *b);
+    compared_ = compared_ || (s && q) || (a && b);
+    integers_ = integers_ || (a && b);
+  }
+  nlohmann::ordered_json json(const std::string& name) const {
+    return {{"name", name},
+            {"type", name_of(type_)},
+            {"sqnr_db", error_.mean_sqnr_db()},
+            {"sqnr_db_all_values", error_.total_sqnr_db()},
+            {"mse", error_.mean_squared_error()},
+            {"nonfinite_left_out", error_.left_out()},
+            {"equal", equal_.share()},
+            {"batches_of_other_shape", others_}};
+  }
+  /// What stands behind the output's name.
+  std::string text() const {
+    std::string text = "not compared";
+    if (integers_)
+      text =
+          fmt::format("{:>12}  of {} {} values are equal", share_text(equal_.share()), equal_.count(), name_of(type_));
+    else if (compared_)
+      text = fmt::format("{:>12}  {:>12}", decibel_text(error_.mean_sqnr_db()), decibel_text(error_.total_sqnr_db()));
+    else if (others_ == 0)
+      text += fmt::format(" ({})", name_of(type_));
+    if (error_.left_out() > 0) text += fmt::format("  ({} NaN or infinite values left out)", error_.left_out());
+    if (others_ > 0)
+      text += fmt::format("  ({} batch{} left out whose shape differs from the float model's, the first {})", others_,
+                          others_ == 1 ? "" : "es", shapes_);
+    return text;
+  }
+
+ private:
+  DataType type_ = DataType::undefined;
+  OutputError error_;
+  EqualShare equal_;
+  bool compared_ = false, integers_ = false;
+  std::size_t others_ = 0;  ///< batches where quantizing has changed the shape, which follows from the data
+  std::string shapes_;      ///< of the first of them
+};
+
 void report(const Flags& flags, const Graph& graph, const Pass& pass, const QuantizerCounts& quantizers,
-            const std::vector<OutputError>& errors) {
+            const std::vector<Comparison>& outputs) {
   if (flags.report.json) {
     nlohmann::ordered_json object = {{"model", flags.model},
                                      {"encodings", flags.encodings},
@@ -35,12 +87,8 @@ void report(const Flags& flags, const Graph& graph, const Pass& pass, const Quan
                                      {"seconds", pass.seconds},
                                      {"samples_per_second", pass.rate()},
                                      {"peak_memory_bytes", peak_memory_bytes()}};
-    for (std::size_t i = 0; i < errors.size(); ++i)
-      object["outputs"].push_back({{"name", graph.value(graph.outputs[i]).name},
-                                   {"sqnr_db", errors[i].mean_sqnr_db()},
-                                   {"sqnr_db_all_values", errors[i].total_sqnr_db()},
-                                   {"mse", errors[i].mean_squared_error()},
-                                   {"nonfinite_left_out", errors[i].left_out()}});
+    for (std::size_t i = 0; i < outputs.size(); ++i)
+      object["outputs"].push_back(outputs[i].json(graph.value(graph.outputs[i]).name));
     if (!flags.output.empty()) object["files"] = {flags.output};
     print_json(object);
     return;
@@ -53,12 +101,8 @@ void report(const Flags& flags, const Graph& graph, const Pass& pass, const Quan
   for (const ValueId output : graph.outputs)
     width = std::max(width, std::min<std::size_t>(graph.value(output).name.size(), 60));
   text += fmt::format("{:<{}}  {:>12}  {:>12}\n", "output", width, "SQNR", "all values");
-  for (std::size_t i = 0; i < errors.size(); ++i) {
-    text += fmt::format("{:<{}}  {:>12}  {:>12}", graph.value(graph.outputs[i]).name, width,
-                        decibel_text(errors[i].mean_sqnr_db()), decibel_text(errors[i].total_sqnr_db()));
-    if (errors[i].left_out() > 0) text += fmt::format("  ({} NaN or infinite values left out)", errors[i].left_out());
-    text += "\n";
-  }
+  for (std::size_t i = 0; i < outputs.size(); ++i)
+    text += fmt::format("{:<{}}  {}\n", graph.value(graph.outputs[i]).name, width, outputs[i].text());
   if (!flags.output.empty()) text += fmt::format("written     {}\n", flags.output);
   print(text);
 }
@@ -73,19 +117,16 @@ int simulate(const Flags& flags) {
   OutputFile file(flags.output);
   const std::unique_ptr<Dataset> data = open_data(flags.data, flags.run, session.graph());
   const Graph& graph = session.graph();
-  std::vector<OutputError> errors(graph.outputs.size());
+  std::vector<Comparison> compared(graph.outputs.size());
   const Pass pass =
       run_batches("simulating", session, {.exact = true, .simulated = true}, *data, nonfinite_policy(flags.run),
                   flags.report.quiet, [&](const Batch&, std::size_t index, const BatchOutputs& outputs) {
-                    for (std::size_t i = 0; i < errors.size(); ++i) {
-                      const auto s = real_values(outputs.exact[i]);
-                      const auto q = real_values(outputs.simulated[i]);
-                      if (s && q) errors[i].add_batch(*s, *q);
-                    }
+                    for (std::size_t i = 0; i < compared.size(); ++i)
+                      compared[i].add_batch(outputs.exact[i], outputs.simulated[i]);
                     file.add(index, graph, outputs.simulated);
                   });
   file.commit();
-  report(flags, graph, pass, quantizers, errors);
+  report(flags, graph, pass, quantizers, compared);
   return 0;
 }
 

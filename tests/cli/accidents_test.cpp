@@ -83,6 +83,9 @@ TEST_F(Accidents, OutputsThatAreNoNumbersAreNoSuccess) {
   for (const std::string metric : {"mse", "sqnr"})
     expect_error(tare({"evaluate", model, "--data", at("below.npy"), "--encodings", encodings, "--metric", metric}), 4,
                  "all 8 values of output 'y' are NaN or infinite");
+  write_bytes(folder_ / "labels.txt", "0\n1\n");
+  expect_error(tare({"evaluate", model, "--data", at("below.npy"), "--labels", at("labels.txt")}), 4,
+               "all 8 values of output 'y' are NaN or infinite in the float model");
   const CommandResult shown = tare({"simulate", model, "--data", at("below.npy"), "--encodings", encodings});
   EXPECT_EQ(shown.exit_code, 0);
   EXPECT_THAT(shown.output, HasSubstr("none"));

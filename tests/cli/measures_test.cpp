@@ -7,6 +7,9 @@ namespace tare::test {
 namespace {
 
 using testing::HasSubstr;
+using testing::Not;
+
+constexpr int int64_type = 7, string_type = 8, bool_type = 9;
 
 class Measures : public testing::Test {
  protected:
@@ -47,6 +50,78 @@ onnx::ModelProto relu_model(std::int64_t rows = -1) {
   add_input(*model.mutable_graph(), "x", {rows, 4});
   add_node(*model.mutable_graph(), "Relu", {"x"}, {"r"}, "relu");
   return model;
+}
+
+/// Of r: the class, whether each value is positive, the class as text.
+onnx::ModelProto class_model(bool keep_axis) {
+  onnx::ModelProto model = relu_model();
+  onnx::GraphProto& graph = *model.mutable_graph();
+  onnx::NodeProto& node = add_node(graph, "ArgMax", {"r"}, {"class"}, "argmax");
+  add_integer(node, "axis", 1);
+  add_integer(node, "keepdims", keep_axis ? 1 : 0);
+  add_output(graph, "class", keep_axis ? std::vector<std::int64_t>{-1, 1} : std::vector<std::int64_t>{-1}, int64_type);
+  add_initializer(graph, "zero", 1, {1}, std::vector<float>{0});
+  add_node(graph, "Greater", {"r", "zero"}, {"positive"}, "greater");
+  add_output(graph, "positive", {-1, 4}, bool_type);
+  add_integer(add_node(graph, "Cast", {"class"}, {"text"}, "cast"), "to", string_type);
+  add_output(graph, "text", keep_axis ? std::vector<std::int64_t>{-1, 1} : std::vector<std::int64_t>{-1}, string_type);
+  return model;
+}
+
+/// The values of r above 0.3, as many as there are.
+onnx::ModelProto box_model() {
+  onnx::ModelProto model = relu_model();
+  onnx::GraphProto& graph = *model.mutable_graph();
+  add_initializer(graph, "all", int64_type, {1}, std::vector<std::int64_t>{-1});
+  add_initializer(graph, "least", 1, {1}, std::vector<float>{0.3f});
+  add_node(graph, "Reshape", {"r", "all"}, {"flat"}, "flatten");
+  add_node(graph, "Greater", {"flat", "least"}, {"found"}, "greater");
+  add_node(graph, "Compress", {"flat", "found"}, {"boxes"}, "compress");
+  add_output(graph, "boxes", {-1});
+  add_output(graph, "r", {-1, 4});
+  return model;
+}
+
+TEST_F(Measures, IntegersAndTruthValuesAreComparedAndTextsAreNot) {
+  calibrate(class_model(false));
+  write_x({3, 0, 0, 0, 0.4f, 0.3f, 0, 0, 0, 0.4f, 0, 0, 0, 0, 0, 3});
+  const std::string shown = simulate().output;
+  EXPECT_THAT(shown, HasSubstr("75.00 %  of 4 int64 values are equal\n"));
+  EXPECT_THAT(shown, HasSubstr("81.25 %  of 16 bool values are equal\n"));
+  EXPECT_THAT(shown, HasSubstr("not compared (string)\n"));
+  EXPECT_THAT(shown, Not(HasSubstr(" equal  ")));
+  const nlohmann::json outputs = simulate({"--json"}).json()["outputs"];
+  EXPECT_EQ(outputs[0]["equal"], 0.75);
+  EXPECT_EQ(outputs[1]["equal"], 0.8125);
+  for (const nlohmann::json& output : outputs) {
+    EXPECT_TRUE(output["mse"].is_null());
+    EXPECT_TRUE(output["sqnr_db"].is_null());
+  }
+  EXPECT_TRUE(outputs[2]["equal"].is_null());
+}
+
+TEST_F(Measures, OutputsOfOtherShapesAreNotCompared) {
+  calibrate(box_model());
+  write_x({0.4f, 3, 2, 0, 0.4f, 3, 0, 0});
+  for (const char* metric : {"cosine", "agreement", "mse", "sqnr"})
+    expect_error(evaluate(metric), 4, "output 'boxes' has shape [5] in the float and [3] in the simulated model");
+  EXPECT_EQ(evaluate("cosine", {"--output-name", "r"}).exit_code, 0);
+  write_x({0.4f, 0, 0, 0});
+  expect_error(evaluate("cosine"), 4, "shape [1] in the float and [0] in the simulated model for the 1 sample from");
+  write_x({0, 0, 0, 0});
+  expect_error(evaluate("cosine"), 4, "output 'boxes' is empty for every sample");
+
+  // One sample of other shape, one with no box, one with boxes: the last one counts.
+  write_x({0.4f, 3, 2, 0, 0, 0, 0, 0, 1, 2, 3, 1.25f});
+  const std::vector<std::string> one_by_one = {"--batch-size", "1"};
+  EXPECT_THAT(simulate(one_by_one).output,
+              HasSubstr("(1 batch left out whose shape differs from the float model's, the first [2] for [3])\n"));
+  const nlohmann::json boxes = simulate({"--batch-size", "1", "--json"}).json()["outputs"][0];
+  EXPECT_EQ(boxes["batches_of_other_shape"], 1);
+  EXPECT_NEAR(boxes["mse"].get<double>(), 0.0625 / 4, 1e-3);
+  EXPECT_LT(boxes["sqnr_db"].get<double>(), 60) << "an empty batch is no perfect one";
+  write_x({0.4f, 3, 2, 0});
+  EXPECT_THAT(simulate().output, HasSubstr("not compared  (1 batch left out"));
 }
 
 TEST_F(Measures, SamplesThatFillNoBatchAreNamedAndHaveLabels) {

@@ -90,10 +90,34 @@ TEST(Metrics, NonfiniteValuesAreLeftOutAndCounted) {
   EXPECT_DOUBLE_EQ(error.mean_sqnr_db(), 20);
 }
 
+TEST(Metrics, BatchesWithoutValuesCountForNothing) {
+  OutputError error;
+  error.add_batch({}, {});
+  EXPECT_TRUE(error.has_nothing());
+  EXPECT_TRUE(std::isnan(error.mean_sqnr_db())) << "nothing was compared, so nothing is equal";
+  EXPECT_TRUE(std::isnan(error.total_sqnr_db()));
+  EXPECT_TRUE(std::isnan(error.mean_squared_error()));
+  error.add_batch(std::vector<float>{1}, std::vector<float>{2});
+  error.add_batch({}, {});
+  EXPECT_DOUBLE_EQ(error.mean_sqnr_db(), 0) << "not the mean with 200 dB";
+}
+
+TEST(Metrics, SharesOfEqualIntegers) {
+  EqualShare equal;
+  EXPECT_TRUE(std::isnan(equal.share()));
+  equal.add_batch(std::vector<std::int64_t>{1, 2, 3}, std::vector<std::int64_t>{1, 0, 3});
+  equal.add_batch(std::vector<std::int64_t>{7}, std::vector<std::int64_t>{7});
+  EXPECT_DOUBLE_EQ(equal.share(), 0.75);
+  EXPECT_EQ(equal.count(), 4u);
+  EXPECT_EQ(share_text(equal.share()), "75.00 %");
+}
+
 TEST(Metrics, Texts) {
   EXPECT_EQ(decibel_text(41.267), "41.27 dB");
   EXPECT_EQ(decibel_text(infinity), "equal");
   EXPECT_EQ(decibel_text(-200), "-200.00 dB");
+  EXPECT_EQ(decibel_text(nan), "none");
+  EXPECT_EQ(share_text(nan), "none");
 }
 
 }  // namespace
