@@ -65,7 +65,10 @@ class Evaluation {
   void add(const Batch& batch, const Tensor& exact, const Tensor* simulated) {
     if (simulated != nullptr && simulated->shape() != exact.shape()) refuse_shapes(batch, exact, *simulated);
     if (exact.elements() == 0) return;
-    add_values(batch, exact, simulated);
+    if (const auto found = classes_of(batch, exact))
+      add_classes(batch, *found, *(simulated == nullptr ? found : classes_of(batch, *simulated)));
+    else
+      add_values(batch, exact, simulated);
   }
 
   /// A model whose outputs are no numbers, or not there, has not been evaluated.
@@ -96,6 +99,24 @@ class Evaluation {
                             "an output in front of that with --output-name",
                             output_name_, exact.shape().text(), simulated.shape().text(), batch.samples,
                             batch.samples == 1 ? "" : "s", batch.first_sample));
+  }
+
+  /// The answers of an output that gives one class a sample, as behind an ArgMax; nothing for scores.
+  std::optional<std::vector<std::int64_t>> classes_of(const Batch& batch, const Tensor& output) const {
+    if (flags_.metric != "top1" && flags_.metric != "agreement") return std::nullopt;
+    const auto samples = static_cast<std::int64_t>(batch.samples);
+    if (output.elements() != samples || (samples > 1 && output.shape()[0] != samples)) return std::nullopt;
+    return integer_values(output);
+  }
+
+  void add_classes(const Batch& batch, const std::vector<std::int64_t>& exact,
+                   const std::vector<std::int64_t>& simulated) {
+    for (std::size_t row = 0; row < exact.size(); ++row) {
+      const std::int64_t right = classes_ ? labels_[batch.first_sample + row] : exact[row];
+      float_sum_ += exact[row] == right ? 1 : 0;
+      simulated_sum_ += simulated[row] == right ? 1 : 0;
+    }
+    rows_ += exact.size();
   }
 
   void add_values(const Batch& batch, const Tensor& exact, const Tensor* simulated) {
@@ -132,8 +153,13 @@ class Evaluation {
   std::vector<float> values(const Tensor& tensor) const {
     auto result = real_values(tensor);
     if (!result)
-      throw Error(ErrorKind::unsupported, fmt::format("output '{}' is {}; choose a float output with --output-name",
-                                                      output_name_, name_of(tensor.type())));
+      throw Error(
+          ErrorKind::unsupported,
+          fmt::format(
+              "output '{}' is {} of shape {}, and --metric {} takes {}; choose another one with "
+              "--output-name",
+              output_name_, name_of(tensor.type()), tensor.shape().text(), flags_.metric,
+              flags_.metric == "top1" || flags_.metric == "agreement" ? "floats, or one integer a sample" : "floats"));
     return std::move(*result);
   }
 

@@ -82,6 +82,26 @@ onnx::ModelProto box_model() {
   return model;
 }
 
+TEST_F(Measures, ClassesAreCountedAgainstLabels) {
+  for (const bool keep_axis : {false, true}) {
+    calibrate(class_model(keep_axis));
+    write_x({3, 0, 0, 0, 0.4f, 0.3f, 0, 0, 0, 0.4f, 0, 0, 0, 0, 0, 3});
+    write_bytes(folder_ / "labels.txt", "0\n0\n1\n2\n");
+    const CommandResult top1 = evaluate("top1", {"--labels", at("labels.txt"), "--json"});
+    ASSERT_EQ(top1.exit_code, 0) << top1.errors;
+    EXPECT_EQ(top1.json()["float"], 0.75);
+    EXPECT_EQ(top1.json()["simulated"], 0.5);
+    EXPECT_EQ(evaluate("agreement", {"--json"}).json()["value"], 0.75);
+    const CommandResult alone =
+        tare({"evaluate", at("m.onnx"), "--data", at("x.npy"), "--labels", at("labels.txt"), "--json"});
+    ASSERT_EQ(alone.exit_code, 0) << alone.errors;
+    EXPECT_EQ(alone.json()["float"], 0.75);
+    expect_error(evaluate("top5", {"--labels", at("labels.txt")}), 6, "and --metric top5 takes floats; choose another");
+    expect_error(evaluate("cosine"), 6, "output 'class' is int64 of shape");
+    expect_error(evaluate("agreement", {"--output-name", "positive"}), 6, "floats, or one integer a sample");
+  }
+}
+
 TEST_F(Measures, IntegersAndTruthValuesAreComparedAndTextsAreNot) {
   calibrate(class_model(false));
   write_x({3, 0, 0, 0, 0.4f, 0.3f, 0, 0, 0, 0.4f, 0, 0, 0, 0, 0, 3});
