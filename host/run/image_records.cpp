@@ -75,8 +75,8 @@ class ImageRecords final : public Records {
   bool of_images() const override { return true; }
   std::uint64_t hash(std::uint64_t start) override {
     for (const std::filesystem::path& file : files_) start = hash_spots(*open_file(file), start);
-    std::string text = fmt::format("{} {} {} {}", shape(0, 0).text(), static_cast<int>(options_.channel_order),
-                                   options_.scale, options_.resize_shorter);
+    std::string text =
+        fmt::format("{} {} {}", shape(0, 0).text(), static_cast<int>(options_.channel_order), options_.resize_shorter);
     for (const float value : options_.mean) text += fmt::format(" {}", value);
     for (const float value : options_.std) text += fmt::format(" {}", value);
     return hash_text(text, start);
@@ -127,8 +127,7 @@ class ImageRecords final : public Records {
     const auto all = [](const std::vector<float>& values, float wanted) {
       return std::all_of(values.begin(), values.end(), [&](float value) { return value == wanted; });
     };
-    if (input_.type == DataType::uint8 &&
-        !(all(options_.mean, 0.0f) && all(options_.std, 1.0f) && options_.scale == 1.0f))
+    if (input_.type == DataType::uint8 && !(all(options_.mean, 0.0f) && all(options_.std, 1.0f)))
       refuse_input("it takes pixels as they are; leave out --mean and --std");
   }
 
@@ -139,7 +138,7 @@ class ImageRecords final : public Records {
           static_cast<std::uint8_t>(std::clamp(std::nearbyint(pixel), 0.0f, 255.0f));
       return;
     }
-    const float value = (pixel / 255.0f * options_.scale - options_.mean[c]) / options_.std[c];
+    const float value = (pixel / 255.0f - options_.mean[c]) / options_.std[c];
     if (input_.type == DataType::float32)
       tensor.mutable_data<float>()[at] = value;
     else

@@ -27,11 +27,10 @@ struct Batch {
 enum class ImageLayout { from_model, nchw, nhwc };
 enum class ChannelOrder { rgb, bgr };
 
-/// How an image becomes a tensor: resized, then (pixel / 255 * scale - mean) / std for every channel.
+/// How an image becomes a tensor: resized, then (pixel / 255 - mean) / std for every channel.
 struct ImageOptions {
   std::vector<float> mean{0.0f};  ///< one for every channel, or one for all, in the order of the tensor's channels
   std::vector<float> std{1.0f};
-  float scale = 1.0f;      ///< 255: mean and std are given for pixels of 0 … 255
   std::int64_t width = 0;  ///< 0: as the model says
   std::int64_t height = 0;
   std::int64_t resize_shorter =

@@ -45,7 +45,7 @@ TEST_F(Images, LayoutAndChannelOrder) {
 }
 
 TEST_F(Images, Normalisation) {
-  const Tensor tensor = only_tensor({1, 3, 1, 2}, {.mean = {127.5f, 0, 0}, .std = {127.5f, 255, 51}, .scale = 255});
+  const Tensor tensor = only_tensor({1, 3, 1, 2}, {.mean = {0.5f, 0, 0}, .std = {0.5f, 1, 0.2f}});
   const auto values = values_of<float>(tensor);
   EXPECT_FLOAT_EQ(values[0], 1);
   EXPECT_FLOAT_EQ(values[1], -1);
