@@ -185,7 +185,7 @@ void add_calibrate(CLI::App& root, Action& action) {
   add_examples(
       command,
       {"tare calibrate model.onnx --data samples.npz",
-       "tare calibrate model.onnx --data images/ --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 --samples 500",
+       "tare calibrate model.onnx --data images/ --resize-shorter 256 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225",
        "tare calibrate model.onnx --data samples.npz --scheme min_max --activation-type int16 --prefix m16",
        "tare calibrate model.onnx --data samples.npz --save-stats model.stats",
        "tare calibrate model.onnx --from-stats model.stats --scheme mse --param-scheme sqnr --encoding-version 2.0.0",

@@ -84,8 +84,10 @@ void check_written_types(const CalibrateFlags& flags, const CalibrationOptions& 
 
 void refuse_idle_data_flags(const CLI::App& command, const CalibrateFlags& flags) {
   if (!flags.data.data.empty()) return;
-  refuse_idle(command, {"--samples", "--batch-size", "--mean", "--std", "--size", "--layout", "--channel-order"},
-              "there is no --data to read");
+  refuse_idle(
+      command,
+      {"--samples", "--batch-size", "--mean", "--std", "--size", "--resize-shorter", "--layout", "--channel-order"},
+      "there is no --data to read");
   if (flags.from_stats.empty())
     refuse_idle(command, {"--refine", "--read-every-tensor", "--observe-weights", "--save-stats"},
                 "there is no --data to observe");

@@ -93,6 +93,11 @@ void add_data_flags(CLI::App& command, DataFlags& flags, bool data_required) {
       ->allow_extra_args(false);
   command.add_option("--size", flags.size, "Images: resize to N or WIDTHxHEIGHT (default: as the model says)")
       ->type_name("WxH");
+  command
+      .add_option("--resize-shorter", flags.resize_shorter,
+                  "Images: scale the shorter side to N and cut the size out of the centre, instead of stretching")
+      ->type_name("N")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{32768}).description(""));
   add_choice(command, "--layout", flags.layout, {"nchw", "nhwc"},
              "Images: order of the axes (default: as the model says)");
   add_choice(command, "--channel-order", flags.channel_order, {"rgb", "bgr"},
@@ -222,12 +227,13 @@ std::unique_ptr<Dataset> open_data(const DataFlags& flags, const RunFlags& run, 
   options.samples = flags.samples;
   options.batch_size = run.reproducible ? 1 : flags.batch_size;
   options.shard = flags.shard;
-  if (!flags.mean.empty() || !flags.std.empty() || !flags.size.empty() || !flags.layout.empty() ||
-      !flags.channel_order.empty()) {
+  if (!flags.mean.empty() || !flags.std.empty() || !flags.size.empty() || flags.resize_shorter > 0 ||
+      !flags.layout.empty() || !flags.channel_order.empty()) {
     ImageOptions& image = options.image.emplace();
     if (!flags.mean.empty()) image.mean = flags.mean;
     if (!flags.std.empty()) image.std = flags.std;
     if (!flags.size.empty()) std::tie(image.width, image.height) = parse_size(flags.size);
+    image.resize_shorter = flags.resize_shorter;
     if (flags.layout == "nchw") image.layout = ImageLayout::nchw;
     if (flags.layout == "nhwc") image.layout = ImageLayout::nhwc;
     if (flags.channel_order == "bgr") image.channel_order = ChannelOrder::bgr;

@@ -24,6 +24,7 @@ struct DataFlags {
   std::vector<float> mean;
   std::vector<float> std;
   std::string size;
+  std::int64_t resize_shorter = 0;
   std::string layout;
   std::string channel_order;
   Shard shard;

@@ -389,8 +389,8 @@ std::unique_ptr<Dataset> open_dataset(const std::filesystem::path& path, const G
   }
   if (options.image && !records->of_images())
     throw Error(ErrorKind::usage,
-                fmt::format("data '{}' holds no images: --mean, --std, --size, --layout and --channel-order change "
-                            "nothing there; leave them out",
+                fmt::format("data '{}' holds no images: --mean, --std, --size, --resize-shorter, --layout and "
+                            "--channel-order change nothing there; leave them out",
                             path.string()));
   return std::make_unique<PlannedDataset>(std::move(records), inputs, options,
                                           path.filename().empty() ? path.string() : path.filename().string());

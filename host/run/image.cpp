@@ -123,7 +123,8 @@ Image resize(const Image& image, std::int64_t width, std::int64_t height) {
 }
 
 Image crop_centre(const Image& image, std::int64_t width, std::int64_t height) {
-  const std::int64_t left = (image.width - width) / 2, top = (image.height - height) / 2;
+  const auto half = [](std::int64_t rest) { return rest / 2 + (rest % 4 == 3 ? 1 : 0); };
+  const std::int64_t left = half(image.width - width), top = half(image.height - height);
   Image result{width, height, image.channels, {}};
   for (std::int64_t y = top; y < top + height; ++y) {
     const auto from = image.values.begin() + (y * image.width + left) * image.channels;

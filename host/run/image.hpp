@@ -21,7 +21,7 @@ Image load_image(const std::filesystem::path& path, std::int64_t channels);
 /// Throws Error(data) unless the file starts like an image that load_image can decode.
 void check_image(const std::filesystem::path& path);
 Image resize(const Image& image, std::int64_t width, std::int64_t height);
-/// The centre; the image must be at least that large.
+/// The centre; the image must be at least that large. Halves of a pixel go to the even side, as in torchvision.
 Image crop_centre(const Image& image, std::int64_t width, std::int64_t height);
 
 }  // namespace tare

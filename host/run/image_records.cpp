@@ -42,12 +42,9 @@ class ImageRecords final : public Records {
   Tensor read(std::size_t record, std::size_t input) override {
     Image image = load_image(files_[record], channels_);
     if (options_.resize_shorter > 0) {
-      const double ratio =
-          static_cast<double>(options_.resize_shorter) / static_cast<double>(std::min(image.width, image.height));
-      const auto scaled = [&](std::int64_t side, std::int64_t least) {
-        return std::max(least, static_cast<std::int64_t>(std::llround(static_cast<double>(side) * ratio)));
-      };
-      const std::int64_t width = scaled(image.width, width_), height = scaled(image.height, height_);
+      const std::int64_t shorter = std::min(image.width, image.height);
+      const std::int64_t width = image.width * options_.resize_shorter / shorter;
+      const std::int64_t height = image.height * options_.resize_shorter / shorter;
       if (width > 32768 || height > 32768)
         throw Error(ErrorKind::data, fmt::format("{}: {} x {} pixels once its shorter side is {}: too large",
                                                  where(record, input), width, height, options_.resize_shorter));
@@ -111,6 +108,10 @@ class ImageRecords final : public Records {
       refuse_input(fmt::format("images of {}x{} (width x height) do not fit it; leave out --size, or say its own",
                                width_, height_));
     if (width_ > 32768 || height_ > 32768) refuse_input("that is too large for an image");
+    if (options_.resize_shorter > 0 && options_.resize_shorter < std::max(width_, height_))
+      throw Error(ErrorKind::usage, fmt::format("--resize-shorter {} leaves images smaller than the {}x{} (width x "
+                                                "height) that are cut out of them; give at least {}",
+                                                options_.resize_shorter, width_, height_, std::max(width_, height_)));
   }
   void check_normalisation() {
     const auto spread = [&](std::vector<float>& values, const char* name) {

@@ -33,8 +33,9 @@ struct ImageOptions {
   std::vector<float> std{1.0f};
   std::int64_t width = 0;  ///< 0: as the model says
   std::int64_t height = 0;
-  std::int64_t resize_shorter =
-      0;  ///< 0: stretch to width x height; else scale the shorter side to this, crop the centre
+  /// 0: stretch to width x height; else scale the shorter side to this and cut width x height out of the centre, both
+  /// rounded as torchvision does.
+  std::int64_t resize_shorter = 0;
   ImageLayout layout = ImageLayout::from_model;  ///< from_model: channels are where the model has 1 or 3
   ChannelOrder channel_order = ChannelOrder::rgb;
 };

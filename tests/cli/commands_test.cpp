@@ -341,6 +341,7 @@ TEST(Help, NamesEveryFlagAndShowsExamples) {
                            "--mean",
                            "--std",
                            "--size",
+                           "--resize-shorter",
                            "--layout",
                            "--channel-order",
                            "--device",

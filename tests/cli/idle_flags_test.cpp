@@ -75,6 +75,9 @@ TEST_F(IdleFlags, WhatIsAboutDataThatIsNotRead) {
   expect_refused({
       {{"calibrate", "m.onnx", "--from-stats", "x.stats", "--samples", "2"}, "--samples", "there is no --data to read"},
       {{"calibrate", "m.onnx", "--from-stats", "x.stats", "--mean", "0.5"}, "--mean", "there is no --data to read"},
+      {{"calibrate", "m.onnx", "--from-stats", "x.stats", "--resize-shorter", "9"},
+       "--resize-shorter",
+       "there is no --data to read"},
       {{"calibrate", "m.onnx", "--encodings-in", encodings, "--refine"}, "--refine", "there is no --data to observe"},
       {{"calibrate", "m.onnx", "--encodings-in", encodings, "--save-stats", "no.stats"},
        "--save-stats",

@@ -1,6 +1,7 @@
 // What simulate and evaluate measure on outputs that are no plain scores: classes, truth values, texts, boxes as many
 // as there are in the data; and on data that the model's batches do not use up.
 #include "cli/command.hpp"
+#include "support/bitmap.hpp"
 #include "tare/dataset.hpp"
 
 namespace tare::test {
@@ -165,6 +166,34 @@ TEST_F(Measures, SamplesThatFillNoBatchAreNamedAndHaveLabels) {
   EXPECT_EQ(evaluate("top1", {"--labels", at("labels.txt"), "--samples", "3", "--json"}).json()["samples"], 2);
   write_bytes(folder_ / "labels.txt", "0\n1\n2\n3\n");
   expect_error(evaluate("top1", labelled), 4, "4 labels for 5 samples");
+}
+
+TEST_F(Measures, TheShorterSideOfImagesIsScaledWhereAsked) {
+  onnx::ModelProto model = empty_model();
+  add_input(*model.mutable_graph(), "x", {1, 3, 4, 4});
+  add_output(*model.mutable_graph(), "y", {1, 3, 4, 4});
+  add_node(*model.mutable_graph(), "Relu", {"x"}, {"y"}, "relu");
+  write_model(model, folder_ / "m.onnx");
+  // White in the centre, which is all that remains of twice the size.
+  write_bytes(folder_ / "x.bmp", bitmap(16, 8, [](int x, int) {
+                return x >= 3 && x < 13 ? Pixel{255, 255, 255} : Pixel{0, 0, 0};
+              }));
+  const auto run = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> line = {"run", at("m.onnx"), "--data", at("x.bmp"), "--output", at("y.npz")};
+    line.insert(line.end(), more.begin(), more.end());
+    return tare(line);
+  };
+  const auto smallest = [&] {
+    const Tensor y = NpzFile(at("y.npz")).read("000/y");
+    return *std::min_element(y.span<float>().begin(), y.span<float>().end());
+  };
+  ASSERT_EQ(run({}).exit_code, 0);
+  EXPECT_LT(smallest(), 0.5f);
+  const CommandResult cut = run({"--resize-shorter", "4"});
+  ASSERT_EQ(cut.exit_code, 0) << cut.errors;
+  EXPECT_GT(smallest(), 0.8f);
+  expect_error(run({"--resize-shorter", "3"}), 2, "--resize-shorter 3 leaves images smaller than the 4x4");
+  expect_error(run({"--resize-shorter", "0"}), 2, "--resize-shorter");
 }
 
 }  // namespace

@@ -318,7 +318,8 @@ TEST_F(DatasetTest, ImageOptionsAreForImages) {
   save("a.npz", {{"x", counting<float>({4, 3})}});
   const Graph graph = graph_with({{"x", f32, Shape{-1, 3}}});
   EXPECT_THAT(error_of(ErrorKind::usage, [&] { open_dataset(file("a.npz"), graph, {.image = ImageOptions{}}); }),
-              AllOf(HasSubstr("a.npz' holds no images"), HasSubstr("--mean"), HasSubstr("leave them out")));
+              AllOf(HasSubstr("a.npz' holds no images"), HasSubstr("--mean"), HasSubstr("--resize-shorter"),
+                    HasSubstr("leave them out")));
 }
 
 TEST_F(DatasetTest, AtMostTwoThousandSamplesUnlessAskedForMore) {

@@ -77,6 +77,20 @@ TEST_F(Images, TheShorterSideIsScaledAndTheCentreCropped) {
   for (const float value : tensor.span<float>()) EXPECT_EQ(value, 1.0f);
 }
 
+/// The longer side is cut off to whole pixels, and halves of a pixel go to the even side.
+TEST_F(Images, ResizingAndCroppingRoundAsTorchvisionDoes) {
+  for (const auto& [width, left] : {std::pair{5, 0}, {6, 1}, {7, 2}, {9, 2}, {11, 4}}) {
+    Image image{width, 1, 1, {}};
+    for (int x = 0; x < width; ++x) image.values.push_back(static_cast<float>(x));
+    EXPECT_EQ(crop_centre(image, 4, 1).values[0], static_cast<float>(left)) << width;
+  }
+  write("two.bmp", bitmap(5, 3, [](int x, int y) { return Pixel{40 * x, 70 * y, 10 * x * y}; }));
+  const Image expected = crop_centre(resize(load_image(file("two.bmp"), 3), 6, 4), 4, 4);  // 4 * 5 / 3 = 6.67
+  const Tensor tensor = only_tensor({1, 4, 4, 3}, {.resize_shorter = 4});
+  for (std::size_t i = 0; i < expected.values.size(); ++i)
+    EXPECT_FLOAT_EQ(tensor.span<float>()[i], expected.values[i] / 255.0f);
+}
+
 std::string big(std::int64_t value, int width) {
   const std::string bytes = little(value, width);
   return {bytes.rbegin(), bytes.rend()};
@@ -176,6 +190,11 @@ TEST_F(Images, WhatDoesNotFitIsRefused) {
                          only_tensor({1, 3, 8, 8}, {.mean = {1, 2}});
                        }),
               HasSubstr("--mean has 2 values; images of this model have 3 channels"));
+  EXPECT_THAT(error_of(ErrorKind::usage,
+                       [&] {
+                         only_tensor({1, 3, 8, 10}, {.resize_shorter = 9});
+                       }),
+              HasSubstr("--resize-shorter 9 leaves images smaller than the 10x8 (width x height)"));
   write("bad.png", "not an image");
   EXPECT_THAT(refusal({1, 3, 8, 8}), HasSubstr("bad.png"));
 }
