@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <chrono>
+#include <nlohmann/json.hpp>
 
 #include "cli/terminal.hpp"
 #include "run/nonfinite.hpp"
@@ -27,25 +28,13 @@ std::optional<std::vector<float>> real_values(const Tensor& tensor) {
   return result;
 }
 
-std::optional<std::vector<std::int64_t>> integer_values(const Tensor& tensor) {
-  const auto widened = []<class T>(const std::span<const T> elements) {
-    std::vector<std::int64_t> result;
-    result.reserve(elements.size());
-    for (const T element : elements) result.push_back(static_cast<std::int64_t>(element));
-    return result;
-  };
-  switch (tensor.type()) {
-    case DataType::int8: return widened(tensor.span<std::int8_t>());
-    case DataType::int16: return widened(tensor.span<std::int16_t>());
-    case DataType::int32: return widened(tensor.span<std::int32_t>());
-    case DataType::int64: return widened(tensor.span<std::int64_t>());
-    case DataType::uint8: return widened(tensor.span<std::uint8_t>());
-    case DataType::uint16: return widened(tensor.span<std::uint16_t>());
-    case DataType::uint32: return widened(tensor.span<std::uint32_t>());
-    case DataType::uint64: return widened(tensor.span<std::uint64_t>());
-    case DataType::boolean: return widened(tensor.span<bool>());
-    default: return std::nullopt;
-  }
+void add_figures(nlohmann::ordered_json& object, const Pass& pass) {
+  object["samples"] = pass.samples;
+  object["batches"] = pass.batches;
+  object["samples_left_out"] = pass.left_out;
+  object["seconds"] = pass.seconds;
+  object["samples_per_second"] = pass.rate();
+  object["peak_memory_bytes"] = peak_memory_bytes();
 }
 
 Pass run_batches(const std::string& what, Session& session, RunChoice models, Dataset& data, NonfinitePolicy policy,

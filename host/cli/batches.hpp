@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 
@@ -27,6 +28,9 @@ struct Pass {
 Pass run_batches(const std::string& what, Session& session, RunChoice models, Dataset& data, NonfinitePolicy policy,
                  bool quiet, const std::function<void(const Batch&, std::size_t index, const BatchOutputs&)>& receive);
 
+/// What JSON says of a pass of one model, or of two beside each other.
+void add_figures(nlohmann::ordered_json& object, const Pass& pass);
+
 /// Outputs of batch after batch under `NNN/<output name>`. Without a path it does nothing.
 class OutputFile {
  public:
@@ -40,7 +44,5 @@ class OutputFile {
 
 /// The elements of a float tensor of any width; nothing for other types.
 std::optional<std::vector<float>> real_values(const Tensor& tensor);
-/// The same of integers and booleans; integers beyond those of int64 wrap around.
-std::optional<std::vector<std::int64_t>> integer_values(const Tensor& tensor);
 
 }  // namespace tare::cli

@@ -8,6 +8,7 @@
 #include "cli/metrics.hpp"
 #include "cli/options.hpp"
 #include "cli/terminal.hpp"
+#include "model/integer_values.hpp"
 
 namespace tare::cli {
 namespace {
@@ -121,13 +122,14 @@ class Evaluation {
 
   void add_values(const Batch& batch, const Tensor& exact, const Tensor* simulated) {
     const std::vector<float> s = values(exact);
-    const std::vector<float> q = simulated == nullptr ? s : values(*simulated);
+    const std::vector<float> other = simulated == nullptr ? std::vector<float>() : values(*simulated);
+    const std::span<const float> q = simulated == nullptr ? s : other;
     error_.add_batch(s, q);  // without a simulated model it finds out whether there are numbers
     const std::size_t rows = rows_of(batch, exact);
     const std::size_t width = s.size() / rows;
     for (std::size_t row = 0; row < rows; ++row) {
       const std::span<const float> a = std::span(s).subspan(row * width, width);
-      const std::span<const float> b = std::span(q).subspan(row * width, width);
+      const std::span<const float> b = q.subspan(row * width, width);
       if (classes_) {
         const std::int64_t label = label_of(batch.first_sample + row, width);
         const std::size_t k = flags_.metric == "top1" ? 1 : 5;

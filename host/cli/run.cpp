@@ -32,13 +32,8 @@ int run(const Flags& flags) {
                                 });
   file.commit();
   if (flags.report.json) {
-    nlohmann::ordered_json object = {{"model", flags.model},
-                                     {"samples", pass.samples},
-                                     {"batches", pass.batches},
-                                     {"samples_left_out", pass.left_out},
-                                     {"seconds", pass.seconds},
-                                     {"samples_per_second", pass.rate()},
-                                     {"peak_memory_bytes", peak_memory_bytes()}};
+    nlohmann::ordered_json object = {{"model", flags.model}};
+    add_figures(object, pass);
     if (!flags.output.empty()) object["files"] = {flags.output};
     print_json(object);
   } else if (!flags.report.quiet) {

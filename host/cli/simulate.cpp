@@ -9,6 +9,7 @@
 #include "cli/metrics.hpp"
 #include "cli/options.hpp"
 #include "cli/terminal.hpp"
+#include "model/integer_values.hpp"
 
 namespace tare::cli {
 namespace {
@@ -80,13 +81,8 @@ void report(const Flags& flags, const Graph& graph, const Pass& pass, const Quan
     nlohmann::ordered_json object = {{"model", flags.model},
                                      {"encodings", flags.encodings},
                                      {"activation_quantizers", quantizers.activations},
-                                     {"parameter_quantizers", quantizers.parameters},
-                                     {"samples", pass.samples},
-                                     {"batches", pass.batches},
-                                     {"samples_left_out", pass.left_out},
-                                     {"seconds", pass.seconds},
-                                     {"samples_per_second", pass.rate()},
-                                     {"peak_memory_bytes", peak_memory_bytes()}};
+                                     {"parameter_quantizers", quantizers.parameters}};
+    add_figures(object, pass);
     for (std::size_t i = 0; i < outputs.size(); ++i)
       object["outputs"].push_back(outputs[i].json(graph.value(graph.outputs[i]).name));
     if (!flags.output.empty()) object["files"] = {flags.output};

@@ -3,7 +3,9 @@
 
 #include <algorithm>
 #include <charconv>
+#include <utility>
 
+#include "model/integer_values.hpp"
 #include "run/npy.hpp"
 #include "tare/dataset.hpp"
 
@@ -116,11 +118,6 @@ std::vector<std::int64_t> labels_of_text(const std::filesystem::path& path, bool
   return labels;
 }
 
-template <class T>
-void widen(const Tensor& tensor, std::vector<std::int64_t>& labels) {
-  for (const T value : tensor.span<T>()) labels.push_back(static_cast<std::int64_t>(value));
-}
-
 }  // namespace
 
 std::vector<std::int64_t> read_labels(const std::filesystem::path& path) {
@@ -128,19 +125,11 @@ std::vector<std::int64_t> read_labels(const std::filesystem::path& path) {
   if (path.extension() == ".npy") {
     const Tensor tensor = read_npy(path);
     const bool column = tensor.rank() == 1 || (tensor.rank() == 2 && tensor.shape()[1] == 1);
-    switch (column ? tensor.type() : DataType::undefined) {
-      case DataType::int64: widen<std::int64_t>(tensor, labels); break;
-      case DataType::int32: widen<std::int32_t>(tensor, labels); break;
-      case DataType::int16: widen<std::int16_t>(tensor, labels); break;
-      case DataType::int8: widen<std::int8_t>(tensor, labels); break;
-      case DataType::uint64: widen<std::uint64_t>(tensor, labels); break;
-      case DataType::uint32: widen<std::uint32_t>(tensor, labels); break;
-      case DataType::uint16: widen<std::uint16_t>(tensor, labels); break;
-      case DataType::uint8: widen<std::uint8_t>(tensor, labels); break;
-      default:
-        throw Error(ErrorKind::data, fmt::format("file '{}': labels are one integer a sample, found {} {}",
-                                                 path.string(), name_of(tensor.type()), tensor.shape().text()));
-    }
+    auto integers = column && tensor.type() != DataType::boolean ? integer_values(tensor) : std::nullopt;
+    if (!integers)
+      throw Error(ErrorKind::data, fmt::format("file '{}': labels are one integer a sample, found {} {}", path.string(),
+                                               name_of(tensor.type()), tensor.shape().text()));
+    labels = std::move(*integers);
   } else {
     labels = labels_of_text(path, path.extension() == ".csv");
   }
