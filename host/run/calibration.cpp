@@ -313,11 +313,11 @@ CalibrationResult Calibration::Implementation::finish() {
   return result;
 }
 
-/// What became of values that only mark something. The search takes the values of all that share a range as one.
-void Calibration::Implementation::warn_of_sentinels(std::size_t i, std::vector<std::string>& lines) const {
+/// What became of values that only mark something.
+void Calibration::Implementation::warn_of_sentinels(std::size_t i, const std::optional<Sentinels>& clamped,
+                                                    std::vector<std::string>& lines) const {
   const TensorStatistics& values = *statistics[i];
   const std::string& name = sites[observed[i]].tensor;
-  const auto clamped = calib::clamped_sentinels(*groups[group_of[i]].statistics, spec_of(group_of[i]), options.search);
   const std::string taken = clamped ? fmt::format("taken for {:.6g}", clamped->floor) : std::string();
   if (const auto sentinels = find_sentinels(values))
     lines.push_back(fmt::format("'{}': {} values down to {:g} only mark something; {}", name, sentinels->count,
@@ -328,14 +328,13 @@ void Calibration::Implementation::warn_of_sentinels(std::size_t i, std::vector<s
 }
 
 /// What is not finite, but for the -inf that warn_of_sentinels() speaks of. Constants may hold it where data may not.
-void Calibration::Implementation::warn_of_nonfinite(std::size_t i, std::vector<std::string>& lines) const {
+void Calibration::Implementation::warn_of_nonfinite(std::size_t i, const std::optional<Sentinels>& clamped,
+                                                    std::vector<std::string>& lines) const {
   const TensorStatistics& values = *statistics[i];
   const QuantSite& site = sites[observed[i]];
   if (options.nonfinite == NonfinitePolicy::error && graph.constant(site.value) != nullptr) return;
   const bool set_range =
       site.spec.scheme.value_or(options.search.scheme) == Scheme::min_max || site.spec.format != NumberFormat::integer;
-  const bool clamped =
-      calib::clamped_sentinels(*groups[group_of[i]].statistics, spec_of(group_of[i]), options.search).has_value();
   const std::uint64_t infinite = values.positive_infinity_count + (clamped ? 0 : values.negative_infinity_count);
   if (set_range && infinite > 0)
     lines.push_back(
@@ -352,8 +351,10 @@ std::vector<std::string> Calibration::Implementation::warnings() const {
   std::vector<std::string> lines = kept_quantizers;
   for (std::size_t i = 0; i < observed.size(); ++i) {
     const std::string& name = sites[observed[i]].tensor;
-    warn_of_sentinels(i, lines);
-    warn_of_nonfinite(i, lines);
+    const std::size_t group = group_of[i];  // the search takes the values of all that share a range as one
+    const auto clamped = calib::clamped_sentinels(*groups[group].statistics, spec_of(group), options.search);
+    warn_of_sentinels(i, clamped, lines);
+    warn_of_nonfinite(i, clamped, lines);
     const auto& histogram = statistics[i]->tf_enhanced;
     if (histogram && static_cast<double>(histogram->lost) > 1e-4 * static_cast<double>(statistics[i]->count))
       lines.push_back(fmt::format("'{}': tf_enhanced lost {} of {} values outside the window of the first batch", name,

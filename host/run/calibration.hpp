@@ -84,8 +84,9 @@ struct Calibration::Implementation {
   const QuantizerSpec& spec_of(std::size_t group) const { return sites[observed[groups[group].members[0]]].spec; }
   bool is_searched_in_full(std::size_t group) const;
   std::vector<Encoding> search() const;  ///< by group
-  void warn_of_sentinels(std::size_t i, std::vector<std::string>& lines) const;
-  void warn_of_nonfinite(std::size_t i, std::vector<std::string>& lines) const;
+  /// `clamped`: what the search of the site's group took for their floor.
+  void warn_of_sentinels(std::size_t i, const std::optional<Sentinels>& clamped, std::vector<std::string>& lines) const;
+  void warn_of_nonfinite(std::size_t i, const std::optional<Sentinels>& clamped, std::vector<std::string>& lines) const;
   std::vector<std::string> warnings() const;
 
   const Graph& graph;
