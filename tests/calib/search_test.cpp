@@ -11,11 +11,15 @@
 #include <string>
 #include <vector>
 
+#include "calib/searches.hpp"
 #include "tare/calibration.hpp"
 #include "tare/error.hpp"
 
 namespace tare {
 namespace {
+
+using test::options_of;
+using test::spec_of;
 
 constexpr std::size_t samples = 200000;
 
@@ -122,19 +126,6 @@ double dense_error(const std::vector<float>& values, const QuantizerSpec& spec) 
     }
   }
   return best;
-}
-
-QuantizerSpec spec_of(int bitwidth, bool symmetric) {
-  QuantizerSpec spec;
-  spec.bitwidth = bitwidth;
-  spec.symmetric = symmetric;
-  return spec;
-}
-
-SearchOptions options_of(Scheme scheme) {
-  SearchOptions options;
-  options.scheme = scheme;
-  return options;
 }
 
 Encoding refined(const std::vector<float>& values, const QuantizerSpec& spec) {

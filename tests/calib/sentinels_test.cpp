@@ -7,11 +7,15 @@
 #include <random>
 #include <vector>
 
+#include "calib/searches.hpp"
 #include "tare/calibration.hpp"
 #include "tare/numerics.hpp"
 
 namespace tare {
 namespace {
+
+using test::options_of;
+using test::spec_of;
 
 constexpr float infinity = std::numeric_limits<float>::infinity();
 constexpr float masks[] = {-10000.0f, -65504.0f, -1e9f, -std::numeric_limits<float>::max(), -infinity};
@@ -29,19 +33,6 @@ std::vector<float> with_floor(std::vector<float> values) {
   const auto floor = static_cast<float>(find_sentinels(observe_values(values)).value().floor);
   for (float& value : values) value = value <= highest_sentinel ? floor : value;
   return values;
-}
-
-QuantizerSpec spec_of(int bitwidth, bool symmetric) {
-  QuantizerSpec spec;
-  spec.bitwidth = bitwidth;
-  spec.symmetric = symmetric;
-  return spec;
-}
-
-SearchOptions options_of(Scheme scheme) {
-  SearchOptions options;
-  options.scheme = scheme;
-  return options;
 }
 
 template <class Check>
