@@ -4,6 +4,7 @@
 
 #include "cpu/chain_step.hpp"
 #include "launch.hpp"
+#include "observe.hpp"
 
 namespace tare::cuda {
 
@@ -25,6 +26,7 @@ struct ChainSource {
   };
   Kind kind = Kind::last;
   std::uint8_t index = 0;  ///< of the saved result, of the input or of the broadcast
+  std::int8_t tap = -1;    ///< at which what is read is counted; -1: it is not
   float number = 0;
 };
 
@@ -33,7 +35,8 @@ struct ChainStep {
   cpu::Formula formula{};
   bool half_up = false;
   std::int8_t saved = -1;   ///< where the result is kept, and
-  std::int8_t output = -1;  ///< where it is stored; -1: nowhere
+  std::int8_t output = -1;  ///< where it is stored, and
+  std::int8_t tap = -1;     ///< at which it is counted; -1: nowhere
   ChainSource sources[2];
   float a = 0;
   float b = 0;
@@ -80,5 +83,19 @@ struct ChainProgram {
 
 /// An output may be the memory of an input that no later step reads.
 void run_chain(const ChainProgram& program, StreamView stream);
+
+/// The sites that a chain counts, by the number of the tap.
+struct ChainTaps {
+  int count = 0;
+  Site* sites[most_taps];
+  Exact* partials;  ///< as in SiteMemory, of any of the sites
+  unsigned* finished;
+};
+/// Taps that a launch has room for on the current device: at most most_taps.
+int taps_of_a_launch();
+/// Whether a program's elements can be counted on their way: whole fours, fewer than 2^31.
+bool can_count(const ChainProgram& program);
+/// run_chain() that also counts what comes by at its taps.
+void run_counting_chain(const ChainProgram& program, const ChainTaps& taps, StreamView stream);
 
 }  // namespace tare::cuda

@@ -7,6 +7,7 @@
 #include "chain_kernel.hpp"
 #include "cpu/chain_plan.hpp"
 #include "float_element.hpp"
+#include "observer.hpp"
 #include "quantize.hpp"
 
 namespace tare::cuda {
@@ -15,25 +16,98 @@ namespace {
 class ChainKernel final : public Kernel {
  public:
   ChainKernel(const Node& node, Device& device, CompileStep compile_step)
-      : device_(device), plan_(*node.subgraph("steps").graph, device.vector()), compile_step_(std::move(compile_step)) {
+      : device_(device),
+        plan_(*node.subgraph("steps").graph, device.vector()),
+        compile_step_(std::move(compile_step)),
+        least_counted_bytes_(cached_bytes()),
+        most_taps_(taps_of_a_launch()) {
     fits_ = lay_out();
   }
 
-  void run(std::span<Tensor> inputs, std::span<Tensor> outputs) override {
+  bool takes_taps() const override { return true; }
+
+  void run(std::span<Tensor> inputs, std::span<Tensor> outputs) override { run_tapped(inputs, outputs, {}, {}); }
+
+  void run_tapped(std::span<Tensor> inputs, std::span<Tensor> outputs, std::span<const Tap> of_inputs,
+                  std::span<const Tap> of_outputs) override {
     const CurrentDevice current(device_.index());
     for (Tensor& input : inputs)
       if (is_quantizable(input.type())) input = device_.upload(input);
     cpu::ChainRun run;
     ChainProgram program = program_;
-    if (!fits_ || !plan_.bind(inputs, run, true) || !lay_out_broadcasts(inputs, run, program))
-      return plan_.run_one_by_one(kernels_, inputs, outputs, compile_step_);
-    plan_.make_outputs(device_, inputs, outputs, run);
+    const bool as_program = fits_ && plan_.bind(inputs, run, true) && lay_out_broadcasts(inputs, run, program);
+    if (as_program) lay_out_shapes(run, program);
+    ChainTaps taps;
+    const bool counts = as_program && is_counted(program);
+    for (std::size_t i = 0; i < of_inputs.size(); ++i) {
+      if (of_inputs[i].observer == nullptr) continue;
+      ChainSource* source = counts ? reader_of(i, program) : nullptr;
+      if (source == nullptr || !add(of_inputs[i], taps, source->tap))
+        of_inputs[i].observer->observe(of_inputs[i].site, inputs[i]);
+    }
+    std::vector<bool> dropped(outputs.size());
+    std::vector<bool> whole(outputs.size());  // observed as tensors
+    for (std::size_t s = 0; s < plan_.places().size() && !of_outputs.empty(); ++s) {
+      if (plan_.places()[s].output < 0) continue;
+      const auto o = static_cast<std::size_t>(plan_.places()[s].output);
+      if (of_outputs[o].observer == nullptr) continue;
+      if (counts && add(of_outputs[o], taps, program.step[s].tap))
+        dropped[o] = of_outputs[o].only;
+      else
+        whole[o] = true;
+    }
+    if (as_program) {
+      plan_.make_outputs(device_, inputs, outputs, run, dropped);
+      std::copy(run.out.begin(), run.out.end(), program.out);
+      for (int s = 0; s < program.steps; ++s)
+        if (program.step[s].output >= 0 && program.out[program.step[s].output] == nullptr) program.step[s].output = -1;
+      if (taps.count > 0)
+        run_counting_chain(program, taps, device_.stream());
+      else
+        run_chain(program, device_.stream());
+    } else {
+      plan_.run_one_by_one(kernels_, inputs, outputs, compile_step_);
+    }
+    for (std::size_t o = 0; o < outputs.size(); ++o)
+      if (whole[o]) of_outputs[o].observer->observe(of_outputs[o].site, outputs[o]);
+  }
+
+ private:
+  /// What caches hold until an observer takes it with others in one launch is not worth one here, which ends with the
+  /// adding up of all counters.
+  bool is_counted(const ChainProgram& program) const {
+    bool aligned = true;
+    for (const void* in : program.in) aligned = aligned && is_aligned(in);
+    return aligned && can_count(program) &&
+           static_cast<std::size_t>(program.elements) * size_of(program.type) >= least_counted_bytes_;
+  }
+
+  /// Gives a tap of the chain its number. False where it cannot be counted on the way.
+  bool add(const Tap& tap, ChainTaps& taps, std::int8_t& number) const {
+    const auto* observer = dynamic_cast<const CudaObserver*>(tap.observer);
+    if (observer == nullptr || taps.count >= most_taps_) return false;
+    const SiteMemory memory = observer->memory_of(tap.site);
+    taps.partials = memory.partials;
+    taps.finished = memory.finished;
+    taps.sites[taps.count] = memory.site;
+    number = static_cast<std::int8_t>(taps.count++);
+    return true;
+  }
+
+  /// Where a program reads an input element by element, first.
+  static ChainSource* reader_of(std::size_t input, ChainProgram& program) {
+    for (int s = 0; s < program.steps; ++s)
+      for (ChainSource& source : program.step[s].sources)
+        if (source.kind == ChainSource::Kind::block && source.index == input) return &source;
+    return nullptr;
+  }
+
+  static void lay_out_shapes(const cpu::ChainRun& run, ChainProgram& program) {
     program.type = run.type;
     program.elements = run.elements;
     program.spatial = std::max<std::int64_t>(run.spatial, 1);
     program.channel_count = std::max<std::int64_t>(run.channels, 1);
     std::copy(run.in.begin(), run.in.end(), program.in);
-    std::copy(run.out.begin(), run.out.end(), program.out);
     for (int s = 0; s < program.steps; ++s) {
       ChainStep& step = program.step[s];
       program.by_channel = program.by_channel || step.kind == cpu::Step::Kind::affine;
@@ -45,10 +119,8 @@ class ChainKernel final : public Kernel {
         program.by_channel = program.by_channel || access == cpu::Access::channel;
       }
     }
-    run_chain(program, device_.stream());
   }
 
- private:
   /// The program, but for what a run's shapes and addresses say. False when it does not fit.
   bool lay_out() {
     const std::span<const cpu::Step> steps = plan_.steps();
@@ -97,7 +169,7 @@ class ChainKernel final : public Kernel {
     for (int s = 0; s < program.steps && count > 0; ++s)
       for (ChainSource& source : program.step[s].sources)
         if (source.kind == ChainSource::Kind::block && run.access[source.index] == cpu::Access::broadcast)
-          source = {ChainSource::Kind::broadcast, slots[source.index], 0};
+          source = {.kind = ChainSource::Kind::broadcast, .index = slots[source.index]};
     return true;
   }
 
@@ -134,12 +206,12 @@ class ChainKernel final : public Kernel {
   ChainSource source_of(const cpu::Operand& operand, std::size_t s) const {
     using Kind = ChainSource::Kind;
     switch (operand.kind) {
-      case cpu::Operand::Kind::number: return {Kind::constant, 0, operand.number};
-      case cpu::Operand::Kind::input: return {Kind::block, static_cast<std::uint8_t>(operand.index), 0};
+      case cpu::Operand::Kind::number: return {.kind = Kind::constant, .number = operand.number};
+      case cpu::Operand::Kind::input: return {.kind = Kind::block, .index = static_cast<std::uint8_t>(operand.index)};
       case cpu::Operand::Kind::step: break;
     }
-    if (operand.index + 1 == s) return {Kind::last, 0, 0};
-    return {Kind::saved, static_cast<std::uint8_t>(program_.step[operand.index].saved), 0};
+    if (operand.index + 1 == s) return {.kind = Kind::last};
+    return {.kind = Kind::saved, .index = static_cast<std::uint8_t>(program_.step[operand.index].saved)};
   }
 
   const float* upload_affine(const cpu::ChannelAffine<float>& affine) {
@@ -153,6 +225,8 @@ class ChainKernel final : public Kernel {
   Device& device_;
   cpu::ChainPlan plan_;
   CompileStep compile_step_;
+  std::size_t least_counted_bytes_;
+  int most_taps_;
   ChainProgram program_;
   bool fits_ = false;
   std::vector<Tensor> parameters_;                ///< of affine steps

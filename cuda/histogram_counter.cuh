@@ -11,6 +11,8 @@
 
 namespace tare::cuda {
 
+inline constexpr std::uint32_t special_counters =
+    4;  ///< behind the slots: NaN, +inf, -inf, zeros of the tensors before
 inline constexpr std::int32_t wide_key = static_cast<std::int32_t>(fine_magnitude_end);
 
 /// Of all lanes: one instruction since compute capability 8.0.
@@ -68,16 +70,16 @@ struct Counter {
   std::uint32_t high_count = 0;
   Bounds limits = limits_of(low, high);
 
-  /// Of a whole warp.
+  /// Of a whole warp. Whether the extremes were looked at: else they are what they were.
   template <int n>
-  __device__ __forceinline__ void add(const std::uint32_t (&values)[n]) {
+  __device__ __forceinline__ bool add(const std::uint32_t (&values)[n]) {
     Bounds bounds;
 #pragma unroll
     for (int i = 0; i < n; ++i) bounds.add(values[i]);
     bool is_fine = true;
-    if (warp_any(bounds.positive >= limits.positive || bounds.negative >= limits.negative ||
-                 bounds.nearest >= limits.nearest))
-      is_fine = add_extremes(values, bounds);
+    const bool looks = warp_any(bounds.positive >= limits.positive || bounds.negative >= limits.negative ||
+                                bounds.nearest >= limits.nearest);
+    if (looks) is_fine = add_extremes(values, bounds);
     if (is_fine) {
 #pragma unroll
       for (int i = 0; i < n; ++i) atomicAdd(bins + fine_slot(values[i]), 1u);
@@ -86,6 +88,7 @@ struct Counter {
       for (int i = 0; i < n; ++i)
         if (is_finite(values[i])) atomicAdd(bins + histogram_slot(values[i]), 1u);
     }
+    return looks;
   }
 
   /// All but what only the shared counters know: zeros, NaN and infinities.
@@ -163,6 +166,60 @@ __device__ __forceinline__ Exact merge_lanes(Exact exact) {
     merge(exact, other);
   }
   return exact;
+}
+
+/// What the block counted of one tensor: its bins to the site, the rest, of which every thread has its own, to an entry
+/// of the block. `padding`: zeros that were counted and are not the tensor's. Leaves the counters 0, but those of
+/// zeros, which go on; ends with the block together.
+template <int warps>
+__device__ __forceinline__ void flush(unsigned* bins, Exact exact, std::uint32_t padding, Site& site, Exact& partial) {
+  __shared__ Exact warp_exact[warps];
+  exact = merge_lanes(exact);
+  if (threadIdx.x % 32 == 0) warp_exact[threadIdx.x / 32] = exact;
+  __syncthreads();  // the bins are complete, too
+  if (threadIdx.x < 32) {
+    exact = threadIdx.x < warps ? warp_exact[threadIdx.x] : Exact{};
+    exact = merge_lanes(exact);
+    if (threadIdx.x == 0) {
+      unsigned* special = bins + histogram_slots;
+      exact.nan_count = special[0];
+      exact.positive_infinity_count = special[1];
+      exact.negative_infinity_count = special[2];
+      special[0] = special[1] = special[2] = 0;
+      const unsigned zeros = bins[zero_slot] + bins[negative_zero_slot];  // others read them, too: nobody may write
+      exact.zero_count = zeros - special[3] - padding;
+      special[3] = zeros;
+      if (exact.zero_count != 0) {
+        merge_extreme(exact.low_rank, exact.low_count, low_rank_of(0), 0);
+        merge_extreme(exact.high_rank, exact.high_count, high_rank_of(0), 0);
+      }
+      partial = exact;
+    }
+  }
+  // A warp adds to neighbouring bins. Blocks begin at different ones, or all would wait for the same.
+  constexpr std::uint32_t lines = histogram_slots / 32;
+  static_assert(histogram_slots % 32 == 0);
+  TARE_NO_UNROLL
+  for (std::uint32_t line = threadIdx.x / 32; line < lines; line += warps) {
+    const std::uint32_t slot = (line + blockIdx.x * 37) % lines * 32 + threadIdx.x % 32;
+    const unsigned count = bins[slot];
+    if (count == 0 || slot == zero_slot || slot == negative_zero_slot) continue;
+    bins[slot] = 0;
+    atomicAdd(&site.bins[histogram_bin(bits_of_slot(slot))], Count{count});
+  }
+  __syncthreads();
+}
+
+/// By all threads: whether every other block has come here. Then what these wrote is seen.
+__device__ __forceinline__ bool is_last_block(unsigned* finished) {
+  __shared__ bool is_last;
+  if (threadIdx.x == 0) {
+    __threadfence();
+    is_last = atomicAdd(finished, 1u) == gridDim.x - 1;
+  }
+  __syncthreads();
+  __threadfence();  // every thread reads what other blocks wrote
+  return is_last;
 }
 
 }  // namespace tare::cuda

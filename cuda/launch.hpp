@@ -91,8 +91,9 @@ void launch(void (*kernel)(Parameters...), dim3 blocks, dim3 threads, std::size_
 #endif
 }
 
-template <class Functor>
-__global__ void __launch_bounds__(launch_threads)
+/// `blocks` of a multiprocessor there is room for: the compiler may otherwise hold registers so short that they spill.
+template <int blocks, class Functor>
+__global__ void __launch_bounds__(launch_threads, blocks)
     each_kernel(std::int64_t count, const __grid_constant__ Functor functor) {
   const std::int64_t step = std::int64_t{gridDim.x} * launch_threads;
   for (std::int64_t i = std::int64_t{blockIdx.x} * launch_threads + threadIdx.x; i < count; i += step) functor(i);
@@ -109,13 +110,13 @@ __global__ void __launch_bounds__(launch_threads)
 }
 
 /// functor(i) for i in [0, count).
-template <class Functor>
+template <int blocks_of_a_multiprocessor = 1, class Functor>
 void for_each(std::int64_t count, StreamView stream, const Functor& functor) {
   if (count <= 0) return;
 #ifdef __CUDACC__
   constexpr std::int64_t most = std::int64_t{1} << 30;
   const auto blocks = static_cast<unsigned>(std::min(most, (count + launch_threads - 1) / launch_threads));
-  launch(each_kernel<Functor>, blocks, launch_threads, 0, stream, count, functor);
+  launch(each_kernel<blocks_of_a_multiprocessor, Functor>, blocks, launch_threads, 0, stream, count, functor);
   TARE_CUDA_CHECK_LAUNCH("each_kernel");
 #else
   launch_on_host(stream, [=] {

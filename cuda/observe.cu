@@ -12,9 +12,8 @@ constexpr int threads = 768;  // with 80 registers each they fill a multiprocess
 constexpr int warps = threads / 32;
 constexpr int vectors_per_thread = 4;  // of 16 bytes
 constexpr std::uint32_t tile_vectors = threads * vectors_per_thread;
-constexpr std::uint32_t special_counters = 4;  // behind the slots: NaN, +inf, -inf, zeros of the tensors before
-constexpr std::uint32_t tiles_per_block = 2;   // at least: the flush of a block must not outweigh its counting
-constexpr int blocks_per_multiprocessor = 1;   // two of half the threads would flush twice as many counters
+constexpr std::uint32_t tiles_per_block = 2;  // at least: the flush of a block must not outweigh its counting
+constexpr int blocks_per_multiprocessor = 1;  // two of half the threads would flush twice as many counters
 
 TARE_HD std::uint32_t size_of_element(DataType type) { return type == DataType::float32 ? 4 : 2; }
 /// Elements by which the data begin behind an address that is aligned to a vector.
@@ -160,50 +159,9 @@ __device__ void merge_sites(const TensorList& list, Site* sites, const Exact* pa
   sites[site].exact = exact;
 }
 
-/// What the block counted of one tensor: its bins to the site, the rest to an entry of its own. Leaves the counters 0,
-/// but those of zeros, which go on; ends with the block together.
-__device__ void flush(unsigned* bins, const Counter& counter, std::uint32_t padding, Site& site, Exact& partial) {
-  __shared__ Exact warp_exact[warps];
-  Exact exact = merge_lanes(counter.exact());
-  if (threadIdx.x % 32 == 0) warp_exact[threadIdx.x / 32] = exact;
-  __syncthreads();  // the bins are complete, too
-  if (threadIdx.x < 32) {
-    exact = threadIdx.x < warps ? warp_exact[threadIdx.x] : Exact{};
-    exact = merge_lanes(exact);
-    if (threadIdx.x == 0) {
-      unsigned* special = bins + histogram_slots;
-      exact.nan_count = special[0];
-      exact.positive_infinity_count = special[1];
-      exact.negative_infinity_count = special[2];
-      special[0] = special[1] = special[2] = 0;
-      const unsigned zeros = bins[zero_slot] + bins[negative_zero_slot];  // others read them, too: nobody may write
-      exact.zero_count = zeros - special[3] - padding;
-      special[3] = zeros;
-      if (exact.zero_count != 0) {
-        merge_extreme(exact.low_rank, exact.low_count, low_rank_of(0), 0);
-        merge_extreme(exact.high_rank, exact.high_count, high_rank_of(0), 0);
-      }
-      partial = exact;
-    }
-  }
-  // A warp adds to neighbouring bins. Blocks begin at different ones, or all would wait for the same.
-  constexpr std::uint32_t lines = histogram_slots / 32;
-  static_assert(histogram_slots % 32 == 0);
-  TARE_NO_UNROLL
-  for (std::uint32_t line = threadIdx.x / 32; line < lines; line += warps) {
-    const std::uint32_t slot = (line + blockIdx.x * 37) % lines * 32 + threadIdx.x % 32;
-    const unsigned count = bins[slot];
-    if (count == 0 || slot == zero_slot || slot == negative_zero_slot) continue;
-    bins[slot] = 0;
-    atomicAdd(&site.bins[histogram_bin(bits_of_slot(slot))], Count{count});
-  }
-  __syncthreads();
-}
-
 __global__ void __launch_bounds__(threads, blocks_per_multiprocessor)
     observe_kernel(const __grid_constant__ TensorList list, Site* sites, Exact* partials, unsigned* finished) {
   __shared__ __align__(16) unsigned bins[histogram_slots + special_counters];
-  __shared__ bool is_last;
   for (std::uint32_t slot = threadIdx.x; slot < histogram_slots + special_counters; slot += threads) bins[slot] = 0;
   __syncthreads();
 
@@ -217,17 +175,10 @@ __global__ void __launch_bounds__(threads, blocks_per_multiprocessor)
     Counter counter{bins};
     const std::uint32_t padding = count_tiles(counter, tensor, tile - tensor.first_tile, stop - tensor.first_tile);
     tile = stop;
-    flush(bins, counter, padding, sites[tensor.site], partials[blockIdx.x + index]);
+    flush<warps>(bins, counter.exact(), padding, sites[tensor.site], partials[blockIdx.x + index]);
   }
 
-  if (threadIdx.x == 0) {
-    __threadfence();
-    is_last = atomicAdd(finished, 1u) == gridDim.x - 1;
-    __threadfence();
-  }
-  __syncthreads();
-  if (!is_last) return;
-  __threadfence();  // every thread reads what other blocks wrote
+  if (!is_last_block(finished)) return;
   merge_sites(list, sites, partials);
   if (threadIdx.x == 0) *finished = 0;
 }
@@ -241,6 +192,11 @@ void TensorList::add(const void* data, std::uint32_t elements, std::uint32_t sit
 
 std::uint32_t most_observer_blocks() {
   return static_cast<std::uint32_t>(multiprocessors() * blocks_per_multiprocessor);
+}
+
+std::size_t most_observer_partials() {
+  const std::size_t blocks = most_observer_blocks();
+  return std::max(blocks * most_taps, blocks + most_tensors);
 }
 
 void observe(const TensorList& list, Site* sites, Exact* partials, unsigned* finished, StreamView stream) {

@@ -60,6 +60,7 @@ struct Site {
 };
 
 inline constexpr std::size_t most_tensors = 64;  // of a launch: the list is a kernel parameter
+inline constexpr int most_taps = 7;              // of a chain: shared memory holds the counters of no more
 inline constexpr std::uint64_t most_elements = std::uint64_t{1}
                                                << 31;  // of a tensor of the list: 32-bit counters hold them
 
@@ -80,10 +81,19 @@ struct TensorList {
   void add(const void* data, std::uint32_t elements, std::uint32_t site, DataType type);
 };
 
+/// What a kernel that counts needs beside its tensor; launches of one stream may have it in turns.
+struct SiteMemory {
+  Site* site;
+  Exact* partials;     ///< most_observer_partials() entries of scratch
+  unsigned* finished;  ///< 0 between launches
+};
+
 /// Blocks of a launch, at most, on the current device.
 std::uint32_t most_observer_blocks();
-/// Adds all elements of the tensors to their sites. `partials`: most_observer_blocks() + most_tensors entries of
-/// scratch; `finished`: one counter that is 0 between launches.
+/// One for every block and tap, or for every block and tensor that meet: they meet at most blocks + tensors - 1 times.
+std::size_t most_observer_partials();
+/// Adds all elements of the tensors to their sites. `partials`: most_observer_partials() entries of scratch;
+/// `finished`: one counter that is 0 between launches.
 void observe(const TensorList& list, Site* sites, Exact* partials, unsigned* finished, StreamView stream);
 
 }  // namespace tare::cuda

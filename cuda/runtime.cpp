@@ -79,13 +79,23 @@ void give_memory(void* pointer, std::size_t bytes, StreamView stream, const Allo
     static_cast<void>(cudaFreeAsync(pointer, stream.get()));
 }
 
-int multiprocessors() {
+namespace {
+
+int attribute(cudaDeviceAttr which) {
   int device = 0;
-  int count = 0;
+  int value = 0;
   TARE_CUDA_CHECK(cudaGetDevice(&device));
-  TARE_CUDA_CHECK(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device));
-  return count;
+  TARE_CUDA_CHECK(cudaDeviceGetAttribute(&value, which, device));
+  return value;
 }
+
+}  // namespace
+
+int multiprocessors() { return attribute(cudaDevAttrMultiProcessorCount); }
+std::size_t most_shared_memory() {
+  return static_cast<std::size_t>(attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin));
+}
+std::size_t cached_bytes() { return static_cast<std::size_t>(attribute(cudaDevAttrL2CacheSize)) / 2; }
 
 int device_count() {
   int count = 0;

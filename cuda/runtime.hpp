@@ -107,7 +107,10 @@ class DeviceBuffer {
   Allocator allocator_;
 };
 
-/// Multiprocessors of the current device.
+/// Of the current device.
 int multiprocessors();
+std::size_t most_shared_memory();  ///< bytes that a block may ask for
+/// Bytes that are still in a cache when the next kernels read them: half of the second level.
+std::size_t cached_bytes();
 
 }  // namespace tare::cuda

@@ -174,13 +174,7 @@ __global__ void __launch_bounds__(search_warps * 32, 2)
 
 }  // namespace
 
-bool can_search() {
-  int device = 0;
-  int most = 0;
-  TARE_CUDA_CHECK(cudaGetDevice(&device));
-  TARE_CUDA_CHECK(cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
-  return static_cast<std::size_t>(most) >= sizeof(Shared);
-}
+bool can_search() { return most_shared_memory() >= sizeof(Shared); }
 
 void search(const SearchTask* tasks, std::size_t count, const PackedBin* bins, SearchResult* results,
             StreamView stream) {

@@ -14,7 +14,7 @@ namespace tare::cuda {
 struct Statistics::Implementation {
   Implementation(std::size_t count, StreamView stream, const Allocator& allocator)
       : sites(count, stream, allocator),
-        partials(most_observer_blocks() + most_tensors, stream, allocator),
+        partials(most_observer_partials(), stream, allocator),
         finished(1, stream, allocator) {
     sites.clear(stream);
     finished.clear(stream);
@@ -35,8 +35,7 @@ struct Statistics::Implementation {
   }
 
   DeviceBuffer<Site> sites;
-  DeviceBuffer<Exact>
-      partials;  ///< one for every (block, tensor) that meet: they meet at most blocks + tensors - 1 times
+  DeviceBuffer<Exact> partials;
   DeviceBuffer<unsigned> finished;
   PinnedBuffer requested;  ///< an Exact a site
   Event arrived;
@@ -63,6 +62,10 @@ Statistics::Statistics(std::size_t sites, Stream stream, const Allocator& alloca
 Statistics::~Statistics() = default;
 Statistics::Statistics(Statistics&&) noexcept = default;
 Statistics& Statistics::operator=(Statistics&&) noexcept = default;
+
+SiteMemory Statistics::memory_of(std::size_t site) const {
+  return {implementation_->sites.data() + site, implementation_->partials.data(), implementation_->finished.data()};
+}
 
 void Statistics::observe(std::span<const ObservedTensor> tensors, Stream stream) {
   for (const ObservedTensor& tensor : tensors) {

@@ -14,12 +14,12 @@ double milliseconds_since(Clock::time_point start) {
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
 }
 
+/// For tensors as wholes, so that kernels do not count by themselves.
 class TimedObserver final : public Observer {
  public:
   TimedObserver(std::unique_ptr<Observer> inner, Backend& backend, ObserverClock& clock)
       : inner_(std::move(inner)), backend_(backend), clock_(clock) {}
   void observe(std::size_t site, const Tensor& tensor) override {
-    if (!clock_.running) return inner_->observe(site, tensor);
     backend_.synchronize();
     const auto start = Clock::now();
     inner_->observe(site, tensor);
@@ -28,13 +28,10 @@ class TimedObserver final : public Observer {
     clock_.elements += static_cast<std::uint64_t>(tensor.elements());
     clock_.bytes += tensor.bytes();
   }
-  PieceObserver* pieces() override { return clock_.running ? nullptr : inner_->pieces(); }
   std::uint64_t nonfinite_count() const override { return inner_->nonfinite_count(); }
   std::uint64_t end_batch() override { return inner_->end_batch(); }
   bool runs_behind() const override { return inner_->runs_behind(); }
-  bool repeats() const override { return !clock_.running && inner_->repeats(); }
   void flush() override { inner_->flush(); }
-  void add(const Observer& of_lane) override { inner_->add(of_lane); }
   std::vector<TensorStatistics> collect() const override { return inner_->collect(); }
 
  private:
@@ -43,7 +40,7 @@ class TimedObserver final : public Observer {
   ObserverClock& clock_;
 };
 
-/// A backend as it is, but for the clock on its observers.
+/// A backend as it is, but for observers that are made while the clock runs.
 class TimedBackend final : public Backend {
  public:
   TimedBackend(std::unique_ptr<Backend> inner, ObserverClock& clock) : inner_(std::move(inner)), clock_(clock) {}
@@ -71,7 +68,9 @@ class TimedBackend final : public Backend {
     return inner_->quantize_gradient(input, gradient, encodings, rounding);
   }
   std::unique_ptr<Observer> make_observer(ObserverKind kind, std::size_t sites) override {
-    return std::make_unique<TimedObserver>(inner_->make_observer(kind, sites), *inner_, clock_);
+    std::unique_ptr<Observer> made = inner_->make_observer(kind, sites);
+    if (!clock_.running) return made;
+    return std::make_unique<TimedObserver>(std::move(made), *inner_, clock_);
   }
   std::unique_ptr<Repeater> make_repeater() override { return inner_->make_repeater(); }
   std::unique_ptr<Backend> make_lane() const override { return clock_.running ? nullptr : inner_->make_lane(); }

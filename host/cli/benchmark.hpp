@@ -20,8 +20,8 @@ struct BatchTime {
 /// What the observers of a backend were given, and how long they took while the clock ran.
 class ObserverClock {
  public:
-  /// The same backend; its observers report here. Waiting for the device around every tensor disturbs a run, so that
-  /// it is done on demand alone.
+  /// The same backend; observers that it makes while the clock runs report here. Waiting for the device around every
+  /// tensor disturbs a run, so that it is done on demand alone.
   std::unique_ptr<Backend> wrap(std::unique_ptr<Backend> backend);
   void start();
   void stop() { running = false; }

@@ -144,6 +144,8 @@ class Statistics {
   std::vector<TensorStatistics> collect(Stream stream = nullptr) const;
 
  private:
+  friend class CudaObserver;
+  struct SiteMemory memory_of(std::size_t site) const;
   struct Implementation;
   std::unique_ptr<Implementation> implementation_;
 };

@@ -144,6 +144,7 @@ cudaError_t cudaSetDevice(int device) {
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
   *value = attribute == cudaDevAttrMaxSharedMemoryPerBlockOptin ? 227 << 10
            : attribute == cudaDevAttrMultiProcessorCount        ? 5
+           : attribute == cudaDevAttrL2CacheSize                ? stand_in().cache_bytes
                                                                 : 1;
   return cudaSuccess;
 }

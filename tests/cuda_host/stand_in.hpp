@@ -18,6 +18,7 @@ struct StandIn {
   /// Every stream is free to be used: none is captured.
   bool idle = true;
 
+  int cache_bytes = 1 << 20;  ///< of the second level: chains count what is larger than half of it
   int devices = 1;
   int device = 0;                              ///< the current one
   std::size_t device_changes = 0;              ///< calls that make one current
