@@ -1,12 +1,12 @@
 // Conv and ConvTranspose. The library takes two or three spatial dimensions and the same padding at both ends: one
 // dimension gets a second of one element, uneven padding becomes a padded copy (or, transposed, a crop of the whole
-// result). Bias and fused operations follow in one pass. Halves go to the library as they are, if it has an algorithm
+// result). Halves go to the library as they are, if it has an algorithm
 // for them: sums are float32, and are rounded before the bias is added.
 #include <fmt/format.h>
 
+#include "bias.hpp"
 #include "cpu/strided_copy.hpp"
 #include "cpu/window.hpp"
-#include "epilogue.hpp"
 #include "products.hpp"
 
 namespace tare::cuda {
@@ -148,7 +148,6 @@ Tensor transposed(const Call& call, const Problem& p, const Tensor& x, const Ten
 template <bool is_transposed>
 void convolution(Call& call) {
   cpu::require_inputs(call, 2);
-  const std::vector<cpu::PostOp> post_ops = cpu::parse_post_ops(call.node);
   const DataType given = call.input(0).type();
   const bool native = device_of(call).products().takes(given);
   for (Tensor& input : call.inputs)
@@ -167,7 +166,7 @@ void convolution(Call& call) {
   } else {
     y = is_transposed ? transposed(call, p, x, w) : forward(call, p, x, w);
   }
-  apply_epilogue(call, bias, p.out_channels, p.window.output.elements(), post_ops, y);
+  add_bias(call, bias, p.out_channels, p.window.output.elements(), y);
   call.outputs[0] = y.type() == given ? y : narrow(device_of(call), y, given);
 }
 
@@ -176,7 +175,6 @@ void convolution(Call& call) {
 void register_convolution(OperatorTable& table) {
   table.add("Conv", convolution<false>, cpu::Half::native);
   table.add("ConvTranspose", convolution<true>, cpu::Half::native);
-  table.add("tare::Conv", convolution<false>, cpu::Half::native);
 }
 
 }  // namespace tare::cuda

@@ -1,9 +1,9 @@
-// MatMul and Gemm, with the operations that the plan fuses behind them. Batches that only one operand has, or that both
+// MatMul and Gemm. Batches that only one operand has, or that both
 // have alike, are one call of the library; other broadcasts are one call a matrix.
 #include <fmt/format.h>
 
+#include "bias.hpp"
 #include "cpu/strided_copy.hpp"
-#include "epilogue.hpp"
 #include "products.hpp"
 
 namespace tare::cuda {
@@ -98,7 +98,6 @@ bool multiply(const Call& call, Operands o, const Tensor& a, const Tensor& b, Te
 
 void run_product(Call& call, bool gemm) {
   cpu::require_inputs(call, 2);
-  const std::vector<cpu::PostOp> post_ops = cpu::parse_post_ops(call.node);
   const DataType type = call.input(0).type();
   if (!is_quantizable(type) || call.input(1).type() != type)
     call.fail(fmt::format("operands of types {} and {}", name_of(type), name_of(call.input(1).type())));
@@ -116,8 +115,7 @@ void run_product(Call& call, bool gemm) {
   o.product.alpha = gemm ? call.node.real("alpha", 1.0f) : 1.0f;
   if (c.present() && (c.rank() > 2 || !(cpu::broadcast(call, c.shape(), o.output) == o.output)))
     call.fail(fmt::format("C of shape {} does not broadcast to {}", c.shape().text(), o.output.text()));
-  const bool alone = !c.present() && post_ops.empty();
-  Tensor& y = call.output(0, native && alone ? type : DataType::float32, o.output);
+  Tensor& y = call.output(0, native && !c.present() ? type : DataType::float32, o.output);
   if (!multiply(call, o, a, b, y)) {
     call.output(0, DataType::float32, o.output);
     multiply(call, o, widen(device_of(call), a), widen(device_of(call), b), y);
@@ -125,7 +123,7 @@ void run_product(Call& call, bool gemm) {
   const bool as_bias = c.present() && beta == 1.0f && c.rank() > 0 && c.shape().back() == o.product.columns &&
                        c.elements() == o.product.columns;
   if (c.present() && !as_bias) add_scaled(call, c, beta, y);
-  apply_epilogue(call, as_bias ? c : Tensor(), o.product.columns, 1, post_ops, y);
+  if (as_bias) add_bias(call, c, o.product.columns, 1, y);
   if (y.type() != type) y = narrow(device_of(call), y, type);
 }
 
@@ -137,8 +135,6 @@ void gemm(Call& call) { run_product(call, true); }
 void register_matmul(OperatorTable& table) {
   table.add("Gemm", gemm, cpu::Half::native);
   table.add("MatMul", matmul, cpu::Half::native);
-  table.add("tare::Gemm", gemm, cpu::Half::native);
-  table.add("tare::MatMul", matmul, cpu::Half::native);
 }
 
 }  // namespace tare::cuda

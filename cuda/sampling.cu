@@ -2,9 +2,9 @@
 // computed from other tensors. Plans and formulas are those of host/cpu, sums are float64 in the same order: the CPU's
 // bits. Odd: the regions of RoiAlign and MaxRoiPool are read on the host, where they are checked; a deformed
 // convolution is a product of the weights with what it samples, so that its sums are the library's.
+#include "bias.hpp"
 #include "cpu/regions.hpp"
 #include "cpu/sampling.hpp"
-#include "epilogue.hpp"
 #include "float_element.hpp"
 #include "operators.hpp"
 
@@ -190,7 +190,7 @@ void deform_conv(Call& call) {
     device_of(call).products().multiply(product, w.data<float>(), columns.data<float>(),
                                         y.mutable_data<float>() + n * plan.out_channels * points);
   }
-  apply_epilogue(call, bias, plan.out_channels, points, {}, y);
+  add_bias(call, bias, plan.out_channels, points, y);
   call.outputs[0] = std::move(y);
 }
 

@@ -1,7 +1,8 @@
 // Joins operators whose intermediate tensor nobody asked for: a batch normalization, or a sum or product with a
 // constant a channel, into the weights of the convolution before it, the four operators of a spelled-out hard-swish
 // and the three of a channel shuffle into one, an activation into the product or convolution before it (as "post_ops"
-// of an internal tare::Conv, see host/cpu/fused.cpp).
+// of an internal tare::Conv, see host/cpu/fused.cpp). Where chains read what broadcasts, a bias that is constant
+// becomes an Add behind its product instead: it is part of the chain that follows.
 #pragma once
 
 #include <vector>

@@ -166,30 +166,6 @@ TEST(CudaOperators, LongRows) {
   near("SoftmaxCrossEntropyLoss", {floats({3, 1500}, 118), random_integers({3}, 1500, 119)});
 }
 
-TEST(CudaOperators, OperationsFusedBehindProducts) {
-  const std::vector<std::vector<std::string>> lists{
-      {"relu"},
-      {"leaky_relu:0.25"},
-      {"clip:-0.5:1.5"},
-      {"hard_sigmoid:0.2:0.5"},
-      {"hard_swish"},
-      {"sigmoid"},
-      {"tanh"},
-      std::vector<std::string>(9, "leaky_relu:0.9"),  // more than a launch takes
-      {"tanh", "clip:-0.5:0.5", "hard_swish"}};
-  for (const auto& words : lists) {
-    SCOPED_TRACE(fmt::format("{} operations, first {}", words.size(), words.front()));
-    const std::map<std::string, Attribute> attributes{{"post_ops", words}};
-    const auto near = [&](const char* type, std::vector<Tensor> inputs) {
-      compare({type, std::move(inputs), attributes, 1, "tare", false});
-    };
-    near("Conv", {floats({2, 4, 9, 7}, 120), floats({6, 4, 3, 3}, 121), floats({6}, 122)});
-    near("Conv", {floats({2, 4, 6, 6}, 123), floats({8, 4, 3, 3}, 124)});
-    near("MatMul", {floats({2, 5, 8}, 125), floats({2, 8, 6}, 126)});
-    near("Gemm", {floats({5, 8}, 127), floats({8, 6}, 128), floats({6}, 129)});
-  }
-}
-
 TEST(CudaOperators, DequantizedToTheTypeThatIsAskedFor) {
   const auto asking = [](DataType type, std::vector<Tensor> inputs) {
     return Case{"DequantizeLinear", std::move(inputs), {{"output_dtype", static_cast<std::int64_t>(type)}}};

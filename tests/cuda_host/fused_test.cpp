@@ -1,0 +1,121 @@
+// What the plan makes of products and what follows them, where chains read what broadcasts.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "chains/graphs.hpp"
+#include "cuda_host/one_node.hpp"
+#include "plan/fuse.hpp"
+#include "run/executor.hpp"
+#include "support/halves.hpp"
+#include "tare/cuda.hpp"
+
+namespace tare::test {
+namespace {
+
+using testing::ElementsAre;
+
+class FusedProducts : public testing::Test {
+ protected:
+  /// A product of x by constants, and what follows it.
+  struct Model {
+    Builder b;
+    ValueId sum = absent;
+
+    Model(const Case& product, std::initializer_list<const char*> activations) {
+      std::vector<ValueId> inputs = {b.input("x")};
+      for (std::size_t i = 1; i < product.inputs.size(); ++i) {
+        inputs.push_back(b.value(fmt::format("c{}", i)));
+        b.graph.constants.emplace(inputs.back(), product.inputs[i]);
+      }
+      sum = b.node(product.op_type, inputs);
+      b.graph.nodes.back().attributes.insert(product.attributes.begin(), product.attributes.end());
+      ValueId last = sum;
+      for (const char* activation : activations) last = b.node(activation, {last});
+      b.output(last);
+      for (Value& value : b.graph.values) value.type = product.inputs[0].type();
+    }
+  };
+
+  std::vector<std::string> operators(const Graph& graph) const {
+    std::vector<std::string> types;
+    for (const Node& node : graph.nodes) types.push_back(node.op_type);
+    return types;
+  }
+  Graph planned(const Model& model, bool observed) {
+    std::vector<bool> visible(model.b.graph.values.size());
+    if (observed) visible[static_cast<std::size_t>(model.sum)] = true;
+    return make_runnable(model.b.graph, visible, *device_, observed ? Visible::observed : Visible::replaced);
+  }
+  Tensor result(Backend& backend, const Graph& graph, const Tensor& x) {
+    return Executor(graph, backend, {}).run(std::vector{x}, nullptr).at(0);
+  }
+
+  std::unique_ptr<Backend> device_ = cuda::make_cuda_backend();
+  std::unique_ptr<Backend> host_ = make_cpu_backend({.threads = 1});
+};
+
+const std::map<std::string, Attribute> grouped{{"group", std::int64_t{2}}};
+const std::map<std::string, Attribute> transposed{{"transB", std::int64_t{1}}};
+
+TEST_F(FusedProducts, BiasesAreStepsOfTheChain) {
+  const std::vector<Case> products = {
+      {"Conv", {floats({2, 4, 6, 5}, 1), floats({6, 4, 3, 3}, 2), floats({6}, 3)}},
+      {"Conv", {floats({2, 4, 9}, 1), floats({6, 2, 3}, 2), floats({6}, 3)}, grouped},
+      {"Conv", {floats({1, 2, 3, 4, 5}, 1), floats({3, 2, 1, 2, 1}, 2), floats({3}, 3)}},
+      {"ConvTranspose", {floats({2, 4, 5, 4}, 1), floats({4, 3, 3, 3}, 2), floats({6}, 3)}, grouped},
+      {"Gemm", {floats({5, 8}, 1), floats({8, 6}, 2), floats({6}, 3)}},
+      {"Gemm", {floats({5, 8}, 1), floats({6, 8}, 2), floats({6}, 3)}, transposed}};
+  for (const Case& product : products)
+    for (const bool observed : {false, true}) {
+      SCOPED_TRACE(fmt::format("{} {} {}", product.op_type, product.inputs[1].shape().text(), observed));
+      const Model model(product, {"Relu", "Sigmoid"});
+      const Graph graph = planned(model, observed);
+      EXPECT_THAT(operators(graph), ElementsAre(product.op_type, "Chain"));
+      EXPECT_EQ(graph.nodes.at(0).inputs.size(), 2u);
+      const Tensor have = result(*device_, graph, product.inputs[0]);
+      const Tensor want = result(*host_, model.b.graph, product.inputs[0]);
+      ASSERT_EQ(have.shape(), want.shape());
+      for (std::int64_t i = 0; i < want.elements(); ++i)
+        ASSERT_NEAR(have.data<float>()[i], want.data<float>()[i], 2e-6f) << i;
+    }
+}
+
+/// In halves every operator rounds: a convolution before its bias, as the library does; a Gemm once, behind it.
+TEST_F(FusedProducts, BiasesOfHalves) {
+  for (const DataType type : {DataType::float16, DataType::bfloat16}) {
+    const auto half = [&](const Shape& shape, unsigned seed) { return narrowed(floats(shape, seed), type); };
+    const Model conv({"Conv", {half({2, 4, 6, 5}, 1), half({6, 4, 3, 3}, 2), half({6}, 3)}}, {"Relu"});
+    const Graph planned_conv = planned(conv, false);
+    EXPECT_THAT(operators(planned_conv), ElementsAre("Conv", "Chain"));
+    const Tensor x = half({2, 4, 6, 5}, 1);
+    const Tensor have = result(*device_, planned_conv, x);
+    const Tensor want = result(*device_, conv.b.graph, x);
+    ASSERT_EQ(have.bytes(), want.bytes());
+    EXPECT_EQ(std::memcmp(have.data(), want.data(), want.bytes()), 0) << name_of(type);
+
+    const Model gemm({"Gemm", {half({5, 8}, 1), half({8, 6}, 2), half({6}, 3)}}, {"Relu"});
+    EXPECT_THAT(operators(planned(gemm, false)), ElementsAre("Gemm", "Relu"));
+  }
+}
+
+TEST_F(FusedProducts, WhatDoesNotFitStaysForTheOperatorToRefuse) {
+  const std::map<std::string, Attribute> scaled{{"beta", 0.5f}};
+  for (const Case& product :
+       {Case{"Conv", {floats({2, 4, 6, 5}, 1), floats({6, 4, 3, 3}, 2), floats({1}, 3)}},
+        Case{"ConvTranspose", {floats({2, 4, 6, 5}, 1), floats({4, 3, 3, 3}, 2), floats({6}, 3)}},
+        Case{"Gemm", {floats({1, 8}, 1), floats({8, 6}, 2), floats({7}, 3)}},
+        Case{"Gemm", {floats({1, 8}, 1), floats({8, 6}, 2), floats({6}, 3)}, scaled}}) {
+    const Graph graph = planned(Model(product, {"Relu"}), false);
+    EXPECT_THAT(operators(graph), ElementsAre(product.op_type, "Relu"));
+    EXPECT_EQ(graph.nodes.at(0).inputs.size(), 3u);
+  }
+}
+
+/// An activation alone behind a product: one pass, no chain.
+TEST_F(FusedProducts, ActivationsWithoutABias) {
+  const Model model({"Conv", {floats({2, 4, 6, 5}, 1), floats({6, 4, 3, 3}, 2)}}, {"Relu"});
+  EXPECT_THAT(operators(planned(model, false)), ElementsAre("Conv", "Relu"));
+}
+
+}  // namespace
+}  // namespace tare::test
