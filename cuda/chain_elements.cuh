@@ -1,7 +1,7 @@
 // One thread's way through a chain: some neighbouring elements through all steps, from memory to memory once, with the
-// formulas of the operators themselves, so that not a bit differs. Steps are read from the launch's own constants and are
-// the same for all threads: no branch diverges. Odd: results that wait are picked by comparing numbers, not by an index,
-// which would put them into local memory.
+// formulas of the operators themselves, so that not a bit differs. Steps are read from the launch's own constants and
+// are the same for all threads: no branch diverges. Odd: results that wait are picked by comparing numbers, not by an
+// index, which would put them into local memory.
 #pragma once
 
 #include <cmath>
@@ -183,8 +183,8 @@ struct ChainElements {
       case ChainSource::Kind::saved: x = state.saved(source.index); break;
       case ChainSource::Kind::block: load(program.in[source.index], state.first, x); break;
       case ChainSource::Kind::channel:
-        TARE_UNROLL for (int k = 0; k < n; ++k)
-          x.of[k] = begins_channel(k) ? load_float(program.in[source.index], plane(state, k), type()) : x.of[0];
+        TARE_UNROLL for (int k = 0; k < n; ++k) x.of[k] =
+            begins_channel(k) ? load_float(program.in[source.index], plane(state, k), type()) : x.of[0];
         break;
       case ChainSource::Kind::single: set_all(x, load_float(program.in[source.index], 0, type())); break;
       case ChainSource::Kind::broadcast: load_broadcast(program.broadcasts[source.index], state.first, x); break;

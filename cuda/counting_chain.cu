@@ -1,7 +1,7 @@
 // Chains that count what comes by while they have it in registers: what only the observer wants is never stored, and
-// nothing is read for it again. A block holds the counters of all its taps in shared memory and takes tile after tile, so
-// that it adds them to the sites once, at its end. Odd: extremes lie in shared memory, too, a set for every warp and tap:
-// which tap a step has, the program says, and registers cannot be picked by a number.
+// nothing is read for it again. A block holds the counters of all its taps in shared memory and takes tile after tile,
+// so that it adds them to the sites once, at its end. Odd: extremes lie in shared memory, too, a set for every warp and
+// tap: which tap a step has, the program says, and registers cannot be picked by a number.
 #include "chain_elements.cuh"
 #include "histogram_counter.cuh"
 
@@ -146,8 +146,8 @@ void launch(const ChainProgram& program, const ChainTaps& taps, StreamView strea
   }
   const int memory = taps.count * static_cast<int>(sizeof(TapCounters));
   const auto kernel = counting_chain_kernel<wide>;
-  TARE_CUDA_CHECK(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
-                                       cudaFuncAttributeMaxDynamicSharedMemorySize, memory));
+  TARE_CUDA_CHECK(
+      cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize, memory));
   const std::int64_t tiles = (program.elements + tile_elements - 1) / tile_elements;
   const auto blocks = static_cast<unsigned>(std::min<std::int64_t>(tiles, most_observer_blocks()));
   cuda::launch(kernel, blocks, threads, static_cast<std::size_t>(memory), stream, chain);

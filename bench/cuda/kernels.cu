@@ -15,6 +15,7 @@
 
 #include "bench/cuda/figures.hpp"
 #include "bench/support/kernel_cases.hpp"
+#include "chain.hpp"
 #include "runtime.hpp"
 #include "search.hpp"
 #include "tare/cuda.hpp"
@@ -146,6 +147,7 @@ class Bench {
     observe(Distribution::normal, DataType::bfloat16, "bf16");
     for (const Distribution distribution : distributions) observe(distribution, DataType::float32, "fp32");
     figures_.section("CUB", [&] { histogram(); });
+    figures_.section("chain", [&] { chain(); });
     figures_.section("search", [&] { search(); });
   }
 
@@ -233,6 +235,43 @@ class Bench {
     cuda::Statistics statistics(1);
     const cuda::ObservedTensor tensor{samples, elements, DataType::float32, 0};
     add("observe fp32 normal beside CUB", timer_([&] { statistics.observe({&tensor, 1}); }, count), "CUB time / time");
+  }
+
+  /// A normalization with its ReLU, and the same while two of its values are counted.
+  void chain() {
+    fill(values_of(Distribution::normal));
+    constexpr std::int64_t channels = 256;
+    cuda::DeviceBuffer<float> numbers(3 * channels, stream());
+    numbers.upload(std::vector<float>(numbers.size(), 0.5f), stream());
+    stream().synchronize();
+    cuda::ChainProgram program;
+    program.by_channel = true;
+    program.elements = bytes_of_tensor / 4;
+    program.spatial = 4096;
+    program.channel_count = channels;
+    program.in[0] = in_.data();
+    program.out[0] = out_.data();
+    program.steps = 2;
+    program.step[0].kind = cpu::Step::Kind::affine;
+    program.step[0].sources[0].kind = cuda::ChainSource::Kind::block;
+    program.step[0].channels = numbers.data();
+    program.step[1].kind = cpu::Step::Kind::unary;
+    program.step[1].formula = cpu::Formula::relu;
+    program.step[1].output = 0;
+    cuda::ChainProgram counting = program;
+    counting.step[0].sources[0].tap = 0;
+    counting.step[0].tap = 1;
+    cuda::DeviceBuffer<cuda::Site> sites(2, stream());
+    cuda::DeviceBuffer<cuda::Exact> partials(cuda::most_observer_partials(), stream());
+    cuda::DeviceBuffer<unsigned> finished(1, stream());
+    sites.clear(stream());
+    finished.clear(stream());
+    const cuda::ChainTaps taps{2, {sites.data(), sites.data() + 1}, partials.data(), finished.data()};
+    add("chain fp32 beside a copy", timer_([&] { run_chain(program, stream()); }, [&] { copy(bytes_of_tensor); }),
+        "copy time / time");
+    add("chain fp32 that counts two values",
+        timer_([&] { run_counting_chain(counting, taps, stream()); }, [&] { run_chain(program, stream()); }),
+        "time of the chain alone / time");
   }
 
   /// Requests that share histograms are searched as often, but their histograms travel and are read once.

@@ -64,8 +64,7 @@ class CountingChain : public testing::Test {
       const std::vector<Tensor> want = Executor(graph, *host_, sites).run(inputs, &whole);
       const std::vector<Tensor> have = executor.run(inputs, &hook);
       ASSERT_EQ(have.size(), want.size());
-      for (std::size_t o = 0; o < want.size(); ++o)
-        expect_same_values(have[o], want[o], where);
+      for (std::size_t o = 0; o < want.size(); ++o) expect_same_values(have[o], want[o], where);
       EXPECT_EQ(hook.observer->collect(), expected->collect()) << where;
     }
   }
@@ -101,8 +100,9 @@ Graph normal_relu(std::int64_t channels) {
 }
 
 TEST_F(CountingChain, CountsAllSizes) {
-  for (const Shape& shape : {Shape{1, 4, 8, 8}, Shape{1, 1, 1, 4}, Shape{2, 3, 8, 17}, Shape{1, 3, 7, 7}, Shape{4, 4, 7, 7},
-                             Shape{1, 4, 32, 32}, Shape{1, 1, 64, 65}, Shape{2, 4, 97, 100}, Shape{3, 2, 0, 5}})
+  for (const Shape& shape :
+       {Shape{1, 4, 8, 8}, Shape{1, 1, 1, 4}, Shape{2, 3, 8, 17}, Shape{1, 3, 7, 7}, Shape{4, 4, 7, 7},
+        Shape{1, 4, 32, 32}, Shape{1, 1, 64, 65}, Shape{2, 4, 97, 100}, Shape{3, 2, 0, 5}})
     expect_same_statistics(normal_relu(shape[1]), {random_tensor(shape, Layout::plain, 5)}, shape.text());
 }
 
@@ -112,9 +112,16 @@ TEST_F(CountingChain, CountsExtremesAndWhatIsNotFinite) {
   b.output(b.node("Neg", {b.node("Abs", {x})}));
   constexpr float infinity = std::numeric_limits<float>::infinity();
   constexpr float nan = std::numeric_limits<float>::quiet_NaN();
-  const std::vector<std::vector<float>> patterns = {
-      {0.0f}, {-0.0f, 0.0f}, {3.5f}, {-2e-42f, 2e-42f}, {infinity}, {nan, -infinity}, {nan, 1.0f, -1.0f, 0.0f, infinity},
-      {3.4e38f, -3.4e38f, 1e-38f}, {1e7f, 1e7f, -1e-12f}, {4.0f, 1.0f, 16.0f, 0.25f}};
+  const std::vector<std::vector<float>> patterns = {{0.0f},
+                                                    {-0.0f, 0.0f},
+                                                    {3.5f},
+                                                    {-2e-42f, 2e-42f},
+                                                    {infinity},
+                                                    {nan, -infinity},
+                                                    {nan, 1.0f, -1.0f, 0.0f, infinity},
+                                                    {3.4e38f, -3.4e38f, 1e-38f},
+                                                    {1e7f, 1e7f, -1e-12f},
+                                                    {4.0f, 1.0f, 16.0f, 0.25f}};
   for (std::size_t p = 0; p < patterns.size(); ++p) {
     Tensor tensor = Tensor::host(DataType::float32, {3, 3001, 4});
     for (std::int64_t i = 0; i < tensor.elements(); ++i)
@@ -167,7 +174,8 @@ TEST_F(CountingChain, StoresWhatIsRead) {
   std::vector<std::int32_t> sites;
   for (std::size_t v = 0; v < graph.values.size(); ++v) sites.push_back(static_cast<std::int32_t>(v));
   const auto observer = backend_->make_observer(ObserverKind::histogram, graph.values.size());
-  const auto kernel = backend_->compile(chain, chain.nodes.at(0), std::vector<const Tensor*>(chain.nodes[0].inputs.size()));
+  const auto kernel =
+      backend_->compile(chain, chain.nodes.at(0), std::vector<const Tensor*>(chain.nodes[0].inputs.size()));
   ASSERT_TRUE(kernel->takes_taps());
   std::vector<Tensor> inputs = {backend_->upload(floats({1, 4, 16, 16}, 1))};
   std::vector<Tensor> outputs(2);

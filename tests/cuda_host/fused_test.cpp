@@ -100,11 +100,10 @@ TEST_F(FusedProducts, BiasesOfHalves) {
 
 TEST_F(FusedProducts, WhatDoesNotFitStaysForTheOperatorToRefuse) {
   const std::map<std::string, Attribute> scaled{{"beta", 0.5f}};
-  for (const Case& product :
-       {Case{"Conv", {floats({2, 4, 6, 5}, 1), floats({6, 4, 3, 3}, 2), floats({1}, 3)}},
-        Case{"ConvTranspose", {floats({2, 4, 6, 5}, 1), floats({4, 3, 3, 3}, 2), floats({6}, 3)}},
-        Case{"Gemm", {floats({1, 8}, 1), floats({8, 6}, 2), floats({7}, 3)}},
-        Case{"Gemm", {floats({1, 8}, 1), floats({8, 6}, 2), floats({6}, 3)}, scaled}}) {
+  for (const Case& product : {Case{"Conv", {floats({2, 4, 6, 5}, 1), floats({6, 4, 3, 3}, 2), floats({1}, 3)}},
+                              Case{"ConvTranspose", {floats({2, 4, 6, 5}, 1), floats({4, 3, 3, 3}, 2), floats({6}, 3)}},
+                              Case{"Gemm", {floats({1, 8}, 1), floats({8, 6}, 2), floats({7}, 3)}},
+                              Case{"Gemm", {floats({1, 8}, 1), floats({8, 6}, 2), floats({6}, 3)}, scaled}}) {
     const Graph graph = planned(Model(product, {"Relu"}), false);
     EXPECT_THAT(operators(graph), ElementsAre(product.op_type, "Relu"));
     EXPECT_EQ(graph.nodes.at(0).inputs.size(), 3u);
