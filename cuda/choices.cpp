@@ -25,7 +25,8 @@ constexpr std::int64_t format_version = 1;
 constexpr std::string_view advice = "delete the file or name another one: the search is then made again";
 
 // The library's names by its numbers (cudnn.cpp checks them), of those that may be chosen.
-constexpr std::array<std::string_view, 3> forward_names{"implicit_gemm", "implicit_precomp_gemm", "gemm"};
+constexpr std::array<std::string_view, as_product + 1> forward_names{
+    "implicit_gemm", "implicit_precomp_gemm", "gemm", "", "", "", "", "", "product"};
 constexpr std::array<std::string_view, 2> transposed_names{"", "algorithm_1"};  // 0 gives other bits every time
 constexpr std::array<std::string_view, 4> math_type_names{"default", "tensor_op", "tensor_op_allow_conversion", "fma"};
 constexpr std::string_view fma = math_type_names[3];
@@ -106,6 +107,25 @@ void check_origin(const json& file, const ConvolutionPlatform& platform, const P
 
 }  // namespace
 
+bool Convolution::is_pointwise() const {
+  const auto all = [](const Shape& shape, std::size_t from, std::int64_t value) {
+    return std::all_of(shape.begin() + from, shape.end(), [&](std::int64_t dim) { return dim == value; });
+  };
+  return !transposed && groups == 1 && all(w, 2, 1) && all(strides, 0, 1) && all(pads, 0, 0);
+}
+
+Product Convolution::as_product() const {
+  Product product;
+  product.type = product.result = type;
+  product.rows = y[1];
+  product.inner = x[1];
+  product.columns = x.elements(2, x.rank());
+  product.batch = x[0];
+  product.stride_b = product.inner * product.columns;
+  product.stride_c = product.rows * product.columns;
+  return product;
+}
+
 bool may_be_chosen(int number, bool transposed) {
   const std::span<const std::string_view> names = algorithm_names(transposed);
   return static_cast<std::size_t>(number) < names.size() && !names[static_cast<std::size_t>(number)].empty();
@@ -157,6 +177,9 @@ void ConvolutionChoices::load(const std::filesystem::path& path, const Convoluti
     c.type = types[static_cast<std::size_t>(number_of(entry, "type", type_names, at))];
     choice.math = static_cast<Math>(number_of(entry, "math", math_names, at));
     algorithm.number = number_of(entry, "algorithm", algorithm_names(c.transposed), at);
+    if (!c.transposed && algorithm.number == as_product && !c.is_pointwise())
+      at.at("algorithm")
+          .fail(fmt::format("only a convolution of single elements is a product of matrices; {}", advice));
     algorithm.math = number_of(entry, "math_type", math_type_names, at);
     if (c.type == DataType::float32 && choice.math == Math::float32 && entry["math_type"] != fma)
       at.at("math_type").fail(fmt::format("float32 with math fp32 is not rounded: it must be {}", fma));

@@ -16,6 +16,9 @@ namespace tare::cuda {
 /// Memory that an algorithm may ask for.
 inline constexpr std::size_t most_workspace = std::size_t{1} << 30;
 
+/// Beside the numbers of cuDNN: a pointwise convolution as a product of matrices, by cuBLASLt.
+inline constexpr int as_product = 8;
+
 struct ChosenAlgorithm {
   int number = 0;
   int math = 0;  ///< the library's number of the arithmetic

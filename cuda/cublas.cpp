@@ -99,10 +99,10 @@ cublasLtMatmulHeuristicResult_t choose(cublasLtHandle_t handle, const Operation&
   return result;
 }
 
-/// The largest power of two up to 256 that divides an address.
-std::uint32_t alignment_of(const void* pointer) {
-  const auto address = reinterpret_cast<std::uintptr_t>(pointer) | 256u;
-  return static_cast<std::uint32_t>(address & (~address + 1));
+/// The largest power of two up to 256 that divides the addresses of all matrices, which are so many bytes apart.
+std::uint32_t alignment_of(const void* pointer, std::int64_t stride_bytes) {
+  const auto bits = reinterpret_cast<std::uintptr_t>(pointer) | static_cast<std::uintptr_t>(stride_bytes) | 256u;
+  return static_cast<std::uint32_t>(bits & (~bits + 1));
 }
 
 }  // namespace
@@ -141,7 +141,10 @@ bool Products::multiply(const Product& product, const void* a, const void* b, vo
 }
 
 void Products::Libraries::multiply(const Product& p, const void* a, const void* b, void* c) {
-  const std::uint32_t alignment = std::min({alignment_of(a), alignment_of(b), alignment_of(c)});
+  const auto operand_size = static_cast<std::int64_t>(size_of(p.type));
+  const std::uint32_t alignment =
+      std::min({alignment_of(a, p.stride_a * operand_size), alignment_of(b, p.stride_b * operand_size),
+                alignment_of(c, p.stride_c * static_cast<std::int64_t>(size_of(p.result)))});
   const std::vector<std::int64_t> key{static_cast<std::int64_t>(p.type),
                                       static_cast<std::int64_t>(p.result),
                                       p.rows,
@@ -160,7 +163,7 @@ void Products::Libraries::multiply(const Product& p, const void* a, const void* 
   const ProductPlan& plan = *known->second;
   const std::size_t bytes = plan.chosen.workspaceSize;
   Tensor workspace;
-  if (bytes > 0) workspace = device.allocate(DataType::uint8, {static_cast<std::int64_t>(bytes)});
+  if (bytes > 0) workspace = workspace_for(device, bytes);
   const float beta = 0;
   TARE_CUBLAS_CHECK(cublasLtMatmul(blas, plan.operation.get(), &p.alpha, b, plan.first.get(), a, plan.second.get(),
                                    &beta, c, plan.result.get(), c, plan.result.get(), &plan.chosen.algo,

@@ -32,10 +32,13 @@ namespace tare::cuda {
 struct NoAlgorithm : Error {
   using Error::Error;
 };
-/// A library found no memory: that says nothing of what it was to do with it.
+/// There was no memory for a library: that says nothing of what it was to do with it.
 struct LackOfMemory : Error {
   using Error::Error;
 };
+
+/// Throws LackOfMemory.
+Tensor workspace_for(Device& device, std::size_t bytes);
 
 /// A library's object by its create and destroy functions.
 template <class T, auto create, auto destroy>

@@ -31,6 +31,10 @@ struct Convolution {
   Shape pads, strides, dilations;  ///< by spatial dimension
   std::int64_t groups = 1;
   bool transposed = false;
+
+  /// Whether every window is one element: then it is the product of the weights and every image, too.
+  bool is_pointwise() const;
+  Product as_product() const;
 };
 
 class Products {

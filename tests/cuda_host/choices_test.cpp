@@ -210,7 +210,9 @@ TEST_F(Choices, BadFilesAreRefused) {
   refused("\"type\":\"float32\"", "\"type\":\"int8\"", {"convolutions[0].type: 'int8' is not one of float32, float16"});
   refused("\"math\":\"fp32\"", "\"math\":\"fp64\"", {"convolutions[0].math: 'fp64' is not one of fp32, tf32, bf16"});
   refused("implicit_precomp_gemm", "fastest", {"convolutions[0].algorithm: 'fastest' is not one of implicit_gemm"});
-  refused("implicit_precomp_gemm", "winograd", {"implicit_gemm, implicit_precomp_gemm, gemm; delete the file"});
+  refused("implicit_precomp_gemm", "product", {"convolutions[0].algorithm", "single elements"});
+  refused("implicit_precomp_gemm", "winograd",
+          {"implicit_gemm, implicit_precomp_gemm, gemm, product; delete the file"});
   refused("implicit_precomp_gemm", "", {"convolutions[0].algorithm: '' is not one of"});
   refused("\"math_type\":\"fma\"", "\"math_type\":\"tensor_op\"", {"convolutions[0].math_type", "it must be fma"});
   refused("\"workspace\":4096", "\"workspace\":1e15", {"convolutions[0].workspace"});

@@ -251,6 +251,13 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
   *event = std::make_unique<CUevent_st>().release();
   return cudaSuccess;
 }
+cudaError_t cudaEventCreate(cudaEvent_t* event) { return cudaEventCreateWithFlags(event, 0); }
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t, cudaEvent_t) {
+  std::vector<float>& times = stand_in().elapsed_ms;
+  *milliseconds = times.empty() ? 1.0f : times.front();
+  if (!times.empty()) times.erase(times.begin());
+  return cudaSuccess;
+}
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
   const std::unique_ptr<CUevent_st> owned(event);
   let_go(event->device);

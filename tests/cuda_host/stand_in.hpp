@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <map>
 #include <string>
+#include <vector>
 
 namespace tare::test {
 
@@ -18,7 +19,9 @@ struct StandIn {
   /// Every stream is free to be used: none is captured.
   bool idle = true;
 
-  int cache_bytes = 1 << 20;  ///< of the second level: chains count what is larger than half of it
+  int cache_bytes = 1 << 20;        ///< of the second level: chains count what is larger than half of it
+  std::vector<float> elapsed_ms{};  ///< between two events, one after the other; then 1
+
   int devices = 1;
   int device = 0;                              ///< the current one
   std::size_t device_changes = 0;              ///< calls that make one current
