@@ -64,6 +64,26 @@ TEST_P(ObservingChain, ObservesWhatItReadsAndMakes) {
   }
 }
 
+/// Of this size devices count on the way what they leave to an observer otherwise.
+TEST_P(ObservingChain, ObservesWhatIsLargerThanTheCaches) {
+  const auto backend = GetParam().make();
+  const auto host = make_cpu_backend();
+  const Shape shape{7, 8, 500, 250};
+  Builder b;
+  const ValueId x = b.input("x");
+  b.output(b.node("Relu", {b.batch_norm(x, static_cast<std::size_t>(shape[1]))}));
+  std::vector<std::int32_t> site_of_value;
+  for (std::size_t v = 0; v < b.graph.values.size(); ++v) site_of_value.push_back(static_cast<std::int32_t>(v));
+  const std::vector<Tensor> inputs = {random_tensor(shape, Layout::plain, 11)};
+  StatisticsHook whole(*host, ObserverKind::histogram, b.graph.values.size(), false);
+  StatisticsHook inside(*backend, ObserverKind::histogram, b.graph.values.size(), true);
+  const std::vector<Tensor> expected = Executor(b.graph, *host, site_of_value).run(inputs, &whole);
+  Executor chain(join_chains(b.graph, std::vector<bool>(b.graph.values.size(), true), *backend, Visible::observed),
+                 *backend, site_of_value);
+  expect_same_bits(*backend, chain.run(inputs, &inside), expected, shape.text());
+  EXPECT_EQ(inside.statistics(), whole.statistics());
+}
+
 /// Histograms of some values, extremes of others, nothing of the rest.
 class MixedHook final : public ValueHook {
  public:
