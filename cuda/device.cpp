@@ -177,6 +177,7 @@ void Device::release_unused() {
   refuse_recording("memory is handed back");
   trim();
   host_.trim();
+  results_->trim();
   memory_->release_unused();
 }
 
@@ -277,7 +278,9 @@ void Device::refuse_recording(const char* what) const {
 Tensor Device::download(const Tensor& tensor) {
   if (!tensor.present() || !is_on_device(tensor)) return tensor;
   refuse_recording("the host waits for a result");
-  Tensor copy = Tensor::host(tensor.type(), tensor.shape(), tensor.layout());
+  const std::shared_ptr<void> memory = ResultMemory::take(results_, storage_bytes(tensor.type(), tensor.shape()));
+  Tensor copy = memory != nullptr ? Tensor(tensor.type(), tensor.shape(), memory, tensor.layout())
+                                  : Tensor::host(tensor.type(), tensor.shape(), tensor.layout());
   if (tensor.bytes() > 0)
     TARE_CUDA_CHECK(
         cudaMemcpyAsync(copy.mutable_data(), tensor.data(), tensor.bytes(), cudaMemcpyDeviceToHost, stream().get()));

@@ -15,6 +15,7 @@
 #include "cpu/resize_axis.hpp"
 #include "products.hpp"
 #include "recorded_memory.hpp"
+#include "result_memory.hpp"
 #include "runtime.hpp"
 #include "staging.hpp"
 #include "tare/cuda.hpp"
@@ -157,6 +158,7 @@ class Device final : public cpu::Device {
   Math math_;
   std::shared_ptr<ConvolutionChoices> choices_;
   std::optional<Products> products_;
+  std::shared_ptr<ResultMemory> results_ = std::make_shared<ResultMemory>();
   std::optional<Staging> staging_;       ///< in the kernels' order
   std::optional<UploadsBeside> beside_;  ///< made for the first large input
 };

@@ -2,12 +2,15 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <optional>
 #include <thread>
 
 #include "cuda_host/ledger.hpp"
 #include "cuda_host/one_node.hpp"
+#include "cuda_host/page_locked.hpp"
 #include "cuda_host/stand_in.hpp"
 #include "device.hpp"
+#include "result_memory.hpp"
 #include "staging.hpp"
 #include "tare/calibration.hpp"
 
@@ -60,6 +63,44 @@ class Observing final : public ValueHook {
  private:
   Observer& observer_;
 };
+
+bool is_page_locked(const Tensor& tensor) { return test::PageLocked::instance().holds(tensor.data(), tensor.bytes()); }
+
+TEST_F(CudaDevice, LargeResultsLieInPageLockedMemoryThatServesAgain) {
+  std::optional<cuda::Device> device(std::in_place, cuda::CudaOptions{});
+  const auto result = [&](std::int64_t elements) { return device->download(device->upload(floats({elements}, 3))); };
+  constexpr std::int64_t large = 100'000;
+  Tensor first = result(large);
+  EXPECT_TRUE(is_page_locked(first));
+  EXPECT_FALSE(is_page_locked(result(1000)));
+  const Tensor second = result(large);
+  EXPECT_NE(second.data(), first.data()) << "somebody holds the first";
+  const std::byte* place = first.data();
+  first = Tensor();
+  const Tensor third = result(large - 10'000);
+  EXPECT_EQ(third.data(), place) << "a little less";
+  EXPECT_NE(result(large / 3).data(), place);
+
+  device->release_unused();
+  device.reset();
+  EXPECT_TRUE(is_page_locked(third)) << "the tensor outlives the device";
+  const Tensor expected = floats({large - 10'000}, 3);
+  EXPECT_EQ(std::memcmp(third.data(), expected.data(), expected.bytes()), 0);
+}
+
+TEST_F(CudaDevice, ResultsTakeOtherMemoryWhereNoneCanBePageLocked) {
+  const auto results = std::make_shared<cuda::ResultMemory>();
+  constexpr std::size_t half = cuda::ResultMemory::most_bytes / 2;
+  std::shared_ptr<void> first = cuda::ResultMemory::take(results, half);
+  const std::shared_ptr<void> second = cuda::ResultMemory::take(results, half);
+  ASSERT_NE(first, nullptr);
+  ASSERT_NE(second, nullptr);
+  EXPECT_EQ(cuda::ResultMemory::take(results, half), nullptr) << "that would be too much";
+  first.reset();
+  const std::shared_ptr<void> third = cuda::ResultMemory::take(results, half / 4);
+  EXPECT_NE(third, nullptr) << "what nobody has makes room";
+  EXPECT_EQ(cuda::ResultMemory::take(results, half), nullptr);
+}
 
 /// A copy from page-locked memory reads when its turn comes; the stand-in ends the program when the bytes are others.
 TEST_F(CudaDevice, TheCallerMayWriteItsInputsWhenTheCallReturns) {

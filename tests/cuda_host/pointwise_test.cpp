@@ -94,11 +94,11 @@ TEST_F(PointwiseConvolutions, OthersAreNotTimed) {
   using Attributes = std::map<std::string, Attribute>;
   const Tensor x = floats({2, 4, 6, 6}, 1);
   const auto list = [](std::initializer_list<std::int64_t> values) { return std::vector<std::int64_t>(values); };
-  for (const Case& c :
-       {Case{"Conv", {x, floats({6, 4, 1, 3}, 2)}}, Case{"Conv", {x, floats({6, 2, 1, 1}, 2)}, {{"group", std::int64_t{2}}}},
-        Case{"Conv", {x, floats({6, 4, 1, 1}, 2)}, Attributes{{"strides", list({2, 2})}}},
-        Case{"Conv", {x, floats({6, 4, 1, 1}, 2)}, Attributes{{"pads", list({1, 1, 1, 1})}}},
-        Case{"ConvTranspose", {x, floats({4, 6, 1, 1}, 2)}}}) {
+  for (const Case& c : {Case{"Conv", {x, floats({6, 4, 1, 3}, 2)}},
+                        Case{"Conv", {x, floats({6, 2, 1, 1}, 2)}, {{"group", std::int64_t{2}}}},
+                        Case{"Conv", {x, floats({6, 4, 1, 1}, 2)}, Attributes{{"strides", list({2, 2})}}},
+                        Case{"Conv", {x, floats({6, 4, 1, 1}, 2)}, Attributes{{"pads", list({1, 1, 1, 1})}}},
+                        Case{"ConvTranspose", {x, floats({4, 6, 1, 1}, 2)}}}) {
     reset();
     times(2, 1);
     expect_computed(c);
