@@ -21,6 +21,7 @@ TEST_F(CudaChoices, LoadedOnesAreUsedWithoutASearch) {
   const std::filesystem::path file = folder / "convolutions.json";
   const std::vector<test::Case> cases{
       {"Conv", {test::floats({2, 16, 33, 35}, 1), test::floats({24, 16, 3, 3}, 2), test::floats({24}, 3)}},
+      {"Conv", {test::floats({4, 64, 28, 28}, 1), test::floats({128, 64, 1, 1}, 2)}},  // perhaps as a product
       {"ConvTranspose", {test::floats({2, 16, 9, 11}, 4), test::floats({16, 8, 3, 3}, 5)}},
       {"Conv",
        {test::halves({2, 16, 33, 35}, 6, DataType::float16), test::halves({24, 16, 3, 3}, 7, DataType::float16)}}};
