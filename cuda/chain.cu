@@ -1,23 +1,24 @@
-// Chains in one launch: four neighbouring elements a thread (chain_elements.cuh).
+// Chains in one launch (chain_elements.cuh).
 #include "chain_elements.cuh"
 
 namespace tare::cuda {
 namespace {
 
-template <bool wide>
+template <bool wide, bool saves>
 void launch(const ChainProgram& program, StreamView stream) {
-  const ChainElements<wide> elements(program);
-  for_each<4>(elements.fours + (program.elements - 4 * elements.fours), stream, elements);
+  const ChainElements<wide, saves> elements(program);
+  for_each<4>(elements.vectors + (program.elements - elements.lanes * elements.vectors), stream, elements);
 }
 
 }  // namespace
 
 void run_chain(const ChainProgram& program, StreamView stream) {
   if (program.elements == 0) return;
-  if (program.type == DataType::float32)
-    launch<true>(program, stream);
+  const bool wide = program.type == DataType::float32;
+  if (program.saves())
+    wide ? launch<true, true>(program, stream) : launch<false, true>(program, stream);
   else
-    launch<false>(program, stream);
+    wide ? launch<true, false>(program, stream) : launch<false, false>(program, stream);
 }
 
 }  // namespace tare::cuda

@@ -50,8 +50,9 @@ struct ChainBroadcast {
   static constexpr int most_loops = 4;
   const void* in = nullptr;
   int loops = 0;
-  bool rows_of_fours = false;  ///< four neighbours lie in one innermost loop
-  bool fours = false;          ///< and are read as one
+  bool rows_of_fours = false;   ///< four neighbours lie in one innermost loop
+  bool fours = false;           ///< and are read as one
+  bool number_of_four = false;  ///< and are one number
   Divider sizes[most_loops];
   std::uint32_t strides[most_loops] = {};
 
@@ -79,6 +80,11 @@ struct ChainProgram {
   const void* in[most_chain_arrays] = {};
   void* out[most_chain_arrays] = {};
   ChainBroadcast broadcasts[most_chain_broadcasts];
+
+  /// Whether a result waits for a later step than the next.
+  bool saves() const {
+    return std::any_of(step, step + steps, [](const ChainStep& s) { return s.saved >= 0; });
+  }
 };
 
 /// An output may be the memory of an input that no later step reads.
@@ -93,7 +99,8 @@ struct ChainTaps {
 };
 /// Taps that a launch has room for on the current device: at most most_taps.
 int taps_of_a_launch();
-/// Whether a program's elements can be counted on their way: whole fours, fewer than 2^31.
+/// Whether a program's elements can be counted on their way: every thread's fours are whole, and there are fewer than
+/// 2^31.
 bool can_count(const ChainProgram& program);
 /// run_chain() that also counts what comes by at its taps.
 void run_counting_chain(const ChainProgram& program, const ChainTaps& taps, StreamView stream);

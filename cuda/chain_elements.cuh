@@ -1,7 +1,8 @@
-// One thread's way through a chain: some neighbouring elements through all steps, from memory to memory once, with the
-// formulas of the operators themselves, so that not a bit differs. Steps are read from the launch's own constants and
-// are the same for all threads: no branch diverges. Odd: results that wait are picked by comparing numbers, not by an
-// index, which would put them into local memory.
+// One thread's way through a chain: fours of neighbouring elements through all steps, from memory to memory once, with
+// the formulas of the operators themselves, so that not a bit differs. Steps are read from the launch's own constants
+// and are the same for all threads: no branch diverges, and what they cost beside the formulas is shared by the
+// elements of a thread. Odd: results that wait are picked by comparing numbers, not by an index, which would put them
+// into local memory.
 #pragma once
 
 #include <cmath>
@@ -24,11 +25,15 @@ struct NoTaps {
   TARE_HD void operator()(int, const Lanes<n>&) const {}
 };
 
-/// `wide`: float32; else a half type, which only the run knows.
-template <bool wide>
+/// `wide`: float32; else a half type, which only the run knows. `saves`: results wait for a later step than the next;
+/// without these a thread has registers for two fours, which lie half of all elements apart.
+template <bool wide, bool saves>
 struct ChainElements {
+  static constexpr int lanes = saves ? 4 : 8;  ///< elements of a thread
+
   ChainProgram program;
-  std::int64_t fours;
+  std::int64_t vectors;   ///< of so many lanes; the elements behind them are taken one by one
+  std::int64_t distance;  ///< from a thread's first four to its second
   bool small;
   bool channel_of_four;  ///< four neighbours lie in one channel
   Divider spatial, channels;
@@ -37,7 +42,8 @@ struct ChainElements {
     bool aligned = true;
     for (const void* in : program.in) aligned = aligned && is_aligned(in);
     for (const void* out : program.out) aligned = aligned && is_aligned(out);
-    fours = aligned ? program.elements / 4 : 0;
+    vectors = aligned ? program.elements / lanes : 0;
+    distance = 4 * vectors;
     small = program.elements < (std::int64_t{1} << 31);
     if (!small || !program.by_channel) return;
     spatial = Divider(static_cast<std::uint32_t>(program.spatial));
@@ -45,10 +51,10 @@ struct ChainElements {
   }
 
   __device__ void operator()(std::int64_t i) const {
-    if (i < fours)
-      run<4>(4 * i, {}, NoTaps{});
+    if (i < vectors)
+      run<lanes>(4 * i, {}, NoTaps{});
     else
-      run<1>(3 * fours + i, {}, NoTaps{});
+      run<1>((lanes - 1) * vectors + i, {}, NoTaps{});
   }
 
   /// `last`: what the first step finds as the last result. `taps(i, x)` is told what comes by at tap i, -1: none.
@@ -58,7 +64,9 @@ struct ChainElements {
     State<n> state{};
     state.first = first;
     state.last = last;
-    if (program.by_channel) state.plane = plane_of(first);
+    if (program.by_channel) {
+      TARE_UNROLL for (int k = 0; k < n; k += 4) state.planes[k / 4] = plane_of(element(state, k));
+    }
     TARE_NO_UNROLL for (int s = 0; s < program.steps; ++s) {
       const ChainStep& step = program.step[s];
       Lanes<n> x = fetch(step.sources[0], state, taps);
@@ -83,7 +91,7 @@ struct ChainElements {
       }
       if constexpr (!wide) each(x, [type = program.type](float v) { return rounded_to(v, type); });
       state.last = x;
-      state.save(step.saved, x);
+      if (saves && step.saved >= 0) state.save(step.saved, x);
       if (step.output >= 0 && taps.inside) store(program.out[step.output], first, x);
       taps(step.tap, x);
     }
@@ -92,10 +100,9 @@ struct ChainElements {
   TARE_HD void load(const void* from, std::int64_t first, Lanes<1>& x) const {
     x.of[0] = load_float(from, first, type());
   }
-  TARE_HD void load(const void* from, std::int64_t first, Lanes<4>& x) const {
-    const Four four = load_four(from, first, type());
-    TARE_UNROLL
-    for (int k = 0; k < 4; ++k) x.of[k] = four.of[k];
+  template <int n>
+  TARE_HD void load(const void* from, std::int64_t first, Lanes<n>& x) const {
+    TARE_UNROLL for (int k = 0; k < n; k += 4) load_four_lanes(from, first + k / 4 * distance, x, k);
   }
 
  private:
@@ -115,7 +122,7 @@ struct ChainElements {
   template <int n>
   struct State {
     std::int64_t first;
-    std::int64_t plane;
+    std::int64_t planes[(n + 3) / 4];  ///< of the first lane of every four
     Lanes<n> last;
     Lanes<n> first_saved, second_saved, third_saved, fourth_saved;  // no array: it would be one in memory
 
@@ -143,18 +150,31 @@ struct ChainElements {
   static_assert(most_chain_saved == 4);
 
   template <int n>
+  TARE_HD std::int64_t element(const State<n>& state, int lane) const {
+    return state.first + lane / 4 * distance + lane % 4;
+  }
+  template <int n>
   TARE_HD std::int64_t plane(const State<n>& state, int lane) const {
-    return n == 1 || channel_of_four ? state.plane : plane_of(state.first + lane);
+    return n == 1 || channel_of_four ? state.planes[lane / 4] : plane_of(element(state, lane));
   }
   /// Whether a lane may have another channel than the one before.
-  TARE_HD bool begins_channel(int lane) const { return lane == 0 || !channel_of_four; }
+  TARE_HD bool begins_channel(int lane) const { return lane % 4 == 0 || !channel_of_four; }
+
+  /// The four lanes from `lane` on.
+  template <int n>
+  TARE_HD void load_four_lanes(const void* from, std::int64_t first, Lanes<n>& x, int lane) const {
+    const Four four = load_four(from, first, type());
+    TARE_UNROLL for (int k = 0; k < 4; ++k) x.of[lane + k] = four.of[k];
+  }
 
   TARE_HD void store(void* to, std::int64_t first, const Lanes<1>& x) const { store_float(to, first, x.of[0], type()); }
-  TARE_HD void store(void* to, std::int64_t first, const Lanes<4>& x) const {
-    Four four;
-    TARE_UNROLL
-    for (int k = 0; k < 4; ++k) four.of[k] = x.of[k];
-    store_four(to, first, four, type());
+  template <int n>
+  TARE_HD void store(void* to, std::int64_t first, const Lanes<n>& x) const {
+    TARE_UNROLL for (int lane = 0; lane < n; lane += 4) {
+      Four four;
+      TARE_UNROLL for (int k = 0; k < 4; ++k) four.of[k] = x.of[lane + k];
+      store_four(to, first + lane / 4 * distance, four, type());
+    }
   }
 
   template <int n>
@@ -162,15 +182,20 @@ struct ChainElements {
     TARE_UNROLL for (int k = 0; k < n; ++k) x.of[k] = number;
   }
 
+  /// The four lanes from `lane` on, or the only one.
   template <int n>
-  TARE_HD void load_broadcast(const ChainBroadcast& from, std::int64_t first, Lanes<n>& x) const {
-    const auto element = static_cast<std::uint32_t>(first);
-    const std::uint32_t offset = from.offset(element);
-    if (n == 4 && from.fours) return load(from.in, offset, x);
-    if (from.rows_of_fours && from.strides[0] == 0) return set_all(x, load_float(from.in, offset, type()));
-    TARE_UNROLL for (int k = 0; k < n; ++k) {
-      const bool in_row = k == 0 || from.rows_of_fours;
-      x.of[k] = load_float(from.in, in_row ? offset + k * from.strides[0] : from.offset(element + k), type());
+  TARE_HD void load_broadcast(const ChainBroadcast& from, const State<n>& state, Lanes<n>& x, int lane) const {
+    const auto first = static_cast<std::uint32_t>(element(state, lane));
+    const std::uint32_t offset = from.offset(first);
+    if constexpr (n == 1) {
+      x.of[0] = load_float(from.in, offset, type());
+    } else {
+      if (from.fours) return load_four_lanes(from.in, offset, x, lane);
+      TARE_UNROLL for (int k = 0; k < 4; ++k) {
+        const bool in_row = k == 0 || from.rows_of_fours;
+        const std::uint32_t at = in_row ? offset + k * from.strides[0] : from.offset(first + k);
+        x.of[lane + k] = k > 0 && from.number_of_four ? x.of[lane] : load_float(from.in, at, type());
+      }
     }
   }
 
@@ -180,14 +205,18 @@ struct ChainElements {
     if (!taps.inside) return x;
     switch (source.kind) {
       case ChainSource::Kind::last: break;
-      case ChainSource::Kind::saved: x = state.saved(source.index); break;
+      case ChainSource::Kind::saved:
+        if constexpr (saves) x = state.saved(source.index);
+        break;
       case ChainSource::Kind::block: load(program.in[source.index], state.first, x); break;
       case ChainSource::Kind::channel:
         TARE_UNROLL for (int k = 0; k < n; ++k) x.of[k] =
-            begins_channel(k) ? load_float(program.in[source.index], plane(state, k), type()) : x.of[0];
+            begins_channel(k) ? load_float(program.in[source.index], plane(state, k), type()) : x.of[k / 4 * 4];
         break;
       case ChainSource::Kind::single: set_all(x, load_float(program.in[source.index], 0, type())); break;
-      case ChainSource::Kind::broadcast: load_broadcast(program.broadcasts[source.index], state.first, x); break;
+      case ChainSource::Kind::broadcast:
+        TARE_UNROLL for (int k = 0; k < n; k += 4) load_broadcast(program.broadcasts[source.index], state, x, k);
+        break;
       case ChainSource::Kind::constant: set_all(x, source.number); break;
     }
     return x;
@@ -244,6 +273,6 @@ struct ChainElements {
   }
 };
 
-static_assert(sizeof(ChainElements<true>) <= 4096, "parameters of a launch");
+static_assert(sizeof(ChainElements<true, true>) <= 4096, "parameters of a launch");
 
 }  // namespace tare::cuda

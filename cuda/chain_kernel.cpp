@@ -194,7 +194,9 @@ class ChainKernel final : public Kernel {
       made.strides[last + 1] = static_cast<std::uint32_t>(stride);
       ++made.loops;
     }
+    while (made.loops > 1 && made.strides[made.loops - 1] == 0) --made.loops;  // it moves nothing
     made.rows_of_fours = sizes[0] % 4 == 0;
+    made.number_of_four = made.rows_of_fours && made.strides[0] == 0;
     made.fours = made.rows_of_fours && made.strides[0] == 1 && is_aligned(made.in);
     for (int loop = 0; loop < made.loops; ++loop) {
       made.sizes[loop] = Divider(static_cast<std::uint32_t>(sizes[static_cast<std::size_t>(loop)]));

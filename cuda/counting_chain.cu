@@ -8,9 +8,8 @@
 namespace tare::cuda {
 namespace {
 
-constexpr int threads = 1024;
+constexpr int threads = 768;  // with 80 registers each they fill a multiprocessor
 constexpr int warps = threads / 32;
-constexpr std::int64_t tile_elements = 4 * threads;
 
 /// What a warp has seen at a tap; counts are those of all its lanes.
 struct WarpExtremes {
@@ -65,9 +64,9 @@ struct Counting {
   }
 };
 
-template <bool wide>
+template <bool wide, bool saves>
 struct CountingChain {
-  ChainElements<wide> elements;
+  ChainElements<wide, saves> elements;
   ChainTaps taps;
   const void* ahead;  ///< the input that the first step reads: loaded a tile before it is needed; null: none
 };
@@ -92,8 +91,9 @@ __device__ void merge_taps(const ChainTaps& taps, std::int64_t elements) {
   }
 }
 
-template <bool wide>
-__global__ void __launch_bounds__(threads, 1) counting_chain_kernel(const __grid_constant__ CountingChain<wide> chain) {
+template <bool wide, bool saves>
+__global__ void __launch_bounds__(threads, 1)
+    counting_chain_kernel(const __grid_constant__ CountingChain<wide, saves> chain) {
   auto* counters = &dynamic_shared<TapCounters>();
   const ChainTaps& taps = chain.taps;
   for (int tap = 0; tap < taps.count; ++tap) {
@@ -107,18 +107,19 @@ __global__ void __launch_bounds__(threads, 1) counting_chain_kernel(const __grid
   }
   __syncthreads();
 
+  constexpr int lanes = ChainElements<wide, saves>::lanes;
   const std::int64_t step = std::int64_t{gridDim.x} * threads;
-  const std::int64_t fours = chain.elements.fours;
-  std::int64_t four = std::int64_t{blockIdx.x} * threads + threadIdx.x;
-  Lanes<4> ahead{};
-  if (chain.ahead != nullptr && four < fours) chain.elements.load(chain.ahead, 4 * four, ahead);
+  const std::int64_t vectors = chain.elements.vectors;
+  std::int64_t vector = std::int64_t{blockIdx.x} * threads + threadIdx.x;
+  Lanes<lanes> ahead{};
+  if (chain.ahead != nullptr && vector < vectors) chain.elements.load(chain.ahead, 4 * vector, ahead);
   std::uint32_t padding = 0;  // of the block
-  for (std::int64_t tile = four - threadIdx.x; tile < fours; tile += step, four += step) {
-    const Lanes<4> first = ahead;
-    if (chain.ahead != nullptr && four + step < fours) chain.elements.load(chain.ahead, 4 * (four + step), ahead);
-    const bool inside = four < fours;
-    chain.elements.run(inside ? 4 * four : 0, first, Counting{counters, inside});
-    if (tile + threads > fours) padding = static_cast<std::uint32_t>(4 * (tile + threads - fours));
+  for (std::int64_t tile = vector - threadIdx.x; tile < vectors; tile += step, vector += step) {
+    const Lanes<lanes> first = ahead;
+    if (chain.ahead != nullptr && vector + step < vectors) chain.elements.load(chain.ahead, 4 * (vector + step), ahead);
+    const bool inside = vector < vectors;
+    chain.elements.run(inside ? 4 * vector : 0, first, Counting{counters, inside});
+    if (tile + threads > vectors) padding = static_cast<std::uint32_t>(lanes * (tile + threads - vectors));
   }
   __syncthreads();
 
@@ -131,13 +132,13 @@ __global__ void __launch_bounds__(threads, 1) counting_chain_kernel(const __grid
                  taps.partials[static_cast<unsigned>(tap) * gridDim.x + blockIdx.x]);
   }
   if (!is_last_block(taps.finished)) return;
-  merge_taps(taps, 4 * fours);
+  merge_taps(taps, lanes * vectors);
   if (threadIdx.x == 0) *taps.finished = 0;
 }
 
-template <bool wide>
+template <bool wide, bool saves>
 void launch(const ChainProgram& program, const ChainTaps& taps, StreamView stream) {
-  CountingChain<wide> chain{ChainElements<wide>(program), taps, nullptr};
+  CountingChain<wide, saves> chain{ChainElements<wide, saves>(program), taps, nullptr};
   static_assert(sizeof chain <= 4096, "parameters of a launch");
   ChainSource& source = chain.elements.program.step[0].sources[0];
   if (source.kind == ChainSource::Kind::block) {
@@ -145,10 +146,10 @@ void launch(const ChainProgram& program, const ChainTaps& taps, StreamView strea
     source.kind = ChainSource::Kind::last;
   }
   const int memory = taps.count * static_cast<int>(sizeof(TapCounters));
-  const auto kernel = counting_chain_kernel<wide>;
+  const auto kernel = counting_chain_kernel<wide, saves>;
   TARE_CUDA_CHECK(
       cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize, memory));
-  const std::int64_t tiles = (program.elements + tile_elements - 1) / tile_elements;
+  const std::int64_t tiles = (chain.elements.vectors + threads - 1) / threads;
   const auto blocks = static_cast<unsigned>(std::min<std::int64_t>(tiles, most_observer_blocks()));
   cuda::launch(kernel, blocks, threads, static_cast<std::size_t>(memory), stream, chain);
   TARE_CUDA_CHECK_LAUNCH("counting_chain_kernel");
@@ -165,14 +166,15 @@ int taps_of_a_launch() {
 }
 
 bool can_count(const ChainProgram& program) {
-  return program.elements % 4 == 0 && program.elements < (std::int64_t{1} << 31);
+  return program.elements % (program.saves() ? 4 : 8) == 0 && program.elements < (std::int64_t{1} << 31);
 }
 
 void run_counting_chain(const ChainProgram& program, const ChainTaps& taps, StreamView stream) {
-  if (program.type == DataType::float32)
-    launch<true>(program, taps, stream);
+  const bool wide = program.type == DataType::float32;
+  if (program.saves())
+    wide ? launch<true, true>(program, taps, stream) : launch<false, true>(program, taps, stream);
   else
-    launch<false>(program, taps, stream);
+    wide ? launch<true, false>(program, taps, stream) : launch<false, false>(program, taps, stream);
 }
 
 }  // namespace tare::cuda

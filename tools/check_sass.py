@@ -26,7 +26,7 @@ kernels = {
     "qdq_any": ([], 256, 0),
     "search_kernel": ([], 256, 77000),
     "ChainElements": ([r"LDG\.E\S*\.128", r"STG\.E\S*\.128"], 256, 0),
-    "counting_chain_kernel": ([r"ATOMS\.POPC\.INC\.32", r"LDG\.E\S*\.128", r"STG\.E\S*\.128"], 1024, 61216),
+    "counting_chain_kernel": ([r"ATOMS\.POPC\.INC\.32", r"LDG\.E\S*\.128", r"STG\.E\S*\.128"], 768, 60768),
 }
 
 
