@@ -112,9 +112,9 @@ void report(const CalibrateFlags& flags, const Source& source, const Calibration
 
 /// Nothing that is read is written, and nothing twice.
 void check_outputs(const CalibrateFlags& flags, const Model& model, const std::string& prefix) {
-  std::vector<std::filesystem::path> read = {flags.model, flags.data.data, flags.config, flags.overrides.encodings_in};
+  std::vector<std::filesystem::path> read = {flags.model, flags.config, flags.overrides.encodings_in};
   read.insert(read.end(), flags.from_stats.begin(), flags.from_stats.end());
-  refuse_replacing(flags.save_stats, model, read);
+  refuse_replacing(flags.save_stats, model, flags.data.data, read);
   if (!flags.shard.empty()) return;
   const auto place_of = [](const std::filesystem::path& file) {  // which need not be there
     std::error_code unknown;
@@ -122,7 +122,7 @@ void check_outputs(const CalibrateFlags& flags, const Model& model, const std::s
   };
   for (const char* ending : endings) {
     const std::filesystem::path file = std::filesystem::path(flags.output) / (prefix + ending);
-    refuse_replacing(file, model, read);
+    refuse_replacing(file, model, flags.data.data, read);
     if (!flags.save_stats.empty() && place_of(file) == place_of(flags.save_stats))
       throw Error(ErrorKind::usage, fmt::format("--save-stats: '{}' is the name of a file of the export; give another",
                                                 flags.save_stats));

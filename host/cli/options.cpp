@@ -6,9 +6,9 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <fstream>
 
 #include "cli/terminal.hpp"
+#include "run/data_files.hpp"
 #include "tare/export.hpp"
 
 namespace tare::cli {
@@ -41,24 +41,17 @@ std::pair<std::int64_t, std::int64_t> parse_size(const std::string& text) {
   return {number(text.substr(0, cross)), number(text.substr(cross + 1))};
 }
 
-/// Whether a file is one that `source` stands for: data may be a folder, or a list of raw files.
-bool is_data_of(const std::filesystem::path& file, const std::filesystem::path& source) {
+/// Every file that reading `data` opens: it may be a folder, or a list of raw files.
+std::vector<std::filesystem::path> files_of_data(const std::filesystem::path& data, const Graph& graph) {
+  std::vector<std::string> inputs;
+  for (const ValueId input : graph.inputs) inputs.push_back(graph.value(input).name);
   std::error_code ignored;
-  if (source.extension() == ".txt") {
-    std::ifstream list(source);
-    for (std::string word; list >> word;) {
-      const std::size_t mark = word.rfind(":=");
-      const std::string name = mark == std::string::npos ? word : word.substr(mark + 2);
-      if (std::filesystem::equivalent(file, source.parent_path() / name, ignored)) return true;
-    }
+  try {
+    if (std::filesystem::exists(data, ignored)) return data_files(data, inputs);
+  } catch (const std::filesystem::filesystem_error&) {  // opening the data says what is wrong with them
+  } catch (const Error&) {
   }
-  if (!std::filesystem::is_directory(source, ignored)) return false;
-  const std::filesystem::path folder = std::filesystem::canonical(source, ignored);
-  const std::filesystem::path inside = std::filesystem::canonical(file, ignored).lexically_relative(folder);
-  if (inside.empty() || *inside.begin() == "..") return false;
-  const std::string kind = file.extension();
-  if (kind == ".npz") return !inside.has_parent_path();
-  return kind == ".pb" || kind == ".bmp" || kind == ".png" || kind == ".jpg" || kind == ".jpeg";
+  return {};
 }
 
 Session session_on(const std::filesystem::path& model, std::unique_ptr<Backend> backend,
@@ -241,19 +234,17 @@ std::unique_ptr<Dataset> open_data(const DataFlags& flags, const RunFlags& run, 
   return prefetch(open_dataset(flags.data, graph, options));
 }
 
-void refuse_replacing(const std::filesystem::path& output, const Model& model,
+void refuse_replacing(const std::filesystem::path& output, const Model& model, const std::filesystem::path& data,
                       std::vector<std::filesystem::path> read) {
   std::error_code ignored;
   if (!std::filesystem::is_regular_file(output, ignored)) return;
-  const std::vector<std::filesystem::path> external = external_files(model);
-  read.insert(read.end(), external.begin(), external.end());
-  for (const std::filesystem::path& input : read) {
-    const bool same = std::filesystem::equivalent(output, input, ignored);
-    if (same || is_data_of(output, input))
+  for (const std::vector<std::filesystem::path>& also : {external_files(model), files_of_data(data, model.graph)})
+    read.insert(read.end(), also.begin(), also.end());
+  for (const std::filesystem::path& input : read)
+    if (std::filesystem::equivalent(output, input, ignored))
       throw Error(ErrorKind::usage,
                   fmt::format("'{}' would replace '{}', which is read; give the output another name or folder",
-                              output.string(), (same ? input : output).string()));
-  }
+                              output.string(), input.string()));
 }
 
 void add_statistics_flag(CLI::App& command, std::vector<std::string>& files, const std::string& help) {

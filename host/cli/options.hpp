@@ -90,9 +90,10 @@ NonfinitePolicy nonfinite_policy(const RunFlags& flags);
 /// Reads ahead of the run.
 std::unique_ptr<Dataset> open_data(const DataFlags& flags, const RunFlags& run, const Graph& graph);
 
-/// Throws Error(usage) when writing `output` would replace one of the files that are read: these, those of data that
-/// are a folder or a list, and the model's external data.
-void refuse_replacing(const std::filesystem::path& output, const Model& model, std::vector<std::filesystem::path> read);
+/// Throws Error(usage) when writing `output` would replace a file that is read: one of `read`, one that `data` stands
+/// for, or the model's external data.
+void refuse_replacing(const std::filesystem::path& output, const Model& model, const std::filesystem::path& data,
+                      std::vector<std::filesystem::path> read);
 
 /// --from-stats: one file, or those of several runs.
 void add_statistics_flag(CLI::App& command, std::vector<std::string>& files, const std::string& help);

@@ -22,7 +22,7 @@ int run(const Flags& flags) {
   if (flags.run.rounding != "half-even")
     refuse_idle("--rounding", "run takes every operator as ONNX has it, and places no quantizers");
   Session session = open_session(flags.model, flags.run);
-  refuse_replacing(flags.output, session.model(), {flags.model, flags.data.data});
+  refuse_replacing(flags.output, session.model(), flags.data.data, {flags.model});
   session.prepare();
   OutputFile file(flags.output);
   const std::unique_ptr<Dataset> data = open_data(flags.data, flags.run, session.graph());

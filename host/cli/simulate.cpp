@@ -108,7 +108,7 @@ int simulate(const Flags& flags) {
   if (flags.encodings.empty() && session.held_encodings().tensors.empty())
     throw Error(ErrorKind::usage, "--encodings is required: the model holds no quantizers of its own");
   const QuantizerCounts quantizers = use_encodings(session, flags.encodings);
-  refuse_replacing(flags.output, session.model(), {flags.model, flags.data.data, flags.encodings});
+  refuse_replacing(flags.output, session.model(), flags.data.data, {flags.model, flags.encodings});
   session.prepare();
   OutputFile file(flags.output);
   const std::unique_ptr<Dataset> data = open_data(flags.data, flags.run, session.graph());

@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "run/bytes.hpp"
+#include "run/data_files.hpp"
 #include "run/records.hpp"
 #include "tare/error.hpp"
 
@@ -318,43 +319,25 @@ Tensor slice_rows(const Tensor& whole, std::int64_t first, std::int64_t rows) {
 
 namespace {
 
-std::string lower_extension(const std::filesystem::path& path) {
-  std::string extension = path.extension().string();
-  std::transform(extension.begin(), extension.end(), extension.begin(),
-                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
-  return extension;
-}
-
-bool is_image(const std::filesystem::path& path) {
-  const std::string extension = lower_extension(path);
-  return extension == ".jpg" || extension == ".jpeg" || extension == ".png" || extension == ".bmp";
-}
-
-std::unique_ptr<Records> open_folder(const std::filesystem::path& folder, const std::vector<InputSpec>& inputs,
-                                     const DataOptions& options) {
-  std::vector<std::filesystem::path> archives, images, tests;
-  bool is_test = false;
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
-    const std::filesystem::path& path = entry.path();
-    const bool here = path.parent_path() == folder;
-    if (entry.is_directory() && here && path.filename().string().starts_with("test_data_set_")) tests.push_back(path);
-    if (!entry.is_regular_file()) continue;
-    if (here && lower_extension(path) == ".npz") archives.push_back(path);
-    if (here && path.filename() == "input_0.pb") is_test = true;
-    if (is_image(path)) images.push_back(path);
+std::unique_ptr<Records> open_records(const std::filesystem::path& path, const std::vector<InputSpec>& inputs,
+                                      const DataOptions& options) {
+  DataPaths data = find_data(path);
+  switch (data.kind) {
+    case DataKind::npz: return open_npz_records(data.paths, inputs);
+    case DataKind::npy: return open_npy_records(path, inputs);
+    case DataKind::list: return open_list_records(path, inputs);
+    case DataKind::onnx_tests: return open_onnx_records(data.paths, inputs);
+    case DataKind::images:
+      data.paths.resize(std::min(data.paths.size(), options.samples));
+      return open_image_records(data.paths, inputs, options.image.value_or(ImageOptions()));
+    case DataKind::none: break;
   }
-  std::sort(archives.begin(), archives.end());
-  std::sort(images.begin(), images.end());
-  std::sort(tests.begin(), tests.end());
-  if (is_test) return open_onnx_records({folder}, inputs);
-  if (!tests.empty()) return open_onnx_records(tests, inputs);
-  if (!archives.empty()) return open_npz_records(archives, inputs);
-  if (!images.empty()) {
-    images.resize(std::min(images.size(), options.samples));
-    return open_image_records(images, inputs, options.image.value_or(ImageOptions()));
-  }
-  refuse(fmt::format("folder '{}'", folder.string()),
-         "holds no .npz files, no test_data_set_* folders and no images (.jpg, .png, .bmp)");
+  if (std::filesystem::is_directory(path))
+    refuse(fmt::format("folder '{}'", path.string()),
+           "holds no .npz files, no test_data_set_* folders and no images (.jpg, .png, .bmp)");
+  refuse(fmt::format("file '{}'", path.string()),
+         "is of no known kind; data is an .npz or .npy file, a .txt list of raw files, or a folder of .npz files, "
+         "images or test_data_set_* folders");
 }
 
 }  // namespace
@@ -363,27 +346,12 @@ std::unique_ptr<Dataset> open_dataset(const std::filesystem::path& path, const G
                                       const DataOptions& options) {
   if (options.samples == 0) throw Error(ErrorKind::usage, "the number of samples must be at least 1");
   std::error_code failed;
-  const auto status = std::filesystem::status(path, failed);
-  if (!std::filesystem::exists(status))
+  if (!std::filesystem::exists(path, failed))
     throw Error(ErrorKind::io, fmt::format("data '{}': no such file or folder", path.string()));
   const std::vector<InputSpec> inputs = inputs_of(graph);
   std::unique_ptr<Records> records;
-  const std::string extension = lower_extension(path);
   try {
-    if (std::filesystem::is_directory(status))
-      records = open_folder(path, inputs, options);
-    else if (extension == ".npz")
-      records = open_npz_records({path}, inputs);
-    else if (extension == ".npy")
-      records = open_npy_records(path, inputs);
-    else if (extension == ".txt")
-      records = open_list_records(path, inputs);
-    else if (is_image(path))
-      records = open_image_records({path}, inputs, options.image.value_or(ImageOptions()));
-    else
-      refuse(fmt::format("file '{}'", path.string()),
-             "is of no known kind; data is an .npz or .npy file, a .txt list of raw files, or a folder of .npz files, "
-             "images or test_data_set_* folders");
+    records = open_records(path, inputs, options);
   } catch (const std::filesystem::filesystem_error& error) {
     throw Error(ErrorKind::io, fmt::format("data '{}': {}", path.string(), error.code().message()));
   }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "run/bytes.hpp"
+#include "run/data_files.hpp"
 #include "run/records.hpp"
 #include "tare/error.hpp"
 #include "tare/model.hpp"
@@ -54,7 +55,7 @@ class OnnxRecords final : public Records {
 
  private:
   std::filesystem::path file(std::size_t record, std::size_t input) const {
-    return folders_[record] / fmt::format("input_{}.pb", input);
+    return onnx_test_file(folders_[record], input);
   }
   Tensor load(std::size_t record, std::size_t input) const {
     Tensor tensor = load_tensor(file(record, input));

@@ -5,10 +5,10 @@
 
 #include <algorithm>
 #include <limits>
-#include <sstream>
 
 #include "model/tensor_proto.hpp"
 #include "run/bytes.hpp"
+#include "run/data_files.hpp"
 #include "run/records.hpp"
 #include "tare/error.hpp"
 
@@ -23,14 +23,9 @@ struct RawFile {
 class ListRecords final : public Records {
  public:
   ListRecords(const std::filesystem::path& list, const std::vector<InputSpec>& inputs) : inputs_(inputs) {
-    std::istringstream lines(read_text(list));
-    std::size_t number = 0;
-    for (std::string line; std::getline(lines, line);) {
-      ++number;
-      const std::size_t start = line.find_first_not_of(" \t\r");
-      if (start == std::string::npos || line[start] == '#' || line[start] == '%') continue;
-      add_line(line, fmt::format("file '{}', line {}", list.string(), number), list.parent_path());
-    }
+    for (const InputSpec& input : inputs_) input_names_.push_back(input.name);
+    for (const ListLine& line : read_list(list))
+      add_line(line, fmt::format("file '{}', line {}", list.string(), line.number), list.parent_path());
   }
 
   std::size_t count() const override { return records_.size(); }
@@ -60,31 +55,20 @@ class ListRecords final : public Records {
     return normalised(std::move(tensor));
   }
 
-  void add_line(const std::string& line, const std::string& where, const std::filesystem::path& folder) {
+  void add_line(const ListLine& line, const std::string& where, const std::filesystem::path& folder) {
     std::vector<std::optional<RawFile>> files(inputs_.size());
-    std::istringstream words(line);
-    std::size_t position = 0;
-    for (std::string word; words >> word; ++position) {
-      // An input's name may hold ':' and '=' itself, so the longest name that fits the start of the word is meant.
-      std::size_t input = inputs_.size();
-      for (std::size_t i = 0; i < inputs_.size(); ++i)
-        if (word.starts_with(inputs_[i].name + ":=") &&
-            (input == inputs_.size() || inputs_[i].name.size() > inputs_[input].name.size()))
-          input = i;
-      std::string path = word;
-      if (input != inputs_.size())
-        path = word.substr(inputs_[input].name.size() + 2);
-      else if (word.find(":=") != std::string::npos)
+    for (const std::string& word : line.words) {
+      const ListWord found = split_list_word(word, input_names_);
+      if (!found.input && word.find(":=") != std::string::npos)
         throw Error(ErrorKind::data, fmt::format("{}: the model has no input '{}'; it has {}", where,
                                                  word.substr(0, word.find(":=")), names()));
-      else if (inputs_.size() == 1)
-        input = 0;
-      else
+      if (!found.input && inputs_.size() != 1)
         throw Error(ErrorKind::data, fmt::format("{}: '{}' does not say its input; write input:={} (inputs: {})", where,
                                                  word, word, names()));
+      const std::size_t input = found.input.value_or(0);
       if (files[input])
         throw Error(ErrorKind::data, fmt::format("{}: input '{}' is given twice", where, inputs_[input].name));
-      files[input] = open_raw(folder / path, inputs_[input], where);
+      files[input] = open_raw(folder / found.file, inputs_[input], where);
     }
     std::vector<RawFile> record;
     for (std::size_t i = 0; i < inputs_.size(); ++i) {
@@ -126,6 +110,7 @@ class ListRecords final : public Records {
   }
 
   std::vector<InputSpec> inputs_;
+  std::vector<std::string> input_names_;
   std::vector<std::vector<RawFile>> records_;
 };
 

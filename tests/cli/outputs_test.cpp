@@ -1,5 +1,6 @@
 // What a command may write over, and what it leaves where it fails.
 #include "cli/command.hpp"
+#include "support/bitmap.hpp"
 #include "support/paths.hpp"
 
 namespace tare::test {
@@ -67,6 +68,27 @@ TEST_F(Outputs, DataOfAFolderAndOfAListAreRead) {
   // No reader looks there.
   EXPECT_EQ(calibrate({"--data", "data", "--save-stats", "data/old.stats", "--output", "data"}).exit_code, 0);
   EXPECT_EQ(tare({"run", "m.onnx", "--data", "data", "--output", "data/more/y.npz"}, options_).exit_code, 0);
+}
+
+/// The readers go by endings in any case, and of a folder they read one kind of files.
+TEST_F(Outputs, OnlyWhatReadersOpenIsData) {
+  const auto run = [&](const char* data, const std::string& output) {
+    return tare({"run", "m.onnx", "--data", data, "--output", output}, options_);
+  };
+  const std::string image = bitmap(8, 8, [](int x, int y) { return Pixel{x, y, 7}; });
+  for (const char* file : {"images/sub/A.BMP", "archives/b.bmp"}) {
+    std::filesystem::create_directories((folder_ / file).parent_path());
+    write_bytes(folder_ / file, image);
+  }
+  expect_error(run("images", "images/sub/A.BMP"), 2, "'images/sub/A.BMP', which is read");
+  std::filesystem::copy(folder_ / "x.npz", folder_ / "archives/X.NPZ");
+  expect_error(run("archives/", "archives/X.NPZ"), 2, "'archives/X.NPZ', which is read");
+  EXPECT_EQ(run("archives/", "archives/b.bmp").exit_code, 0);
+  write_bytes(folder_ / "x.raw", std::string(3 * 8 * 8 * 4, '\0'));
+  write_bytes(folder_ / "old.raw", "no data");
+  write_bytes(folder_ / "LIST.TXT", "# x:=old.raw\nx:=x.raw\n");
+  expect_error(run("LIST.TXT", "x.raw"), 2, "'x.raw', which is read");
+  EXPECT_EQ(run("LIST.TXT", "old.raw").exit_code, 0);
 }
 
 TEST_F(Outputs, NoTwoHaveOneName) {
