@@ -7,6 +7,7 @@
 #include <random>
 #include <vector>
 
+#include "calib/draws.hpp"
 #include "calib/searches.hpp"
 #include "tare/calibration.hpp"
 #include "tare/numerics.hpp"
@@ -14,6 +15,7 @@
 namespace tare {
 namespace {
 
+using test::draw;
 using test::options_of;
 using test::spec_of;
 
@@ -40,6 +42,33 @@ void for_every_search(Check&& check) {
   for (const Scheme scheme : {Scheme::sqnr, Scheme::mse})
     for (const int bitwidth : {8, 4})
       for (const bool symmetric : {false, true}) check(spec_of(bitwidth, symmetric), options_of(scheme));
+}
+
+TEST(Sentinels, MasksAreFoundAndClampedBelowTheBulk) {
+  const std::vector<float> bulk = draw("normal", 4, 10000);
+  EXPECT_FALSE(find_sentinels(observe_values(bulk)));
+  for (const float mask : masks) {
+    std::vector<float> masked = bulk;
+    for (std::size_t i = 0; i < masked.size(); i += 4) masked[i] = mask;
+    const TensorStatistics statistics = observe_values(masked);
+    const auto sentinels = find_sentinels(statistics);
+    ASSERT_TRUE(sentinels) << mask;
+    EXPECT_EQ(sentinels->count, 2500u);
+    EXPECT_LT(sentinels->floor, -20);
+    EXPECT_GT(sentinels->floor, -26);
+    for (const Scheme scheme : {Scheme::sqnr, Scheme::mse, Scheme::percentile, Scheme::entropy}) {
+      const Encoding found = find_encoding(statistics, QuantizerSpec{}, options_of(scheme));
+      EXPECT_GT(found.min, -30) << mask;
+    }
+    SearchOptions kept = options_of(Scheme::mse);
+    kept.keep_sentinels = true;
+    if (std::isfinite(mask)) {
+      EXPECT_LT(find_encoding(statistics, QuantizerSpec{}, kept).min, -1000);
+    }
+  }
+  std::vector<float> wide = bulk;  // large values that are no sentinels: the bulk reaches out to them
+  for (std::size_t i = 0; i < wide.size(); ++i) wide[i] *= 4000;
+  EXPECT_FALSE(find_sentinels(observe_values(wide)));
 }
 
 TEST(Sentinels, AreMeasuredAsWhatTheSearchTakesThemFor) {
