@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "export/format_limits.hpp"
 #include "tare/export.hpp"
 
 namespace tare::cli {
@@ -62,20 +63,18 @@ void refuse_idle_exports(const CLI::App& command, const CalibrateFlags& flags) {
 /// What the export would refuse, but behind all the data. Single quantizers of another type are found there.
 void check_written_types(const CalibrateFlags& flags, const CalibrationOptions& options) {
   if (!flags.shard.empty()) return;
-  const bool old = parse_encoding_version(flags.files.encoding_version) != EncodingVersion::v2_0_0;
+  const EncodingVersion version = parse_encoding_version(flags.files.encoding_version);
   const bool overrides =
       std::find(flags.files.also.begin(), flags.files.also.end(), "ort-overrides") != flags.files.also.end();
   const auto refuse = [](std::string_view flag, const std::string& type, const std::string& why) {
     throw Error(ErrorKind::unsupported, fmt::format("{} {}: {}", flag, type, why));
   };
   const auto check = [&](std::string_view flag, const std::string& name, const QuantizedType& type) {
-    const bool float8 = type.format == NumberFormat::float8e4m3fn || type.format == NumberFormat::float8e5m2;
-    const bool usual = type.bitwidth == 4 || type.bitwidth == 8 || type.bitwidth == 16;
-    if (float8 && old)
+    if (const EncodingVersion first = first_version_with(type.format); version < first)
       refuse(flag, name,
-             fmt::format("version {} of encodings has no float8; use --encoding-version 2.0.0",
-                         flags.files.encoding_version));
-    if (type.quantized && overrides && (float8 || !usual))
+             fmt::format("version {} of encodings has no float8; use --encoding-version {}", name_of(version),
+                         name_of(first)));
+    if (type.quantized && overrides && !overrides_hold(type.format, type.bitwidth))
       refuse(flag, name, "--also ort-overrides holds integers of 4, 8 and 16 bits alone; leave it out");
   };
   check("--param-type", flags.parameter_type, options.types.parameter);

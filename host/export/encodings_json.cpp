@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "calib/low_power_blocks.hpp"
+#include "export/format_limits.hpp"
 #include "export/grid_tensors.hpp"
 #include "export/json_fields.hpp"
 #include "model/atomic_file.hpp"
@@ -25,11 +26,10 @@ using nlohmann::json;
   throw Error(kind, fmt::format("encodings of '{}': {}", tensor.tensor, why));
 }
 
-bool is_float8(NumberFormat format) {
-  return format == NumberFormat::float8e4m3fn || format == NumberFormat::float8e5m2;
-}
-
-void check(const TensorEncodings& tensor) {
+void check(const TensorEncodings& tensor, EncodingVersion version) {
+  if (const EncodingVersion first = first_version_with(tensor.spec.format); version < first)
+    refuse(tensor, ErrorKind::unsupported,
+           fmt::format("version {} has no float8; use {}", name_of(version), name_of(first)));
   if (tensor.spec.format == NumberFormat::float16) return;
   if (tensor.encodings.empty()) refuse(tensor, ErrorKind::internal, "there are none");
   for (const Encoding& encoding : tensor.encodings)
@@ -50,7 +50,6 @@ std::string enc_type(const TensorEncodings& tensor) {
 
 json entry_of_0_6_1(const TensorEncodings& tensor) {
   const QuantizerSpec& spec = tensor.spec;
-  if (is_float8(spec.format)) refuse(tensor, ErrorKind::unsupported, "version 0.6.1 has no float8; use 2.0.0");
   if (spec.format == NumberFormat::float16) return json::array({{{"bitwidth", 16}, {"dtype", "float"}}});
   if (tensor.spec.block_size > 0)
     refuse(tensor, ErrorKind::unsupported, "version 0.6.1 has no blocks; use 1.0.0 or 2.0.0");
@@ -82,7 +81,6 @@ std::size_t channels_of(const TensorEncodings& tensor, const Graph* graph) {
 
 json entry_of_1_0_0(const TensorEncodings& tensor, const Graph* graph) {
   const QuantizerSpec& spec = tensor.spec;
-  if (is_float8(spec.format)) refuse(tensor, ErrorKind::unsupported, "version 1.0.0 has no float8; use 2.0.0");
   if (spec.format == NumberFormat::float16)
     return {{"name", tensor.tensor}, {"bw", 16}, {"dtype", "FLOAT"}, {"enc_type", "PER_TENSOR"}};
   json entry = {{"name", tensor.tensor},
@@ -230,7 +228,7 @@ std::string_view name_of(EncodingVersion version) {
 
 std::string encodings_to_json(const EncodingSet& encodings, EncodingVersion version, const ExportInfo& info) {
   json file = {{"version", name_of(version)}, {"producer", {{"package", "tare"}, {"version", library_version()}}}};
-  for (const TensorEncodings& tensor : encodings.tensors) check(tensor);
+  for (const TensorEncodings& tensor : encodings.tensors) check(tensor, version);
   if (version == EncodingVersion::v2_0_0) {
     json& list = file["encodings"] = json::array();
     for (const TensorEncodings& tensor : encodings.tensors)

@@ -7,6 +7,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "export/format_limits.hpp"
 #include "tare/error.hpp"
 #include "tare/export.hpp"
 
@@ -28,7 +29,7 @@ std::string onnxruntime_type(const TensorEncodings& tensor) {
   const QuantizerSpec& spec = tensor.spec;
   if (spec.format != NumberFormat::integer)
     refuse(tensor, "ONNX Runtime's overrides hold integer grids only; disable this quantizer or leave them out");
-  if (spec.bitwidth != 4 && spec.bitwidth != 8 && spec.bitwidth != 16)
+  if (!overrides_hold(spec.format, spec.bitwidth))
     refuse(tensor, fmt::format("ONNX Runtime has no type of {} bits; use 4, 8 or 16", spec.bitwidth));
   if (spec.block_axis) refuse(tensor, "ONNX Runtime's overrides have no blocks");
   return fmt::format("Q{}Int{}", tensor.role == SiteRole::parameter ? "" : "U", spec.bitwidth);
