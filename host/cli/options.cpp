@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "cli/terminal.hpp"
+#include "export/derived_encodings.hpp"
 #include "run/data_files.hpp"
 #include "tare/export.hpp"
 
@@ -205,7 +206,7 @@ QuantizerCounts use_encodings(Session& session, const std::string& file) {
     throw Error(error.kind(), file.empty() ? error.what() : fmt::format("{}: {}", file, error.what()));
   }
   QuantizerCounts counts;
-  for (const TensorEncodings& tensor : encodings.tensors)
+  for (const TensorEncodings& tensor : acting_encodings(encodings, session.graph()).tensors)
     ++(tensor.role == SiteRole::parameter ? counts.parameters : counts.activations);
   return counts;
 }

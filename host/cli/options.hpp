@@ -79,7 +79,8 @@ struct QuantizerCounts {
 };
 /// "311: 207 of activations, 104 of parameters"
 std::string counts_text(const QuantizerCounts& counts);
-/// Simulates from now on with the encodings of a file, or with the model's own where none is given. How many they are.
+/// Simulates from now on with the encodings of a file, or with the model's own where none is given. How many quantizers
+/// act, whatever else the file lists.
 QuantizerCounts use_encodings(Session& session, const std::string& file);
 /// Runs a command; then, where that has searched algorithms of convolutions, writes the file that the flags name.
 int with_convolutions(RunFlags& flags, const std::function<int()>& command);

@@ -1,5 +1,7 @@
 // Encodings of tensors that have no quantizer of their own, as AIMET's version 2.0.0 lists them: a converter then finds
 // every tensor in the file and never calibrates one itself. Rules: docs/encodings.md.
+#include "export/derived_encodings.hpp"
+
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -7,6 +9,7 @@
 #include <unordered_set>
 
 #include "calib/low_power_blocks.hpp"
+#include "export/given_encodings.hpp"
 #include "model/real_element.hpp"
 #include "plan/ops.hpp"
 #include "tare/error.hpp"
@@ -217,7 +220,58 @@ class Deriver {
   std::unordered_set<ValueId> derived_biases_;
 };
 
+/// Values whose encoding is that of all that they are moved or selected from.
+std::unordered_set<ValueId> on_grids_of_inputs(const Graph& graph,
+                                               const std::unordered_map<ValueId, const TensorEncodings*>& listed) {
+  const auto grids_of = [&](ValueId value) -> const std::vector<Encoding>* {
+    const auto it = listed.find(value);
+    return it == listed.end() || it->second->encodings.size() != 1 ? nullptr : &it->second->encodings;
+  };
+  std::unordered_set<ValueId> result;
+  for (const Node& node : graph.nodes) {
+    if (!node.domain.empty() || !selects_values(node.op_type)) continue;
+    if (is_grid_preserving(node.op_type) && !moves_values(graph, node)) continue;
+    const std::vector<Encoding>* common = nullptr;
+    bool same = true;
+    for (std::size_t i = 0; i < (node.op_type == "Pad" ? 1 : node.inputs.size()); ++i) {
+      if (node.inputs[i] == absent || !is_quantizable(graph.value(node.inputs[i]).type)) continue;
+      const std::vector<Encoding>* grids = grids_of(node.inputs[i]);
+      same = same && grids != nullptr && (common == nullptr || *grids == *common);
+      common = grids;
+    }
+    for (const ValueId output : node.outputs)
+      if (const std::vector<Encoding>* grids = output == absent ? nullptr : grids_of(output);
+          grids != nullptr && same && common != nullptr && *grids == *common)
+        result.insert(output);
+  }
+  return result;
+}
+
 }  // namespace
+
+EncodingSet acting_encodings(const EncodingSet& encodings, const Graph& graph) {
+  std::unordered_map<std::string_view, ValueId> by_name;
+  for (std::size_t v = 0; v < graph.values.size(); ++v) by_name.emplace(graph.values[v].name, static_cast<ValueId>(v));
+  std::unordered_map<ValueId, const TensorEncodings*> listed;
+  for (const TensorEncodings& tensor : encodings.tensors)
+    if (const auto it = by_name.find(tensor.tensor); it != by_name.end() && !is_wider_than_searched(tensor.spec))
+      listed.emplace(it->second, &tensor);
+  std::unordered_set<ValueId> parameters;
+  for (const Op& op : collect_ops(graph, {}))
+    for (const Parameter& parameter : op.parameters) parameters.insert(parameter.value);
+  const std::unordered_set<ValueId> repeated = on_grids_of_inputs(graph, listed);
+  EncodingSet result;
+  for (const auto& [value, tensor] : listed) {
+    if (repeated.contains(value)) continue;
+    TensorEncodings& added = result.tensors.emplace_back(*tensor);
+    if (graph.constant(value) == nullptr)
+      added.role = SiteRole::activation;
+    else if (parameters.contains(value))
+      added.role = SiteRole::parameter;
+  }
+  result.sort();
+  return result;
+}
 
 void add_derived_encodings(EncodingSet& encodings, const Graph& graph, std::span<const QuantSite> sites) {
   Deriver(encodings, graph, sites).derive();

@@ -268,6 +268,8 @@ TEST_F(Commands, EveryVersionSimulatesTheSame) {
                                        "--data", data(), "--samples", "2", "--reproducible", "--json"});
     ASSERT_EQ(result.exit_code, 0) << result.errors;
     figures.push_back(result.json()["outputs"][0]["sqnr_db"]);
+    EXPECT_EQ(result.json()["activation_quantizers"], 312) << version;
+    EXPECT_EQ(result.json()["parameter_quantizers"], 89) << version;
   }
   EXPECT_EQ(figures[0], figures[1]);
   EXPECT_EQ(figures[0], figures[2]);

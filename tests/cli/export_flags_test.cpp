@@ -79,6 +79,32 @@ TEST_F(ExportFlags, SignednessOfActivations) {
   }
 }
 
+/// Version 2.0.0 also lists the bias, which the simulation takes as it is, and p, which is on the grid of c.
+TEST_F(ExportFlags, QuantizersThatActAreCountedWhateverTheFileLists) {
+  const std::vector<std::vector<std::string>> settings = {
+      {},
+      {"--int32-bias"},
+      {"--encoding-version", "2.0.0"},
+      {"--encoding-version", "2.0.0", "--activations-as", "signed"}};
+  CommandOptions options;
+  options.folder = folder_.path();
+  const std::vector<std::string> files = {"m.onnx", "--encodings", "out/m.encodings", "--data", "x.npz"};
+  for (const std::vector<std::string>& flags : settings) {
+    calibrate(flags);
+    std::vector<std::string> line = {"simulate"};
+    line.insert(line.end(), files.begin(), files.end());
+    EXPECT_THAT(tare(line, options).output, testing::HasSubstr("quantizers  4: 3 of activations, 1 of parameters\n"));
+    line.emplace_back("--json");
+    for (const char* command : {"simulate", "evaluate"}) {
+      line[0] = command;
+      if (command == std::string("evaluate")) line.insert(line.end(), {"--metric", "mse"});
+      const nlohmann::json report = tare(line, options).json();
+      EXPECT_EQ(report["activation_quantizers"], 3) << command;
+      EXPECT_EQ(report["parameter_quantizers"], 1) << command;
+    }
+  }
+}
+
 TEST_F(ExportFlags, PairsBehindWhatMoves) {
   calibrate({});
   EXPECT_EQ(pairs(), 5u);  // x, w, c, p, y
