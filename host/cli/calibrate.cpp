@@ -148,7 +148,7 @@ int calibrate(const CLI::App& command, const CalibrateFlags& flags) {
                 "calibrate needs either --data or --from-stats, or --encodings-in with all activations");
   check_outputs(flags, session.model(), prefix);
   if (!flags.data.data.empty()) session.prepare();
-  OutputSet files(flags.output);
+  OutputSet files(flags.shard.empty() ? flags.output : std::string());
   const std::filesystem::path statistics = flags.save_stats.empty() ? "" : files.place_at(flags.save_stats);
 
   CalibrationResult result;

@@ -51,9 +51,9 @@ void refuse_idle_settings(const CLI::App& command, const CalibrationOptions& opt
 void refuse_idle_exports(const CLI::App& command, const CalibrateFlags& flags) {
   if (!flags.shard.empty())
     refuse_idle(command,
-                {"--prefix", "--encoding-version", "--no-qdq", "--qdq-weights", "--qdq-int32-bias", "--no-qdq-derived",
-                 "--int32-bias", "--activations-as", "--also"},
-                "--shard writes only statistics");
+                {"--output", "--prefix", "--encoding-version", "--no-qdq", "--qdq-weights", "--qdq-int32-bias",
+                 "--no-qdq-derived", "--int32-bias", "--activations-as", "--also"},
+                "--shard writes only statistics, to --save-stats");
   if (flags.files.qdq) return;
   refuse_idle(command, {"--qdq-weights", "--qdq-int32-bias", "--no-qdq-derived"}, "--no-qdq leaves that model out");
   if (parse_encoding_version(flags.files.encoding_version) != EncodingVersion::v2_0_0)

@@ -21,6 +21,7 @@ namespace {
 }  // namespace
 
 OutputSet::OutputSet(const std::filesystem::path& folder) : folder_(folder) {
+  if (folder_.empty()) return;
   std::error_code failed;
   // A link that leads nowhere is there, too, and the user's.
   for (std::filesystem::path missing = folder_;
@@ -68,7 +69,8 @@ std::filesystem::path OutputSet::place_at(const std::filesystem::path& file) {
 
 std::vector<std::filesystem::path> OutputSet::commit() {
   std::vector<std::filesystem::path> names;
-  for (const auto& entry : std::filesystem::directory_iterator(temporary_)) names.push_back(entry.path().filename());
+  if (!temporary_.empty())
+    for (const auto& entry : std::filesystem::directory_iterator(temporary_)) names.push_back(entry.path().filename());
   std::sort(names.begin(), names.end());
   std::error_code failed;
   for (const auto& name : names)

@@ -12,8 +12,8 @@ namespace tare::cli {
 
 class OutputSet {
  public:
-  /// Creates the output folder, and those around it, when they are missing. Throws Error(io) when nothing can be
-  /// written there.
+  /// Creates the output folder, and those around it, when they are missing; an empty path is none, for files elsewhere
+  /// alone. Throws Error(io) when nothing can be written there.
   explicit OutputSet(const std::filesystem::path& folder);
   OutputSet(const OutputSet&) = delete;
   OutputSet& operator=(const OutputSet&) = delete;

@@ -65,9 +65,9 @@ TEST_F(Errors, UsageErrorsAreTwo) {
   expect_error(calibrate({"--data", data(), "--scheme", "best"}), 2, "'best'");
   expect_error(calibrate({"--data", data(), "--scheme", "tf_enhanced", "--save-stats", at("s")}), 2, "cannot be saved");
   const auto shard = [&](const char* which, const std::vector<std::string>& more) {
-    std::vector<std::string> arguments = {"--data", data(), "--shard", which};
+    std::vector<std::string> arguments = {"calibrate", model(), "--data", data(), "--shard", which};
     arguments.insert(arguments.end(), more.begin(), more.end());
-    return calibrate(arguments);
+    return tare(arguments);
   };
   const std::vector<std::string> save = {"--save-stats", at("s")};
   expect_error(shard("1/2", {}), 2, "--save-stats for what it finds");
@@ -203,9 +203,9 @@ TEST_F(Errors, NanIsFoundWhateverIsObserved) {
     expect_error(calibrate(arguments), 4, "input 'x' holds nan at index [0,0,7] of sample 10; mend the data");
     EXPECT_FALSE(std::filesystem::exists(at("out")));
   }
-  std::vector<std::string> shard = {"--data", at("nan.npz"), "--batch-size", "2", "--shard", "2/2"};
-  shard.insert(shard.end(), {"--save-stats", at("s.stats")});
-  expect_error(calibrate(shard), 4, "index [0,0,7] of sample 10");
+  expect_error(tare({"calibrate", model(), "--data", at("nan.npz"), "--batch-size", "2", "--shard", "2/2",
+                     "--save-stats", at("s.stats")}),
+               4, "index [0,0,7] of sample 10");
 }
 
 TEST_F(Errors, WhatBecomesInfiniteOnTheWayIsNamed) {

@@ -62,7 +62,8 @@ TEST_F(IdleFlags, WhatIsAboutFilesThatAreNotWritten) {
     cases.push_back({calibrate({"--no-qdq", flag}), std::string(flag).substr(0, std::string(flag).find('=')),
                      "--no-qdq leaves that model out"});
   cases.push_back({calibrate({"--no-qdq", "--activations-as", "signed"}), "--activations-as", "it is for the QDQ"});
-  for (const char* flag : {"--no-qdq", "--also=tensorrt", "--prefix=a", "--encoding-version=2.0.0", "--int32-bias"})
+  for (const char* flag :
+       {"--no-qdq", "--also=tensorrt", "--output=o", "--prefix=a", "--encoding-version=2.0.0", "--int32-bias"})
     cases.push_back({calibrate({"--shard", "1/1", "--save-stats", "s.stats", flag}),
                      std::string(flag).substr(0, std::string(flag).find('=')), "--shard writes only statistics"});
   expect_refused(cases);
