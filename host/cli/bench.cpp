@@ -42,7 +42,9 @@ CalibrationOptions calibration_options(const Flags& flags) {
 struct Report {
   std::string device;
   int threads = 0;
+  std::string data;  ///< "64 samples in 8 batches from pages.npz", and what was left out
   std::size_t batches = 0;
+  std::size_t left_out = 0;
   BenchmarkResult result;
   std::size_t peak_memory = 0;
   double read_gbs = 0;  ///< 0: not measured
@@ -59,6 +61,7 @@ nlohmann::ordered_json to_json(const Flags& flags, const Report& report) {
                                    {"scheme", name_of(parse_scheme(flags.scheme))},
                                    {"samples", r.samples},
                                    {"batches", report.batches},
+                                   {"samples_left_out", report.left_out},
                                    {"repetitions", flags.repetitions},
                                    {"quantizers", r.quantizers}};
   for (const auto& [name, time] : {std::pair{"plain", r.plain}, {"observe", r.observe}, {"simulate", r.simulate}}) {
@@ -83,8 +86,8 @@ nlohmann::ordered_json to_json(const Flags& flags, const Report& report) {
 
 std::string to_text(const Flags& flags, const Report& report) {
   const BenchmarkResult& r = report.result;
-  std::string text = fmt::format("{} samples in {} batches on {}, {} threads; medians of {} repetitions, a batch\n",
-                                 r.samples, report.batches, report.device, report.threads, flags.repetitions);
+  std::string text = fmt::format("{}, on {}, {} threads; medians of {} repetitions, a batch\n", report.data,
+                                 report.device, report.threads, flags.repetitions);
   const auto line = [&](const char* name, const BatchTime& time) {
     text += fmt::format("{:<12}{:10.3f} ms {:10.1f} samples/s {:7.2f} x plain   (fastest {:.3f} ms)\n", name,
                         time.median_ms, report.rate(time), time.median_ms / r.plain.median_ms, time.best_ms);
@@ -132,9 +135,12 @@ int bench(const CLI::App& command, const Flags& flags) {
     refuse_idle(command, {"--config", "--scheme", "--param-type", "--activation-type"},
                 "the model's own quantizers are taken as they are");
   session.prepare();
+  Report report;
   std::vector<Batch> batches;
   {
     const std::unique_ptr<Dataset> data = open_data(flags.data, flags.run, session.graph());
+    report.data = data->description();
+    report.left_out = data->left_out();
     while (std::optional<Batch> batch = data->next()) batches.push_back(std::move(*batch));
   }
   if (batches.empty()) throw Error(ErrorKind::data, "the data holds no samples");
@@ -149,7 +155,6 @@ int bench(const CLI::App& command, const Flags& flags) {
     return 0;
   }
 
-  Report report;
   report.device = session.backend().name();
   report.threads = flags.run.threads > 0 ? flags.run.threads : usable_cores();
   report.batches = batches.size();

@@ -21,6 +21,7 @@ TEST(Bench, TimesThreeRunsAndSaysWhatMemoryGives) {
   const nlohmann::json report = result.json();
   EXPECT_EQ(report["samples"], 3);
   EXPECT_EQ(report["batches"], 3);
+  EXPECT_EQ(report["samples_left_out"], 0);
   EXPECT_EQ(report["threads"], 1);
   EXPECT_EQ(report["quantizers"], 401);
   for (const char* key : {"plain_ms", "observe_ms", "simulate_ms", "plain_best_ms", "observe_ratio", "simulate_ratio",
@@ -32,7 +33,8 @@ TEST(Bench, TimesThreeRunsAndSaysWhatMemoryGives) {
   ordered.insert(ordered.end(), {"--scheme", "tf_enhanced"});
   EXPECT_GT(tare(ordered).json()["observed_elements"], report["observed_elements"]);
   const CommandResult text = tare({"bench", model, "--data", data, "--samples", "1", "--repetitions", "1"});
-  for (const char* part : {"plain ", "observe ", "simulate ", "for 401 quantizers (sqnr)", "bandwidth ", "memory "})
+  for (const char* part : {"1 sample in 1 batch from inputs.npz, on cpu, ", "plain ", "observe ", "simulate ",
+                           "for 401 quantizers (sqnr)", "bandwidth ", "memory "})
     EXPECT_THAT(text.output, HasSubstr(part));
 }
 
