@@ -16,6 +16,8 @@
 namespace tare::cli {
 namespace {
 
+constexpr std::size_t shown_kept = 10;
+
 void count_ops(const Graph& graph, std::map<std::string, std::size_t>& counts) {
   for (const Node& node : graph.nodes) {
     ++counts[node.domain.empty() ? node.op_type : node.domain + "." + node.op_type];
@@ -57,11 +59,23 @@ void add_values(Inspection& result, const Graph& graph, const std::vector<ValueI
   }
 }
 
-/// `held`: the quantizers that a QDQ model has itself; others are placed by the config.
-void add_sites(Inspection& result, const Graph& graph, const EncodingSet& held, const InspectFlags& flags) {
+/// Pairs of a QDQ model that are no quantizers here, one line each.
+void add_kept(Inspection& result, const std::vector<std::string>& kept, bool all) {
+  result.json["quantizers"]["kept"] = kept;
+  if (kept.empty()) return;
+  const std::size_t shown = all ? kept.size() : std::min(kept.size(), shown_kept);
+  result.text += fmt::format("{:>10}  left as operators:\n", kept.size());
+  for (std::size_t i = 0; i < shown; ++i) result.text += fmt::format("            {}\n", one_line(kept[i]));
+  if (shown < kept.size())
+    result.text += fmt::format("            … and {} more; --all lists all\n", kept.size() - shown);
+}
+
+/// A QDQ model has its own quantizers; others are placed by the config.
+void add_sites(Inspection& result, const UnquantizedModel& parts, const InspectFlags& flags) {
+  const Graph& graph = parts.model.graph;
   std::vector<QuantSite> sites = place(graph, load_config(flags.config));
-  const bool own = !held.tensors.empty();
-  if (own) adopt_encodings(sites, graph, {.set = held, .only_quantizers = true});
+  const bool own = !parts.encodings.tensors.empty();
+  if (own) adopt_encodings(sites, graph, {.set = parts.encodings, .only_quantizers = true});
   std::size_t activations = 0;
   std::size_t parameters = 0;
   std::map<std::string, std::size_t> reasons;
@@ -82,6 +96,7 @@ void add_sites(Inspection& result, const Graph& graph, const EncodingSet& held, 
                                {"activations", activations},
                                {"parameters", parameters},
                                {"disabled", sites.size() - activations - parameters}};
+  add_kept(result, parts.kept, flags.all);
   std::vector<std::vector<std::string>> rows = {{"tensor", "role", "bits", "why"}};
   for (const QuantSite& site : sites) {
     const char* role = site.role == SiteRole::parameter ? "parameter" : "activation";
@@ -128,7 +143,7 @@ Inspection inspect_model(const InspectFlags& flags) {
     result.json["operators"][op] = count;
   }
   const UnquantizedModel parts = take_quantizers(model);
-  add_sites(result, parts.model.graph, parts.encodings, flags);
+  add_sites(result, parts, flags);
 
   const auto backend = make_cpu_backend();
   try {

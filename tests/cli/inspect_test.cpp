@@ -48,6 +48,35 @@ TEST_F(Inspect, KindsInTheWordsOfOtherCommands) {
   EXPECT_THAT(inspect("out/m.encodings").output, HasSubstr("activation, float8e5m2\n"));
 }
 
+/// A residual reads the tensor as it is, beside those who read it quantized.
+TEST_F(Inspect, PairsThatStayOperatorsAreListed) {
+  onnx::ModelProto model = empty_model();
+  onnx::GraphProto& graph = *model.mutable_graph();
+  add_input(graph, "x", {-1, 4});
+  add_output(graph, "y", {-1, 4});
+  add_initializer<float>(graph, "scale", 1, {}, {0.5f});
+  add_initializer<std::uint8_t>(graph, "zero", 2, {}, {3});
+  std::string sum = "x";
+  for (int i = 0; i < 11; ++i) {
+    const std::string n = std::to_string(i);
+    add_node(graph, "Relu", {sum}, {"h" + n});
+    add_node(graph, "QuantizeLinear", {"h" + n, "scale", "zero"}, {"codes" + n}, "to_codes" + n);
+    add_node(graph, "DequantizeLinear", {"codes" + n, "scale", "zero"}, {"after" + n});
+    sum = i == 10 ? "y" : "sum" + n;
+    add_node(graph, "Add", {"after" + n, "h" + n}, {sum}, "residual" + n);
+  }
+  write_model(model, folder_ / "m.onnx");
+  const std::string first = "'h0': QuantizeLinear 'to_codes0' stays an operator, as Add 'residual0' reads the tensor";
+  const std::string last = "'h10': QuantizeLinear 'to_codes10' stays";
+  const std::string some = inspect("m.onnx").output;
+  EXPECT_THAT(some, testing::AllOf(HasSubstr("11  left as operators:\n"), HasSubstr(first), HasSubstr("… and 1 more")));
+  EXPECT_THAT(some, testing::Not(HasSubstr(last)));
+  EXPECT_THAT(tare({"inspect", "m.onnx", "--all"}, options_).output, testing::AllOf(HasSubstr(first), HasSubstr(last)));
+  const nlohmann::json kept = tare({"inspect", "m.onnx", "--json"}, options_).json()["quantizers"]["kept"];
+  ASSERT_EQ(kept.size(), 11u);
+  EXPECT_THAT(kept[10].get<std::string>(), HasSubstr(last));
+}
+
 TEST_F(Inspect, APipeCannotBeLookedAtTwice) {
   const CommandResult result = run_command({"/bin/bash", "-c", tare_binary().string() + " inspect <(echo '{}')"});
   expect_error(result, 5, "it is no regular file; give a model, .encodings or .stats file");
