@@ -11,6 +11,7 @@
 
 #include "cli/options.hpp"
 #include "cli/terminal.hpp"
+#include "export/given_encodings.hpp"
 #include "tare/export.hpp"
 
 namespace tare::cli {
@@ -53,7 +54,7 @@ Difference compare(const TensorEncodings& a, const TensorEncodings& b) {
     result.detail = std::move(detail);
   };
   if (a.spec.format != b.spec.format)
-    differ("one is integer, the other float");
+    differ(fmt::format("{} and {}", kind_text(a.spec), kind_text(b.spec)));
   else if (a.spec.bitwidth != b.spec.bitwidth)
     differ(fmt::format("{} and {} bits", a.spec.bitwidth, b.spec.bitwidth));
   else if (a.encodings.size() != b.encodings.size())

@@ -94,6 +94,7 @@ Inspection inspect_encodings(const InspectFlags& flags) {
                     fmt::format("{}, {}", parameter ? "parameter" : "activation", kind_text(tensor.spec))});
     nlohmann::ordered_json entry = {{"name", tensor.tensor},
                                     {"role", parameter ? "parameter" : "activation"},
+                                    {"kind", kind_text(tensor.spec)},
                                     {"bitwidth", tensor.spec.bitwidth},
                                     {"symmetric", tensor.spec.symmetric},
                                     {"encodings", tensor.encodings.size()}};

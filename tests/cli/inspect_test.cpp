@@ -46,6 +46,13 @@ TEST_F(Inspect, KindsInTheWordsOfOtherCommands) {
   EXPECT_THAT(tare({"lint", "m.onnx", "out/m.encodings"}, options_).output, HasSubstr("4 bits symmetric"));
   calibrated({"--activation-type", "float8e5m2", "--encoding-version", "2.0.0"});
   EXPECT_THAT(inspect("out/m.encodings").output, HasSubstr("activation, float8e5m2\n"));
+  const nlohmann::json listed = tare({"inspect", "out/m.encodings", "--json"}, options_).json()["tensors"];
+  EXPECT_EQ(listed[0]["kind"], "float8e5m2");
+  // Floats of two types are no integers.
+  std::filesystem::rename(folder_ / "out", folder_ / "before");
+  calibrated({"--activation-type", "float8e4m3fn", "--encoding-version", "2.0.0"});
+  EXPECT_THAT(tare({"diff", "before/m.encodings", "out/m.encodings"}, options_).output,
+              HasSubstr("y  float8e5m2 and float8e4m3fn\n"));
 }
 
 /// A residual reads the tensor as it is, beside those who read it quantized.
