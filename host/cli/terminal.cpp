@@ -84,7 +84,9 @@ ProgressBar::ProgressBar(std::string what, bool quiet)
       start_(Clock::now()),
       last_(start_) {}
 
-ProgressBar::~ProgressBar() { clear(); }
+ProgressBar::~ProgressBar() {
+  if (shown_) write_error("\r\x1b[K");
+}
 
 bool ProgressBar::update(std::size_t done, std::size_t total) {
   if (interrupted()) return false;
@@ -108,11 +110,6 @@ bool ProgressBar::update(std::size_t done, std::size_t total) {
                           std::string(width - filled, ' '), 100 * share, figures));
   shown_ = true;
   return true;
-}
-
-void ProgressBar::clear() {
-  if (shown_) write_error("\r\x1b[K");
-  shown_ = false;
 }
 
 void print_message(std::string_view kind, std::string_view text) {

@@ -24,11 +24,10 @@ class ProgressBar {
   ProgressBar(std::string what, bool quiet);
   ProgressBar(const ProgressBar&) = delete;
   ProgressBar& operator=(const ProgressBar&) = delete;
+  /// Removes the bar, so that other lines can follow.
   ~ProgressBar();
   /// False when the user wants to stop.
   bool update(std::size_t done, std::size_t total);
-  /// Removes the bar, so that other lines can follow.
-  void clear();
 
  private:
   using Clock = std::chrono::steady_clock;
