@@ -97,8 +97,9 @@ void report(const CalibrateFlags& flags, const Source& source, const Calibration
     text += fmt::format("searched    statistics of {} samples, {}\n", result.samples, seconds_text(result.seconds));
   if (!flags.shard.empty())
     text += fmt::format("shard       {}: statistics alone; --from-stats takes those of all\n", flags.shard);
-  text += fmt::format("scheme      {}, weights {}, activations {}, config {}\n", flags.scheme, flags.parameter_type,
-                      flags.activation_type, flags.config);
+  if (result.given == 0 || result.given < counts.all())  // else the types are those given, and nothing was searched
+    text += fmt::format("scheme      {}, weights {}, activations {}, config {}\n", flags.scheme, flags.parameter_type,
+                        flags.activation_type, flags.config);
   text += fmt::format("quantizers  {}; {} disabled\n", counts_text(counts), counts.disabled);
   if (result.given > 0) text += fmt::format("given       encodings of {} quantizers\n", result.given);
   text += lines_text("mismatches", result.mismatches) + lines_text("warnings", result.warnings);

@@ -32,6 +32,13 @@ class ExportFlags : public testing::Test {
     const CommandResult result = tare(flags, options);
     ASSERT_EQ(result.exit_code, 0) << result.errors;
   }
+  /// What calibrate prints.
+  std::string lines(std::vector<std::string> flags) const {
+    flags.insert(flags.begin(), {"calibrate", "m.onnx", "--data", "x.npz"});
+    CommandOptions options;
+    options.folder = folder_.path();
+    return tare(flags, options).output;
+  }
   std::set<std::string> listed() const {
     std::set<std::string> names;
     for (const TensorEncodings& tensor : load_encodings(folder_ / "out/m.encodings").tensors)
@@ -131,13 +138,17 @@ TEST_F(ExportFlags, TypesThatTheFilesCannotHoldAreFoundBeforeTheDataAre) {
   calibrate({"--activation-type", "float32", "--also", "ort-overrides"});
 }
 
+/// What is given is not of the scheme and the types that the flags say.
+TEST_F(ExportFlags, SchemeAndTypesAreThoseOfWhatWasSearched) {
+  calibrate({"--activation-type", "int16"});
+  std::filesystem::rename(folder_ / "out/m.encodings", folder_ / "given.encodings");
+  const std::vector<std::string> given = {"--encodings-in", "given.encodings"};
+  EXPECT_THAT(lines(given), testing::AllOf(testing::HasSubstr("given       encodings of 4 quantizers\n"),
+                                           testing::Not(testing::HasSubstr("scheme"))));
+  EXPECT_THAT(lines({given[0], given[1], "--freeze-params"}), testing::HasSubstr("scheme      sqnr, weights int8"));
+}
+
 TEST_F(ExportFlags, FilesOfAnEarlierRunAreNamed) {
-  const auto lines = [&](std::vector<std::string> flags) {
-    flags.insert(flags.begin(), {"calibrate", "m.onnx", "--data", "x.npz"});
-    CommandOptions options;
-    options.folder = folder_.path();
-    return tare(flags, options).output;
-  };
   const std::string of_all = lines({"--also", "tensorrt", "--prefix", "a"});
   EXPECT_THAT(of_all, testing::Not(testing::HasSubstr("earlier run")));
   EXPECT_THAT(lines({"--prefix", "b"}), testing::Not(testing::HasSubstr("earlier run"))) << "of another prefix";
