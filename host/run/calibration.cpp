@@ -45,7 +45,7 @@ Calibration::Implementation::Implementation(const Graph& g, Backend& b, Calibrat
   }
   assign_groups();
   prepared = std::move(quantized);
-  if (shared_slots()) order_depth_first(prepared.graph);
+  if (shared_slots()) order_as_aimet();
   derived.emplace(prepared.graph, prepared.visible(), observer_kind(), options.read_every_tensor);
   describe_sites();
   whole.emplace(watched, backend);
@@ -53,11 +53,32 @@ Calibration::Implementation::Implementation(const Graph& g, Backend& b, Calibrat
   takes_lanes = !shared_slots() && threads > 1 && fits_lanes(prepared.graph);
 }
 
+/// Tied constants and inputs are observed where AIMET's quantizers of them run, among the others of their group.
+void Calibration::Implementation::order_as_aimet() {
+  std::vector<std::size_t> moved;
+  std::vector<ValueId> sources;
+  const std::vector<std::int32_t> producer = producers(prepared.graph);
+  for (std::size_t i = 0; i < observed.size(); ++i) {
+    const ValueId value = sites[observed[i]].value;
+    if (groups[group_of[i]].members.size() < 2 || producer[static_cast<std::size_t>(value)] >= 0) continue;
+    moved.push_back(i);
+    sources.push_back(value);
+  }
+  in_order.resize(observed.size(), false);
+  const std::vector<ValueId> handed_over = order_depth_first(prepared.graph, sources);
+  prepared.site_of_value.resize(prepared.graph.values.size(), -1);
+  for (std::size_t s = 0; s < moved.size(); ++s) {
+    in_order[moved[s]] = true;
+    prepared.site_of_value[static_cast<std::size_t>(sources[s])] = -1;
+    prepared.site_of_value[static_cast<std::size_t>(handed_over[s])] = static_cast<std::int32_t>(moved[s]);
+  }
+}
+
 void Calibration::Implementation::describe_sites() {
   for (std::size_t i = 0; i < observed.size(); ++i) {
     const QuantSite& site = sites[observed[i]];
     watched.sites.push_back({site.tensor, slot(i), derived->reading(site.value) == DerivedStatistics::Reading::extremes,
-                             graph.constant(site.value)});
+                             graph.constant(site.value), shared_slots() && in_order[i]});
   }
   watched.slots = shared_slots() ? groups.size() : observed.size();
   watched.kind = observer_kind();

@@ -68,6 +68,7 @@ struct Calibration::Implementation {
   void place_sites();
   void check_schemes() const;
   void find_parameters();
+  void order_as_aimet();
   void describe_sites();
   void close_statistics();
   bool make_lanes();
@@ -116,6 +117,7 @@ struct Calibration::Implementation {
   std::vector<const TensorStatistics*> statistics;  ///< in it, by observed site, once closed
   std::vector<Group> groups;
   std::vector<std::size_t> group_of;  ///< by observed site
+  std::vector<bool> in_order;         ///< by observed site: a constant or an input that a node of the run hands over
   bool refining = false;              ///< the second pass has begun
   bool finished = false;              ///< the result has taken the sites and statistics
   std::exception_ptr failure;

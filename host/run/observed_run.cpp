@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 
+#include "model/real_element.hpp"
 #include "run/nonfinite.hpp"
 #include "tare/error.hpp"
 
@@ -36,18 +38,27 @@ class StatisticsHook final : public ValueHook {
   std::array<Observer*, 2> observers_;
 };
 
+std::uint64_t count_nonfinite(const Tensor& tensor) {
+  std::uint64_t count = 0;
+  for (std::int64_t i = 0; i < tensor.elements(); ++i) count += std::isfinite(real_element(tensor, i)) ? 0 : 1;
+  return count;
+}
+
 }  // namespace
 
 ObservedRun::ObservedRun(const ObservedSites& of, Backend& backend)
     : of_(of),
       backend_(backend),
       observer_(backend.make_observer(of.kind, of.slots)),
-      extremes_observer_(backend.make_observer(ObserverKind::min_max, of.sites.size())) {}
+      extremes_observer_(backend.make_observer(ObserverKind::min_max, of.sites.size())) {
+  for (const ObservedSites::Site& site : of.sites)
+    if (site.constant != nullptr && site.in_run) nonfinite_in_run_ += count_nonfinite(*site.constant);
+}
 
 void ObservedRun::observe_constants() {
   for (const ObservedSites::Site& site : of_.sites)
-    if (site.constant != nullptr) observer_->observe(site.slot, backend_.upload(*site.constant));
-  nonfinite_constants_ = nonfinite_count();
+    if (site.constant != nullptr && !site.in_run) observer_->observe(site.slot, backend_.upload(*site.constant));
+  nonfinite_constants_ = nonfinite_count() + nonfinite_in_run_;
 }
 
 /// Built with the first batch: a search on saved statistics needs none.
@@ -69,6 +80,7 @@ void ObservedRun::add(const Batch& batch) {
 
 void ObservedRun::refuse(const Batch& batch) {
   ObserveHook hook([&](std::size_t i, const Tensor& value) {
+    if (of_.sites[i].constant != nullptr) return;
     refuse_nonfinite(fmt::format("tensor '{}'", of_.sites[i].tensor), backend_.download(value), batch.first_sample,
                      batch.samples);
   });

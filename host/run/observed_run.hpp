@@ -20,6 +20,7 @@ struct ObservedSites {
     std::size_t slot = 0;              ///< of the observer
     bool extremes = false;             ///< the histogram is derived
     const Tensor* constant = nullptr;  ///< its value, where it does not depend on the data
+    bool in_run = false;               ///< the run observes it, constant or not
   };
   std::vector<Site> sites;
   std::size_t slots = 0;
@@ -72,6 +73,7 @@ class ObservedRun {
   std::unique_ptr<Observer> observer_;
   std::unique_ptr<Observer> extremes_observer_;
   std::optional<Executor> executor_;
+  std::uint64_t nonfinite_in_run_ = 0;     ///< of constants, with every run
   std::uint64_t nonfinite_constants_ = 0;  ///< masks of -inf are the model's own business
   std::optional<Batch> unchecked_;         ///< the last one, where the device runs behind
 };
