@@ -78,14 +78,13 @@ class ScaleRaiser {
     const std::size_t channels = weight.encodings.size();
     const std::int64_t biases = bias == nullptr ? 0 : bias->elements();
     const double offset = output == nullptr ? 0 : output->offset * output->scale;
-    std::vector<double> largest(channels, std::abs(offset));
+    std::vector<double> largest(channels, biases > 0 ? 0 : std::abs(offset));
     for (std::int64_t i = 0; i < biases; ++i) {
       // One weight scale for all channels: each bias counts.
       const std::size_t channel = channels == 1 ? 0 : static_cast<std::size_t>(i);
       if (channel >= channels) break;
       const double value = static_cast<double>(real_element(*bias, i));
-      const double both = std::max(std::abs(value), std::abs(value + offset));
-      largest[channel] = channels > 1 ? both : std::max(largest[channel], both);
+      largest[channel] = std::max({largest[channel], std::abs(value), std::abs(value + offset)});
     }
     const double factor_bound = output == nullptr ? 0 : smallest_factor * output->scale / input.scale;
     // The scale of the bias, the product of the two, is stored in its type.

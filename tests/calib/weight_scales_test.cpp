@@ -89,6 +89,16 @@ TEST_F(WeightScales, OneScaleForAllChannelsFitsTheLargestBias) {
   EXPECT_DOUBLE_EQ(raised()[0] * 0.01 * (0x1p31 - 0x1p15), 200);
 }
 
+/// Biases that the output's offset brings nearer to zero: AIMET looks at the two together, with one scale for all
+/// channels, too. Numbers: its sim of a Gemm, 16 bits, config enpu_v6.
+TEST_F(WeightScales, AnOffsetAloneIsNoBoundWhereThereAreBiases) {
+  build({150, 100});
+  set("x", 16, true, {3.051850947599719e-05}, -32768);
+  set("y", 16, true, {0.0061037018951994385}, -32768);
+  set("w", 16, true, {50 / 32767.0}, -32768);
+  EXPECT_NEAR(raised()[0], 0.002288783434778452, 1e-9);
+}
+
 TEST_F(WeightScales, GivenWeightsKeepTheirScaleAndAreNamed) {
   build({100, -200});
   set("x", 8, false, {0.01}, -3);
