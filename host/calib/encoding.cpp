@@ -36,8 +36,8 @@ Encoding fixed_range_encoding(double minimum, double maximum, const QuantizerSpe
   const double high = std::max({0.0, maximum, low + smallest_range});
   const double steps = static_cast<double>(spec.steps());
   Encoding encoding;
-  if (spec.symmetric && low < 0) {
-    encoding.scale = std::max(high, -low) / std::floor(steps / 2);
+  if (spec.symmetric) {  // around zero, be the range on one side of it: unsigned_symmetric is for observed ranges
+    encoding.scale = std::max(high / std::floor(steps / 2), -low / std::ceil(steps / 2));
     encoding.offset = -std::ceil(steps / 2);
   } else {
     encoding.scale = (high - low) / steps;
