@@ -20,7 +20,7 @@ namespace {
 
 constexpr int bias_bits = 32;
 constexpr double bias_offset = -2147483648.0;
-/// AIMET's smallest scale of a 32-bit grid.
+/// AIMET's smallest scale of a 32-bit grid, where that follows from the bias itself.
 constexpr double smallest_bias_scale = 0.01 / 4294967295.0;
 
 bool selects_values(const std::string& op_type) {
@@ -55,6 +55,7 @@ class Deriver {
       : set_(set),
         graph_(graph),
         ops_(sites.empty() ? collect_ops(graph, {"MatmulAdd"}) : collect_ops_of_all_passes(graph)),
+        producers_(producers(graph)),
         consumers_(consumers(graph)) {
     for (const QuantSite& site : sites)
       if (site.role == SiteRole::activation) no_parameters_.insert(site.value);
@@ -63,6 +64,7 @@ class Deriver {
       by_name.emplace(graph.values[v].name, static_cast<ValueId>(v));
     for (std::size_t i = 0; i < set.tensors.size(); ++i)
       if (const auto it = by_name.find(set.tensors[i].tensor); it != by_name.end()) known_.emplace(it->second, i);
+    quantized_ = known_;
   }
 
   void derive_moved() {
@@ -140,15 +142,16 @@ class Deriver {
       if (is_float(output) && encodings_of(output) == nullptr) copy(kept, output);
   }
 
-  /// The product of the input's and the weight's scales, so that an accumulator takes the bias as it is; the bias's own
-  /// range where that is not known (norms, recurrent layers).
+  /// As AIMET lists them: where the operator's input and weight are both on an integer grid.
   void add_bias(const Op& op, const Parameter& bias) {
     const Tensor* values = graph_.constant(bias.value);
-    if (values == nullptr || !is_float(bias.value)) return;
+    if (values == nullptr || !is_float(bias.value) || op.inputs.empty()) return;
+    const TensorEncodings* input = integer_grid_of(op.inputs[0]);
+    const TensorEncodings* weight = weight_of(op);
+    if (input == nullptr || weight == nullptr) return;
     const auto already = known_.find(bias.value);
     if (already != known_.end() && !derived_biases_.contains(bias.value)) return;
-    const BiasScales found = bias_scales(op, *values);
-    const std::vector<double>& scales = found.scales;
+    const std::vector<double> scales = bias_scales(op, *input, *weight, *values);
     if (already != known_.end()) {  // shared by several operators: the coarsest of their grids holds it for all
       std::vector<Encoding>& known = set_.tensors[already->second].encodings;
       if (known.size() != scales.size()) return;
@@ -160,7 +163,7 @@ class Deriver {
     added.role = SiteRole::parameter;
     added.spec.bitwidth = bias_bits;
     added.spec.symmetric = true;
-    if (found.per_channel) added.spec.channel_axis = 0;
+    if (weight->spec.channel_axis) added.spec.channel_axis = 0;
     for (const double scale : scales) added.encodings.push_back(grid(scale));
     derived_biases_.insert(bias.value);
     known_.emplace(bias.value, set_.tensors.size());
@@ -183,30 +186,52 @@ class Deriver {
     return largest;
   }
 
-  struct BiasScales {
-    std::vector<double> scales;
-    bool per_channel = false;  ///< as the weight's, also where there is one channel
-  };
-
-  BiasScales bias_scales(const Op& op, const Tensor& values) const {
-    const double smallest =
-        values.type() == DataType::float16 ? static_cast<double>(smallest_normal_half) : smallest_bias_scale;
-    const bool accumulates = op.type == "Conv" || op.type == "ConvTranspose" || op.type == "Gemm";
-    const TensorEncodings* input = op.inputs.empty() ? nullptr : encodings_of(op.inputs[0]);
-    const TensorEncodings* weight = nullptr;
-    for (const Parameter& parameter : op.parameters)
-      if (parameter.type == "weight") weight = encodings_of(parameter.value);
-    const auto usable = [](const TensorEncodings* tensor) {
-      return tensor != nullptr && tensor->spec.format == NumberFormat::integer && !tensor->encodings.empty();
-    };
-    if (accumulates && usable(input) && usable(weight) && input->encodings.size() == 1) {
-      std::vector<double> scales;
-      for (const double scale : channel_scales(*weight))
-        scales.push_back(std::max(scale * input->encodings[0].scale, smallest));
-      if (scales.size() == 1 || static_cast<std::int64_t>(scales.size()) == values.elements())
-        return {std::move(scales), weight->spec.channel_axis.has_value()};
+  /// The grid that a value is on: its own quantizer's, else that of the value it was moved or cast from.
+  const TensorEncodings* integer_grid_of(ValueId value) const {
+    while (value != absent) {
+      if (const auto it = quantized_.find(value); it != quantized_.end()) {
+        const TensorEncodings& found = set_.tensors[it->second];
+        return found.spec.format == NumberFormat::integer && !found.encodings.empty() ? &found : nullptr;
+      }
+      const std::int32_t producer = producers_[static_cast<std::size_t>(value)];
+      if (producer < 0) return nullptr;
+      const Node& node = graph_.nodes[static_cast<std::size_t>(producer)];
+      const bool casts = node.op_type == "Cast" && is_float(value) && is_float(node.input(0));
+      if (!node.domain.empty() || !(casts || is_grid_preserving(node.op_type))) return nullptr;
+      value = node.input(0);
     }
-    return {{std::max(largest_magnitude(values) / -bias_offset, smallest)}, false};
+    return nullptr;
+  }
+
+  const TensorEncodings* weight_of(const Op& op) const {
+    for (const Parameter& parameter : op.parameters)
+      if (parameter.type == "weight") return integer_grid_of(parameter.value);
+    return accumulates(op) && op.inputs.size() > 1 ? integer_grid_of(op.inputs[1]) : nullptr;
+  }
+
+  static bool accumulates(const Op& op) { return op.type == "Conv" || op.type == "ConvTranspose" || op.type == "Gemm"; }
+
+  /// The product of the input's and the weight's scales, so that an accumulator takes the bias as it is; from the
+  /// bias's own range where it is not added up so (norms, recurrent layers). One a channel where the weight has that.
+  std::vector<double> bias_scales(const Op& op, const TensorEncodings& input, const TensorEncodings& weight,
+                                  const Tensor& values) const {
+    const bool half = values.type() == DataType::float16;
+    const auto elements = static_cast<std::size_t>(values.elements());
+    std::vector<double> scales;
+    if (accumulates(op) && input.encodings.size() == 1) {
+      for (const double scale : channel_scales(weight)) scales.push_back(scale * input.encodings[0].scale);
+      if (half)
+        for (double& scale : scales) scale = std::max(scale, static_cast<double>(smallest_normal_half));
+      if (scales.size() == 1 || scales.size() == elements) return scales;
+    }
+    const double smallest = half ? static_cast<double>(smallest_normal_half) : smallest_bias_scale;
+    if (!weight.spec.channel_axis) return {std::max(largest_magnitude(values) / -bias_offset, smallest)};
+    scales.clear();
+    for (std::size_t i = 0; i < elements; ++i) {
+      const double magnitude = std::fabs(static_cast<double>(real_element(values, static_cast<std::int64_t>(i))));
+      scales.push_back(std::max(std::isfinite(magnitude) ? magnitude / -bias_offset : 0, smallest));
+    }
+    return scales;
   }
 
   static Encoding grid(double scale) { return {scale * bias_offset, scale * (-bias_offset - 1), scale, bias_offset}; }
@@ -214,9 +239,11 @@ class Deriver {
   EncodingSet& set_;
   const Graph& graph_;
   std::vector<Op> ops_;
+  std::vector<std::int32_t> producers_;
   std::vector<std::vector<std::int32_t>> consumers_;
   std::unordered_map<ValueId, std::size_t> known_;
-  std::unordered_set<ValueId> no_parameters_;  ///< constants that the config leaves among the activations
+  std::unordered_map<ValueId, std::size_t> quantized_;  ///< those that have a quantizer
+  std::unordered_set<ValueId> no_parameters_;           ///< constants that the config leaves among the activations
   std::unordered_set<ValueId> derived_biases_;
 };
 

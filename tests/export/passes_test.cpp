@@ -98,6 +98,8 @@ TEST(Passes, BiasesOfProductsFollowTheConfig) {
   const Graph loaded = load_model(folder / "m.onnx").graph;
   for (const bool pass : {true, false}) {
     EncodingSet set;
+    for (const auto& [tensor, role] : {std::pair{"x", SiteRole::activation}, {"w", SiteRole::parameter}})
+      set.tensors.push_back({tensor, role, {}, {Encoding{-1, 1, 2 / 255.0, -128}}});
     add_derived_encodings(set, loaded, place(loaded, load_config(pass ? "default" : "htp_v66")));
     EXPECT_EQ(set.find("b", SiteRole::parameter) != nullptr, pass);
   }

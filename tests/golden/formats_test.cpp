@@ -163,7 +163,7 @@ TEST_P(Formats, BiasesTakeTheScaleOfTheirAccumulator) {
     std::vector<double>& all = expected[bias->value];
     all.resize(std::max(all.size(), scales->encodings.size()));
     for (std::size_t i = 0; i < scales->encodings.size(); ++i)
-      all[i] = std::max({all[i], scales->encodings[i].scale * input->encodings[0].scale, 0.01 / 4294967295.0});
+      all[i] = std::max(all[i], scales->encodings[i].scale * input->encodings[0].scale);
   }
   for (const ValueId bias : biases) {
     const TensorEncodings* found = encodings_of(bias);
