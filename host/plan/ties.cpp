@@ -30,6 +30,7 @@ class Ties {
         consumers_(consumers(graph)),
         object_(sites.size()) {
     std::iota(object_.begin(), object_.end(), 0);
+    for (std::size_t v = 0; v < graph.values.size(); ++v) on_grid_of_.push_back(effective_.of(static_cast<ValueId>(v)));
   }
 
   void run() {
@@ -122,11 +123,32 @@ class Ties {
     if (is_grid_preserving(op.type) && !op.inputs.empty()) adopt(op.inputs[0], output);
   }
 
+  /// A fixed range of the output cuts the input to it, which whatever else reads the input would get, too.
   void tie_forward(const Op& op) {
     if (op.inputs.empty() || op.outputs.empty()) return;
     const std::int32_t input = effective_.of(op.inputs[0]);
     const std::int32_t output = effective_output(op.outputs[0]);
-    if (!have_different_ranges(input, output)) take(output, input);
+    if (input < 0 || output < 0 || have_different_ranges(input, output)) return;
+    if (is_fixed(output) && !is_fixed(input) && readers_of_quantizer(input) > 1) return;
+    take(output, input);
+  }
+  /// How many nodes, and callers of the model, take values off the grid of the quantizer that a site uses.
+  std::size_t readers_of_quantizer(std::int32_t site) const {
+    const auto is_on_it = [&](ValueId value) {
+      const std::int32_t s = value == absent ? -1 : on_grid_of_[static_cast<std::size_t>(value)];
+      return s >= 0 && object_[static_cast<std::size_t>(s)] == object_[static_cast<std::size_t>(site)];
+    };
+    std::size_t readers = 0;
+    for (std::size_t v = 0; v < graph_.values.size(); ++v) {
+      if (!is_on_it(static_cast<ValueId>(v))) continue;
+      for (const std::int32_t n : consumers_[v]) {
+        const std::vector<ValueId>& outputs = graph_.nodes[static_cast<std::size_t>(n)].outputs;
+        if (!std::all_of(outputs.begin(), outputs.end(), is_on_it)) ++readers;
+      }
+    }
+    for (const ValueId output : graph_.outputs)
+      if (is_on_it(output)) ++readers;
+    return readers;
   }
 
   void number_groups() {
@@ -160,7 +182,8 @@ class Ties {
   std::vector<QuantSite>& sites_;
   EffectiveSites effective_;
   std::vector<std::vector<std::int32_t>> consumers_;
-  std::vector<std::size_t> object_;  ///< by site: the quantizer it uses, named by its first site
+  std::vector<std::int32_t> on_grid_of_;  ///< by value: its effective site, or -1
+  std::vector<std::size_t> object_;       ///< by site: the quantizer it uses, named by its first site
 };
 
 }  // namespace

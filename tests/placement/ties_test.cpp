@@ -54,6 +54,64 @@ TEST(Ties, ARangeBecomesTheNarrowestOfItsMembers) {
   EXPECT_TRUE(scene.site("n").spec.symmetric);
 }
 
+/// What htp_v73 says of Relu.
+ConfigText with_fixed_relu() {
+  ConfigText config;
+  config.op_type = R"({"Relu": {"encoding_constraints": {"min": 0}}})";
+  return config;
+}
+
+/// Running AIMET, a gets an offset of -123 where Add reads it too, and r one of 0.
+TEST(Ties, AFixedRangeDoesNotCutWhatOthersRead) {
+  Scene scene;
+  scene.input("x", {1, 4}).output("y", {1, 4}).output("z", {4, 4}).output("u", {1, 4});
+  scene.node("Neg", {"x"}, {"a"});
+  scene.node("Relu", {"a"}, {"r"});
+  scene.node("Add", {"a", "r"}, {"y"});
+  scene.node("Exp", {"x"}, {"b"});
+  test::add_initializer<std::int64_t>(scene.graph(), "shape", 7, {2}, {4, 4});
+  scene.node("Expand", {"b", "shape"}, {"moved"});
+  scene.node("Relu", {"moved"}, {"s"});
+  scene.node("Add", {"b", "s"}, {"z"});
+  scene.node("Relu", {"x"}, {"t"});
+  scene.node("Sigmoid", {"t"}, {"u"});
+  scene.place(with_fixed_relu());
+  for (const char* name : {"a", "r", "b", "s", "x", "t"}) EXPECT_LT(scene.site(name).group, 0) << name;
+  for (const char* name : {"a", "b", "x"}) EXPECT_EQ(scene.site(name).spec.fixed_min, std::nullopt) << name;
+  for (const char* name : {"r", "s", "t"}) EXPECT_EQ(scene.site(name).spec.fixed_min, 0.0) << name;
+  scene.place(ConfigText{});
+  EXPECT_TRUE(scene.tied("a", "r"));  // nothing is cut off where no range is fixed
+  EXPECT_TRUE(scene.tied("b", "s"));
+  EXPECT_TRUE(scene.tied("x", "t"));
+}
+
+/// AIMET ties all of these and cuts off what the other reader gets: its simulation has 2 to 7 dB here, 40 dB untied.
+TEST(Ties, AFixedRangeDoesNotCutWhatIsReadFurtherOn) {
+  Scene scene;
+  scene.input("x", {1, 4}).output("a", {1, 4}).output("r", {1, 4}).output("y", {4, 4});
+  scene.output("z", {1, 1, 2, 2}).output("u", {1, 2}).output("v", {1, 2});
+  scene.node("Neg", {"x"}, {"a"});  // a model output
+  scene.node("Relu", {"a"}, {"r"});
+  scene.node("Exp", {"x"}, {"b"});
+  test::add_initializer<std::int64_t>(scene.graph(), "shape", 7, {2}, {4, 4});
+  scene.node("Expand", {"b", "shape"}, {"moved"});  // read twice where it has no quantizer
+  scene.node("Relu", {"moved"}, {"s"});
+  scene.node("Add", {"moved", "s"}, {"y"});
+  scene.input("w", {1, 1, 2, 2});
+  scene.node("Cos", {"w"}, {"c"});  // read beside what shares its range already
+  test::add_integers(scene.node("AveragePool", {"c"}, {"p"}), "kernel_shape", {1, 1});
+  scene.node("Relu", {"p"}, {"q"});
+  scene.node("Add", {"c", "q"}, {"z"});
+  scene.node("Sin", {"x"}, {"d"});  // the other half is read
+  test::add_integer(scene.node("Split", {"d"}, {"d1", "d2"}), "axis", 1);
+  scene.node("Relu", {"d1"}, {"t"});
+  scene.node("Sigmoid", {"t"}, {"u"});
+  scene.node("Sigmoid", {"d2"}, {"v"});
+  scene.place(with_fixed_relu());
+  for (const char* name : {"a", "b", "c", "d"}) EXPECT_EQ(scene.site(name).spec.fixed_min, std::nullopt) << name;
+  for (const char* name : {"r", "s", "q", "t"}) EXPECT_EQ(scene.site(name).spec.fixed_min, 0.0) << name;
+}
+
 TEST(Ties, FixedRangesStayApartFromOthers) {
   Scene scene;
   scene.input("x", {1, 4}).output("y", {1, 8}).output("z", {1, 8});
