@@ -30,55 +30,66 @@ class Ties {
         consumers_(consumers(graph)),
         object_(sites.size()) {
     std::iota(object_.begin(), object_.end(), 0);
+    for (const QuantSite& site : sites) specs_.push_back(site.spec);
     for (std::size_t v = 0; v < graph.values.size(); ++v) on_grid_of_.push_back(effective_.of(static_cast<ValueId>(v)));
   }
 
   void run() {
+    for (auto op = ops_.rbegin(); op != ops_.rend(); ++op)
+      if (is_backward(op->type)) tie_backward(*op);
+    for (const Op& op : ops_)
+      if (is_forward(op.type)) tie_forward(op);
+    // Last, so that all that shares a range with a state goes along with it.
     for (const Op& op : ops_)
       if (is_recurrent(op.type)) {
         tie_recurrent(op);
       } else if (op.type == "Scan") {
         tie_states(op);
       }
-    for (auto op = ops_.rbegin(); op != ops_.rend(); ++op)
-      if (is_backward(op->type)) tie_backward(*op);
-    for (const Op& op : ops_)
-      if (is_forward(op.type)) tie_forward(op);
     number_groups();
   }
 
  private:
-  /// From now on `site` uses the quantizer of `other`, and no longer the one it shared before.
+  std::size_t object(std::int32_t site) const { return object_[static_cast<std::size_t>(site)]; }
+  QuantizerSpec& spec(std::int32_t site) { return specs_[object(site)]; }
+
+  /// From now on `site` uses the quantizer of `other`, and no longer the one it shared before; what that one had to be,
+  /// the other has to be as well.
   void take(std::int32_t site, std::int32_t other) {
-    if (site >= 0 && other >= 0) object_[static_cast<std::size_t>(site)] = object_[static_cast<std::size_t>(other)];
+    if (site < 0 || other < 0) return;
+    const QuantizerSpec& old = spec(site);
+    QuantizerSpec& merged = spec(other);
+    merged.bitwidth = std::min(merged.bitwidth, old.bitwidth);
+    merged.symmetric = merged.symmetric || old.symmetric;
+    merged.unsigned_symmetric = merged.unsigned_symmetric || old.unsigned_symmetric;
+    if (!merged.fixed_min) {
+      merged.fixed_min = old.fixed_min;
+      merged.fixed_max = old.fixed_max;
+    }
+    object_[static_cast<std::size_t>(site)] = object(other);
   }
-  /// Of the quantizer that a site uses: that of any site sharing it.
+  /// `site`, and all that share its quantizer, use that of `other` as it is: their own rules are dropped.
+  void replace(std::int32_t site, std::int32_t other) {
+    if (site >= 0 && other >= 0) std::replace(object_.begin(), object_.end(), object(site), object(other));
+  }
+  /// Of the quantizer that a site uses.
   FixedRange fixed_range(std::int32_t site) const {
-    if (site < 0) return {};
-    for (std::size_t s = 0; s < sites_.size(); ++s)
-      if (object_[s] == object_[static_cast<std::size_t>(site)] && sites_[s].spec.fixed_min)
-        return fixed_range_of(sites_[s].spec);
-    return {};
+    return site < 0 ? FixedRange() : fixed_range_of(specs_[object(site)]);
   }
   bool is_fixed(std::int32_t site) const { return fixed_range(site).min.has_value(); }
   bool have_different_ranges(std::int32_t a, std::int32_t b) const {
     return is_fixed(a) && is_fixed(b) && fixed_range(a) != fixed_range(b);
   }
 
-  /// Layer input, hidden state and output are added and compared on one grid; so are the cell states of an LSTM.
+  /// Layer input, hidden state and output are added and compared on one grid; so are the cell states of an LSTM. It is
+  /// the output's: a Sigmoid in front, with its range of [0, 1], says nothing of what the layer makes.
   void tie_recurrent(const Op& op) {
     const Node& node = graph_.nodes[static_cast<std::size_t>(op.nodes[0])];
     const auto in = [&](std::size_t i) { return effective_.of(node.input(i)); };
     const auto out = [&](std::size_t i) { return effective_.of(node.output(i)); };
-    tie_all({in(0), in(5), out(0), out(1)});
-    if (op.type == "LSTM") tie_all({in(6), out(2)});
-  }
-  void tie_all(std::initializer_list<std::int32_t> members) {
-    std::int32_t first = -1;
-    for (const std::int32_t s : members) {
-      if (first < 0) first = s;
-      if (!have_different_ranges(s, first)) take(s, first);
-    }
+    const std::int32_t hidden = out(0) >= 0 ? out(0) : out(1);
+    for (const std::int32_t state : {in(0), out(1), in(5)}) replace(state, hidden);
+    if (op.type == "LSTM") replace(in(6), out(2));
   }
   /// What the body of a Scan gives as a state, it gets as one in the next step: initial and final state are on one
   /// grid.
@@ -89,7 +100,7 @@ class Ties {
     const std::int64_t states = inputs - static_cast<std::int64_t>(lengths) - node.integer("num_scan_inputs");
     for (std::size_t i = 0; static_cast<std::int64_t>(i) < states && i < node.outputs.size(); ++i)
       if (node.outputs[i] != absent && lengths + i < node.inputs.size())
-        tie_all({effective_.of(node.inputs[lengths + i]), effective_.of(node.outputs[i])});
+        replace(effective_.of(node.inputs[lengths + i]), effective_.of(node.outputs[i]));
   }
 
   /// Inputs with a fixed range (behind a Softmax) keep their quantizer, unless all have the same: then the output's is
@@ -101,7 +112,10 @@ class Ties {
     const FixedRange first = fixed_range(effective_.of(op.inputs[0]));
     const bool alike = std::all_of(op.inputs.begin(), op.inputs.end(),
                                    [&](ValueId input) { return fixed_range(effective_.of(input)) == first; });
-    if (alike && first.min && !is_fixed(output)) fix_range(sites_[static_cast<std::size_t>(output)].spec, first);
+    if (alike && first.min && !is_fixed(output)) {
+      fix_range(spec(output), first);
+      fix_range(sites_[static_cast<std::size_t>(output)].spec, first);  // holds where nothing is tied to it, too
+    }
     for (const ValueId input : op.inputs) adopt(input, output);
   }
   std::int32_t effective_output(ValueId value) const {
@@ -136,7 +150,7 @@ class Ties {
   std::size_t readers_of_quantizer(std::int32_t site) const {
     const auto is_on_it = [&](ValueId value) {
       const std::int32_t s = value == absent ? -1 : on_grid_of_[static_cast<std::size_t>(value)];
-      return s >= 0 && object_[static_cast<std::size_t>(s)] == object_[static_cast<std::size_t>(site)];
+      return s >= 0 && object(s) == object(site);
     };
     std::size_t readers = 0;
     for (std::size_t v = 0; v < graph_.values.size(); ++v) {
@@ -156,21 +170,11 @@ class Ties {
     for (std::size_t s = 0; s < sites_.size(); ++s)
       if (sites_[s].enabled) members[object_[s]].push_back(s);
     std::int32_t next = 0;
-    for (const auto& [object, group] : members) {
+    for (const auto& [quantizer, group] : members) {
       if (group.size() < 2) continue;
-      QuantizerSpec spec = sites_[group.front()].spec;
-      for (const std::size_t s : group) {
-        spec.bitwidth = std::min(spec.bitwidth, sites_[s].spec.bitwidth);
-        spec.symmetric = spec.symmetric || sites_[s].spec.symmetric;
-        spec.unsigned_symmetric = spec.unsigned_symmetric || sites_[s].spec.unsigned_symmetric;
-        if (!spec.fixed_min) {
-          spec.fixed_min = sites_[s].spec.fixed_min;
-          spec.fixed_max = sites_[s].spec.fixed_max;
-        }
-      }
       for (const std::size_t s : group) {
         sites_[s].group = next;
-        sites_[s].spec = spec;
+        sites_[s].spec = specs_[quantizer];
       }
       ++next;
     }
@@ -183,7 +187,8 @@ class Ties {
   EffectiveSites effective_;
   std::vector<std::vector<std::int32_t>> consumers_;
   std::vector<std::int32_t> on_grid_of_;  ///< by value: its effective site, or -1
-  std::vector<std::size_t> object_;       ///< by site: the quantizer it uses, named by its first site
+  std::vector<std::size_t> object_;       ///< by site: the quantizer it uses, named by one site that it began with
+  std::vector<QuantizerSpec> specs_;      ///< by quantizer
 };
 
 }  // namespace

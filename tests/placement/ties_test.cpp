@@ -143,7 +143,8 @@ TEST(Ties, StatesOfARecurrentLayer) {
   EXPECT_FALSE(scene.tied("x", "c"));
 }
 
-TEST(Ties, StatesOfARecurrentLayerWithDifferentFixedRangesStayApart) {
+/// Running AIMET, all three share one range: with a zero point, and found from their values.
+TEST(Ties, StatesOfARecurrentLayerFollowTheRulesOfItsOutput) {
   Scene scene;
   scene.input("u", {3, 1, 2}).input("v", {1, 1, 2}).output("y", {3, 1, 1, 2});
   scene.constant("w", {1, 6, 2}).constant("r", {1, 6, 2});
@@ -154,10 +155,47 @@ TEST(Ties, StatesOfARecurrentLayerWithDifferentFixedRangesStayApart) {
   config.op_type = R"({"Sigmoid": {"encoding_constraints": {"min": 0, "max": 1}},
                        "Tanh": {"encoding_constraints": {"min": -1, "max": 1}}})";
   scene.place(config);
-  EXPECT_TRUE(scene.tied("x", "y"));
-  EXPECT_FALSE(scene.tied("x", "h"));
-  EXPECT_EQ(scene.site("h").spec.fixed_min, -1.0);
-  EXPECT_EQ(scene.site("y").spec.fixed_min, 0.0);
+  for (const char* name : {"x", "h"}) EXPECT_TRUE(scene.tied(name, "y")) << name;
+  for (const char* name : {"x", "h", "y"}) {
+    EXPECT_EQ(scene.site(name).spec.fixed_min, std::nullopt) << name;
+    EXPECT_FALSE(scene.site(name).spec.symmetric) << name;
+  }
+  config.op_type = R"({"Sigmoid": {"encoding_constraints": {"min": 0, "max": 1}}, "GRU": {"is_symmetric": "True"}})";
+  scene.place(config);
+  EXPECT_TRUE(scene.site("x").spec.symmetric);
+  EXPECT_EQ(scene.site("x").spec.fixed_min, std::nullopt);
+}
+
+/// Running AIMET, each of these has one range for all that is tied.
+TEST(Ties, WhatSharesARangeWithAStateGoesAlong) {
+  Scene scene;
+  scene.input("u", {3, 1, 2})
+      .input("v", {3, 1, 1})
+      .output("z", {1, 1, 4})
+      .output("p", {3, 1, 1, 2})
+      .constant("scales", {3}, 1);
+  scene.constant("w", {1, 6, 2}).constant("r", {1, 6, 2});
+  scene.node("Neg", {"u"}, {"n"});
+  scene.node("Relu", {"n"}, {"x"});  // tied to the input
+  test::add_integer(scene.node("GRU", {"x", "w", "r"}, {"y", "hn"}), "hidden_size", 2);
+  test::add_integer(scene.node("Concat", {"hn", "hn"}, {"z"}), "axis", 2);  // to the hidden state
+  scene.node("Resize", {"v", "", "scales"}, {"m"});
+  test::add_integer(scene.node("GRU", {"m", "w", "r"}, {"p"}), "hidden_size", 2);
+  scene.place(ConfigText{});
+  for (const char* name : {"n", "x", "hn", "z"}) EXPECT_TRUE(scene.tied(name, "y")) << name;
+  for (const char* name : {"v", "m"}) EXPECT_TRUE(scene.tied(name, "p")) << name;
+  EXPECT_FALSE(scene.tied("y", "p"));
+}
+
+/// AIMET leaves y and x out of it; what hardware needs holds of both layers.
+TEST(Ties, ALastHiddenStateThatIsAnInputTiesBothLayers) {
+  Scene scene;
+  scene.input("x", {3, 1, 2}).output("y", {3, 1, 1, 2}).output("z", {1, 1, 1, 2});
+  scene.constant("w", {1, 6, 2}).constant("r", {1, 6, 2});
+  test::add_integer(scene.node("GRU", {"x", "w", "r"}, {"y", "hn"}), "hidden_size", 2);
+  test::add_integer(scene.node("GRU", {"hn", "w", "r"}, {"z"}), "hidden_size", 2);
+  scene.place(ConfigText{});
+  for (const char* name : {"x", "y", "hn"}) EXPECT_TRUE(scene.tied(name, "z")) << name;
 }
 
 /// y[t] = state[t + 1] = state[t] + x[t]
@@ -184,6 +222,15 @@ TEST(Ties, StatesOfAScan) {
   add_scan(old, {"", "s", "x"});
   old.place(ConfigText{});
   EXPECT_TRUE(old.tied("s", "e"));
+  Scene fixed;
+  add_scan(fixed, {"a", "x"});
+  fixed.node("Sigmoid", {"s"}, {"a"});
+  fixed.graph().mutable_node()->SwapElements(0, 1);
+  ConfigText config;
+  config.op_type = R"({"Sigmoid": {"encoding_constraints": {"min": 0, "max": 1}}})";
+  fixed.place(config);
+  EXPECT_TRUE(fixed.tied("a", "e"));
+  EXPECT_EQ(fixed.site("e").spec.fixed_max, std::nullopt);  // the sum is larger
 }
 
 }  // namespace
