@@ -64,7 +64,7 @@ class Placement {
     apply_dynamic_weights();
     apply_norm_exceptions();
     apply_product_exceptions();
-    tie_sites(graph_, ops_, site_of_, sites_);
+    tie_sites(graph_, ops_, site_of_, sites_, fused_outputs_);
     return std::move(sites_);
   }
 
@@ -227,7 +227,7 @@ class Placement {
         while (chain.size() < group.size()) {
           const Op& last = ops_[chain.back()];
           const ValueId link = last.outputs.empty() ? absent : last.outputs[0];
-          if (link == absent || is_graph_output(link)) break;
+          if (link == absent) break;
           const auto& next = readers[static_cast<std::size_t>(link)];
           if (next.size() != 1 || consumers_[static_cast<std::size_t>(link)].size() != 1 ||
               !matches(next[0], group[chain.size()], used))
@@ -238,7 +238,11 @@ class Placement {
         for (const std::size_t member : chain) used[member] = true;
         for (std::size_t i = 0; i + 1 < chain.size(); ++i)
           for (const ValueId output : ops_[chain[i]].outputs)
-            set(site(output), false, fmt::format("fused into {}", ops_[chain.back()].type));
+            if (is_graph_output(output)) {
+              fused_outputs_.insert(output);  // what the model gives away stays quantized
+            } else {
+              set(site(output), false, fmt::format("fused into {}", ops_[chain.back()].type));
+            }
       }
   }
   bool matches(std::size_t o, const std::string& type, const std::vector<bool>& used) const {
@@ -359,6 +363,7 @@ class Placement {
   std::vector<std::vector<std::int32_t>> consumers_;
   std::vector<std::int32_t> site_of_;
   std::vector<QuantSite> sites_;
+  std::set<ValueId> fused_outputs_;  ///< model outputs inside of fused groups
 };
 
 }  // namespace

@@ -21,11 +21,12 @@ bool is_recurrent(const std::string& type) { return type == "LSTM" || type == "G
 class Ties {
  public:
   Ties(const Graph& graph, const std::vector<Op>& ops, const std::vector<std::int32_t>& site_of,
-       std::vector<QuantSite>& sites)
+       std::vector<QuantSite>& sites, const std::set<ValueId>& fused_outputs)
       : graph_(graph),
         ops_(ops),
         site_of_(site_of),
         sites_(sites),
+        fused_outputs_(fused_outputs),
         effective_(graph, ops, site_of, sites),
         consumers_(consumers(graph)),
         object_(sites.size()) {
@@ -139,7 +140,7 @@ class Ties {
 
   /// A fixed range of the output cuts the input to it, which whatever else reads the input would get, too.
   void tie_forward(const Op& op) {
-    if (op.inputs.empty() || op.outputs.empty()) return;
+    if (op.inputs.empty() || op.outputs.empty() || fused_outputs_.contains(op.inputs[0])) return;
     const std::int32_t input = effective_.of(op.inputs[0]);
     const std::int32_t output = effective_output(op.outputs[0]);
     if (input < 0 || output < 0 || have_different_ranges(input, output)) return;
@@ -184,6 +185,7 @@ class Ties {
   const std::vector<Op>& ops_;
   const std::vector<std::int32_t>& site_of_;
   std::vector<QuantSite>& sites_;
+  const std::set<ValueId>& fused_outputs_;
   EffectiveSites effective_;
   std::vector<std::vector<std::int32_t>> consumers_;
   std::vector<std::int32_t> on_grid_of_;  ///< by value: its effective site, or -1
@@ -215,8 +217,8 @@ std::int32_t EffectiveSites::of(ValueId value) const {
 }
 
 void tie_sites(const Graph& graph, const std::vector<Op>& ops, const std::vector<std::int32_t>& site_of,
-               std::vector<QuantSite>& sites) {
-  Ties(graph, ops, site_of, sites).run();
+               std::vector<QuantSite>& sites, const std::set<ValueId>& fused_outputs) {
+  Ties(graph, ops, site_of, sites, fused_outputs).run();
 }
 
 }  // namespace tare

@@ -2,6 +2,7 @@
 // layer.
 #pragma once
 
+#include <set>
 #include <vector>
 
 #include "plan/ops.hpp"
@@ -10,8 +11,9 @@
 namespace tare {
 
 /// Numbers the groups of sites that share a range (QuantSite::group) and gives their members one spec.
+/// `fused_outputs`: model outputs inside of fused groups. What follows in the group is made beside them, not from them.
 void tie_sites(const Graph& graph, const std::vector<Op>& ops, const std::vector<std::int32_t>& site_of,
-               std::vector<QuantSite>& sites);
+               std::vector<QuantSite>& sites, const std::set<ValueId>& fused_outputs);
 
 /// Which quantizer's grid a value is on: its own when enabled, else that of the value it was moved from.
 class EffectiveSites {

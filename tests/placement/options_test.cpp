@@ -179,10 +179,17 @@ TEST_F(Options, FusedGroupsNeedSingleReaders) {
   EXPECT_TRUE(enabled().contains("c"));
 }
 
-TEST_F(Options, FusedGroupsEndAtModelOutputs) {
+/// AIMET gives r the same range of its own, without a quantizer for c.
+TEST_F(Options, FusedGroupsKeepTheQuantizersOfModelOutputs) {
   config.supergroups = R"([{"op_list": ["Conv", "Relu"]}])";
   scene.output("c", {1, 3, 4, 4});
   EXPECT_TRUE(enabled().contains("c"));
+  EXPECT_FALSE(scene.tied("c", "r"));  // twice the step for r
+  config.supergroups = R"([{"op_list": ["Conv", "Relu", "Sigmoid"]}])";
+  EXPECT_THAT(enabled(), UnorderedElementsAre("x", "k", "w", "b", "c", "s", "y"));
+  config.supergroups = "[]";
+  EXPECT_TRUE(enabled().contains("c"));
+  EXPECT_TRUE(scene.tied("c", "r"));
 }
 
 TEST_F(Options, LaterStagesWin) {
