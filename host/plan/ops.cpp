@@ -71,7 +71,6 @@ class Collector {
   }
 
  private:
-  bool is_constant(ValueId value) const { return graph_.constant(value) != nullptr; }
   bool is_output(ValueId value) const {
     return std::find(graph_.outputs.begin(), graph_.outputs.end(), value) != graph_.outputs.end();
   }
@@ -81,10 +80,14 @@ class Collector {
     if (value == absent) return;
     if (node.domain.empty()) {
       if (const auto* positions = parameter_positions(node.op_type);
-          positions != nullptr && i < positions->size() && !(*positions)[i].empty() && is_constant(value)) {
-        const Axes axes = axes_of(node, graph_.constant(value)->rank());
-        op.parameters.push_back({value, std::string((*positions)[i]), axes.channel, axes.block});
-        return;
+          positions != nullptr && i < positions->size() && !(*positions)[i].empty()) {
+        // An exporter hands weights that it shares through Identities: the quantizer belongs to the stored tensor.
+        const ValueId stored = behind_identities(graph_, producers_, value);
+        if (const Tensor* constant = graph_.constant(stored)) {
+          const Axes axes = axes_of(node, constant->rank());
+          op.parameters.push_back({stored, std::string((*positions)[i]), axes.channel, axes.block});
+          return;
+        }
       }
       if (node.op_type == "MatMul")
         if (const std::optional<Parameter> weight = matmul_weight(value)) {
@@ -141,6 +144,17 @@ class Collector {
 
 }  // namespace
 
+ValueId behind_identities(const Graph& graph, const std::vector<std::int32_t>& producers, ValueId value) {
+  while (value != absent) {
+    const std::int32_t producer = producers[static_cast<std::size_t>(value)];
+    if (producer < 0) break;
+    const Node& node = graph.nodes[static_cast<std::size_t>(producer)];
+    if (node.op_type != "Identity" || !node.domain.empty() || node.input(0) == absent) break;
+    value = node.inputs[0];
+  }
+  return value;
+}
+
 std::vector<Op> collect_ops(const Graph& graph, const std::vector<std::string>& passes) {
   return Collector(graph, passes).collect();
 }
@@ -165,11 +179,12 @@ bool has_no_output_quantizer(const std::string& op_type) {
   return contains(list, op_type);
 }
 
-bool is_unfusable_convolution(const Graph& graph, const Node& node) {
+bool is_unfusable_convolution(const Graph& graph, const std::vector<std::int32_t>& producers, const Node& node) {
   if (node.op_type != "Conv" && node.op_type != "ConvTranspose") return false;
   if (node.input(1) == absent) return false;
-  const Tensor* weight = graph.constant(node.inputs[1]);
-  const Value& declared = graph.value(node.inputs[1]);
+  const ValueId stored = behind_identities(graph, producers, node.inputs[1]);
+  const Tensor* weight = graph.constant(stored);
+  const Value& declared = graph.value(stored);
   const Shape shape = weight != nullptr ? weight->shape() : declared.shape.value_or(Shape());
   if (shape.rank() == 5) return true;
   const std::int64_t group = node.integer("group", 1);

@@ -26,6 +26,9 @@ struct Op {
   std::vector<Parameter> parameters;
 };
 
+/// The value that Identities in front of `value` pass on; itself where there are none.
+ValueId behind_identities(const Graph& graph, const std::vector<std::int32_t>& producers, ValueId value);
+
 /// `passes`: supergroup_pass_list of the config.
 std::vector<Op> collect_ops(const Graph& graph, const std::vector<std::string>& passes);
 /// With all passes there are: whoever knows the placed sites asks it where and what a parameter may be, and them
@@ -37,6 +40,6 @@ bool is_grid_preserving(const std::string& op_type);
 /// Ops whose outputs never get a quantizer, not even a disabled one.
 bool has_no_output_quantizer(const std::string& op_type);
 /// Conv with three spatial dimensions, or depthwise: no fused group starts there.
-bool is_unfusable_convolution(const Graph& graph, const Node& node);
+bool is_unfusable_convolution(const Graph& graph, const std::vector<std::int32_t>& producers, const Node& node);
 
 }  // namespace tare

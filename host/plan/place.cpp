@@ -49,6 +49,7 @@ class Placement {
         config_(config),
         options_(options),
         ops_(collect_ops(graph, config.supergroup_passes)),
+        producers_(producers(graph)),
         consumers_(consumers(graph)),
         site_of_(graph.values.size(), -1) {}
 
@@ -248,7 +249,7 @@ class Placement {
   bool matches(std::size_t o, const std::string& type, const std::vector<bool>& used) const {
     const Op& op = ops_[o];
     if (used[o] || op.type != type) return false;
-    return !is_unfusable_convolution(graph_, graph_.nodes[static_cast<std::size_t>(op.nodes[0])]);
+    return !is_unfusable_convolution(graph_, producers_, graph_.nodes[static_cast<std::size_t>(op.nodes[0])]);
   }
 
   void apply_model_inputs() {
@@ -360,6 +361,7 @@ class Placement {
   const Config& config_;
   const PlacementOptions& options_;
   std::vector<Op> ops_;
+  std::vector<std::int32_t> producers_;
   std::vector<std::vector<std::int32_t>> consumers_;
   std::vector<std::int32_t> site_of_;
   std::vector<QuantSite> sites_;

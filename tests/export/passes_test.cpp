@@ -105,5 +105,59 @@ TEST(Passes, BiasesOfProductsFollowTheConfig) {
   }
 }
 
+/// What is stored is quantized, and computed with, as if the convolution read it without an Identity between.
+TEST(StoredParameters, BehindIdentitiesAreQuantizedAsIfReadDirectly) {
+  const test::TemporaryFolder folder;
+  Tensor input = Tensor::host(DataType::float32, {1, 2, 3, 3});
+  for (std::int64_t i = 0; i < input.elements(); ++i)
+    input.mutable_data<float>()[i] = std::sin(0.7f * static_cast<float>(i));
+  struct Outcome {
+    EncodingSet encodings;
+    std::vector<float> simulated, exported;
+  };
+  const auto outcome = [&](bool directly) {
+    onnx::ModelProto model = test::empty_model();
+    onnx::GraphProto& graph = *model.mutable_graph();
+    test::add_input(graph, "x", {1, 2, 3, 3});
+    test::add_output(graph, "y", {1, 3, 3, 3});
+    test::add_initializer<float>(graph, "w", 1, {3, 2, 1, 1}, {0.3f, -1.7f, 0.11f, 0.07f, 5, -2.3f});
+    test::add_initializer<float>(graph, "b", 1, {3}, {0.25f, -1, 0.5f});
+    if (!directly) {
+      test::add_node(graph, "Identity", {"w"}, {"same_w"});
+      test::add_node(graph, "Identity", {"b"}, {"same_b"});
+    }
+    test::add_node(graph, "Conv", {"x", directly ? "w" : "same_w", directly ? "b" : "same_b"}, {"y"});
+    Session session(test::write_model(model, folder / "m.onnx"));
+    CalibrationOptions options;
+    options.types.parameter.bitwidth = 4;
+    options.search.scheme = Scheme::min_max;
+    Calibration calibration = session.start_calibration(options);
+    calibration.add(std::array{input});
+    Outcome result;
+    result.encodings = calibration.finish().encodings;
+    session.set_encodings(result.encodings);
+    const auto floats = [](const Tensor& tensor) {
+      return std::vector<float>(tensor.data<float>(), tensor.data<float>() + tensor.elements());
+    };
+    result.simulated = floats(session.simulate(std::array{input})[0]);
+    save_qdq_model(session.model(), result.encodings, folder / "q.onnx");
+    result.exported = floats(Session(folder / "q.onnx").run(std::array{input})[0]);
+    return result;
+  };
+  const Outcome direct = outcome(true);
+  const Outcome behind = outcome(false);
+  ASSERT_EQ(behind.encodings.tensors.size(), direct.encodings.tensors.size());
+  const TensorEncodings* weight = behind.encodings.find("w", SiteRole::parameter);
+  ASSERT_NE(weight, nullptr);
+  EXPECT_EQ(weight->spec.bitwidth, 4);
+  ASSERT_EQ(weight->encodings.size(), 3u);
+  for (std::size_t i = 0; i < direct.encodings.tensors.size(); ++i) {
+    EXPECT_EQ(behind.encodings.tensors[i].tensor, direct.encodings.tensors[i].tensor);
+    EXPECT_EQ(behind.encodings.tensors[i].encodings, direct.encodings.tensors[i].encodings);
+  }
+  EXPECT_EQ(behind.simulated, direct.simulated);
+  EXPECT_EQ(behind.exported, direct.exported);
+}
+
 }  // namespace
 }  // namespace tare

@@ -82,6 +82,42 @@ TEST(Parameters, AxesOfProducts) {
   EXPECT_EQ(axis(scene, "behind"), 0);
 }
 
+/// Exporters hand stored tensors that they share through Identities. AIMET 2.42 then quantizes the stored tensor.
+TEST(Parameters, BehindIdentitiesAreWhatIsStored) {
+  Scene scene;
+  scene.input("x", {1, 4, 8, 8}).output("y", {1, 6, 8, 8}).constant("w", {6, 4, 1, 1}).constant("b", {6});
+  for (const char* name : {"scale", "shift", "mean", "var"}) scene.constant(name, {6});
+  const auto behind = [&](const std::string& name) {
+    scene.node("Identity", {name}, {name + "_1"});
+    scene.node("Identity", {name + "_1"}, {name + "_2"});
+    return name + "_2";
+  };
+  scene.node("Conv", {"x", behind("w"), behind("b")}, {"c"});
+  scene.node("BatchNormalization", {"c", behind("scale"), behind("shift"), behind("mean"), behind("var")}, {"y"});
+  ConfigText config = per_channel();
+  config.params_by_type = R"({"bias": {"is_quantized": "False"}, "running_mean": {"is_quantized": "False"},
+                              "running_var": {"is_quantized": "False"}})";
+  scene.place(config, 16, 4);
+  EXPECT_EQ(scene.enabled(), (std::set<std::string>{"x", "w", "c", "scale", "y"}));
+  EXPECT_EQ(scene.site("w").role, SiteRole::parameter);
+  EXPECT_EQ(scene.site("w").spec.bitwidth, 4);
+  EXPECT_TRUE(scene.site("w").spec.symmetric);
+  EXPECT_EQ(axis(scene, "w"), 0);
+  EXPECT_EQ(axis(scene, "scale"), 0);
+  EXPECT_EQ(scene.site("scale").spec.bitwidth, 8);
+}
+
+/// There AIMET looks through a Transpose only.
+TEST(Parameters, OfAProductAreNotSoughtBehindIdentities) {
+  Scene scene;
+  scene.input("x", {2, 4}).output("y", {2, 3}).constant("w", {4, 3});
+  scene.node("Identity", {"w"}, {"same"});
+  scene.node("MatMul", {"x", "same"}, {"y"});
+  scene.place(per_channel(), 16, 4);
+  EXPECT_EQ(scene.site("w").role, SiteRole::activation);
+  EXPECT_EQ(scene.site("w").spec.bitwidth, 16);
+}
+
 TEST(Parameters, OfNormalizationsAndRecurrentLayers) {
   Scene scene;
   scene.input("x", {3, 1, 2}).output("y", {3, 1, 1, 2});
@@ -103,7 +139,8 @@ TEST(FusedGroups, NeverStartAtDepthwiseOrThreeDimensionalConvolutions) {
   scene.constant("w", {4, 1, 1, 1}).constant("u", {2, 2, 1, 1, 1});
   test::add_integer(scene.node("Conv", {"x", "w"}, {"c"}), "group", 4);
   scene.node("Relu", {"c"}, {"y"});
-  scene.node("Conv", {"v", "u"}, {"d"});
+  scene.node("Identity", {"u"}, {"same"});
+  scene.node("Conv", {"v", "same"}, {"d"});
   scene.node("Relu", {"d"}, {"z"});
   ConfigText config;
   config.supergroups = R"([{"op_list": ["Conv", "Relu"]}])";
