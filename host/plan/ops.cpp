@@ -89,7 +89,7 @@ class Collector {
           return;
         }
       }
-      if (node.op_type == "MatMul")
+      if (node.op_type == "MatMul" && i == 1)
         if (const std::optional<Parameter> weight = matmul_weight(value)) {
           op.parameters.push_back(*weight);
           return;
@@ -98,7 +98,8 @@ class Collector {
     op.inputs.push_back(value);
   }
 
-  /// A constant operand of a MatMul, directly or through a Transpose of a constant. Axes count from the front.
+  /// A constant second operand of a MatMul, directly or through a Transpose of a constant. A first one is no weight:
+  /// its channels would lie along the axis that is summed over. Axes count from the front.
   std::optional<Parameter> matmul_weight(ValueId value) const {
     if (const Tensor* constant = graph_.constant(value)) return matrix_parameter(value, *constant, false);
     const std::int32_t producer = producers_[static_cast<std::size_t>(value)];

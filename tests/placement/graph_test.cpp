@@ -173,15 +173,35 @@ TEST_F(Product, ASecondOperandThatIsNoConstantIsSymmetricLikeAWeight) {
   EXPECT_FALSE(scene.site("n").spec.symmetric);
 }
 
-TEST(Products, AConstantFirstOperandLeavesTheSecondAWeight) {
+/// As AIMET 2.42 has it: the weight of a product is its second operand. A range a channel of the first would change
+/// along the axis that is summed over.
+TEST(Products, AConstantFirstOperandIsAnActivation) {
   Scene scene;
-  scene.input("x", {4, 4}).output("y", {4, 4}).constant("w", {4, 4});
-  scene.node("Neg", {"x"}, {"n"});
-  scene.node("MatMul", {"w", "n"}, {"y"});
-  scene.place(ConfigText{});
-  EXPECT_EQ(scene.site("w").role, SiteRole::parameter);
-  EXPECT_TRUE(scene.site("n").spec.symmetric);
+  scene.input("x", {2, 4, 6}).output("y", {2, 3, 6}).constant("w", {3, 4}).constant("b", {6});
+  scene.node("MatMul", {"w", "x"}, {"m"});
+  scene.node("Add", {"m", "b"}, {"y"});
+  ConfigText config = per_channel();
+  config.passes = R"(["MatmulAdd"])";
+  scene.place(config, 16, 4);
+  EXPECT_EQ(scene.enabled(), (std::set<std::string>{"w", "x", "m", "b", "y"}));
+  EXPECT_EQ(scene.site("w").role, SiteRole::activation);
+  EXPECT_EQ(scene.site("w").spec.bitwidth, 16);
+  EXPECT_FALSE(scene.site("w").spec.symmetric);
+  EXPECT_EQ(axis(scene, "w"), std::nullopt);
+  EXPECT_TRUE(scene.site("x").spec.symmetric);  // in the weight's place
   EXPECT_FALSE(scene.site("y").spec.symmetric);
+}
+
+TEST(Products, OfTwoConstantsTheSecondIsTheWeight) {
+  Scene scene;
+  scene.input("x", {3, 6}).output("y", {3, 6}).constant("w", {4, 3}).constant("v", {4, 6});
+  scene.node("Transpose", {"w"}, {"turned"});
+  scene.node("MatMul", {"turned", "v"}, {"m"});
+  scene.node("Add", {"m", "x"}, {"y"});
+  scene.place(per_channel());
+  EXPECT_EQ(scene.site("w").role, SiteRole::activation);
+  EXPECT_EQ(scene.site("v").role, SiteRole::parameter);
+  EXPECT_EQ(axis(scene, "v"), 1);
 }
 
 TEST_F(Product, EarlyHardwareHasEightBitsThere) {
