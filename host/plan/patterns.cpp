@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <optional>
 
+#include "model/real_element.hpp"
+
 namespace tare {
 namespace {
 
@@ -15,7 +17,7 @@ class Patterns {
   void run(const std::string& pass) {
     for (std::size_t n = 0; n < graph_.nodes.size(); ++n) {
       std::optional<Op> found;
-      if (is(n, "Sqrt") && (pass == "LayerNormalization" || pass == "RMSNormalization")) found = normalization(n, pass);
+      if (is_root(n) && (pass == "LayerNormalization" || pass == "RMSNormalization")) found = normalization(n, pass);
       if (is(n, "Softmax") && pass == "MaskedSoftmax") found = masked_softmax(n);
       if (!found) continue;
       std::sort(found->nodes.begin(), found->nodes.end());
@@ -55,22 +57,31 @@ class Patterns {
     const std::vector<ValueId>& in = node(n).inputs;
     return in.size() != 2 ? absent : in[0] == value ? in[1] : in[0];
   }
-  bool is_number(ValueId value, float number) const {
+  std::optional<float> number(ValueId value) const {
     const Tensor* c = constant(value);
-    return c != nullptr && c->elements() == 1 && c->type() == DataType::float32 && c->data<float>()[0] == number;
+    if (c == nullptr || c->elements() != 1 || !is_quantizable(c->type())) return std::nullopt;
+    return real_element(*c, 0);
   }
+  bool is_number(ValueId value, float wanted) const { return number(value) == wanted; }
 
-  /// Over the last axis alone, as far as the rank is known.
-  bool is_mean_over_last_axis(std::size_t n) const {
-    if (!is(n, "ReduceMean") || node(n).integer("keepdims", 1) == 0) return false;
+  /// The only axis that a reduction goes over; nothing where there are several, or it does not stay.
+  std::optional<std::int64_t> axis_of(std::size_t n) const {
+    if (node(n).input(0) == absent || node(n).integer("keepdims", 1) == 0) return std::nullopt;
     std::vector<std::int64_t> axes = node(n).integers("axes");
     if (node(n).inputs.size() > 1)
       if (const Tensor* given = constant(node(n).input(1)); given != nullptr && given->type() == DataType::int64)
         axes.assign(given->data<std::int64_t>(), given->data<std::int64_t>() + given->elements());
-    if (axes.size() != 1) return false;
-    if (node(n).input(0) == absent) return false;
-    const std::optional<Shape>& shape = graph_.value(node(n).input(0)).shape;
-    return axes[0] == -1 || (axes[0] > 0 && (!shape || axes[0] == static_cast<std::int64_t>(shape->rank()) - 1));
+    return axes.size() == 1 ? std::optional(axes[0]) : std::nullopt;
+  }
+  bool is_mean_over_an_axis(std::size_t n) const { return is(n, "ReduceMean") && axis_of(n).has_value(); }
+  /// Of two reductions of values of one shape: one may count from the front, where a rank is known.
+  bool have_same_axis(std::size_t a, std::size_t b) const {
+    const std::int64_t between = *axis_of(a) - *axis_of(b);
+    if (between == 0) return true;
+    for (const std::size_t n : {a, b})
+      if (const std::optional<Shape>& shape = graph_.value(node(n).inputs[0]).shape; shape && shape->rank() > 0)
+        return between % static_cast<std::int64_t>(shape->rank()) == 0;
+    return false;
   }
 
   /// The node that squares `value`: Pow by 2, or a product with itself.
@@ -79,50 +90,66 @@ class Patterns {
            (is(n, "Mul") && node(n).input(0) == node(n).input(1));
   }
 
+  bool is_inverse_root(std::size_t n) const { return is(n, "Pow") && is_number(node(n).input(1), -0.5f); }
+  bool is_root(std::size_t n) const { return is(n, "Sqrt") || is_inverse_root(n); }
+
   /// From the root of the mean square to the value divided by it: one Div, or a product with the reciprocal.
   std::optional<std::vector<std::size_t>> division(std::size_t root, ValueId value) const {
-    const std::size_t first = only_reader(root);
-    const ValueId deviation = node(root).output(0);
-    if (is(first, "Div") && node(first).input(0) == value && node(first).input(1) == deviation) return {{first}};
-    const bool inverts = is(first, "Reciprocal") || (is(first, "Div") && is_number(node(first).input(0), 1.0f) &&
-                                                     node(first).input(1) == deviation);
-    if (!inverts) return std::nullopt;
-    const std::size_t product = only_reader(first);
-    if (!is(product, "Mul") || other_operand(product, node(first).output(0)) != value) return std::nullopt;
-    return {{first, product}};
+    std::vector<std::size_t> nodes;
+    std::size_t inverse = root;
+    if (!is_inverse_root(root)) {
+      const ValueId deviation = node(root).output(0);
+      inverse = only_reader(root);
+      nodes.push_back(inverse);
+      const bool divides = is(inverse, "Div") && node(inverse).input(1) == deviation;
+      if (divides && node(inverse).input(0) == value) return nodes;
+      if (!is(inverse, "Reciprocal") && !(divides && is_number(node(inverse).input(0), 1.0f))) return std::nullopt;
+    }
+    const std::size_t product = only_reader(inverse);
+    if (!is(product, "Mul") || other_operand(product, node(inverse).output(0)) != value) return std::nullopt;
+    nodes.push_back(product);
+    return nodes;
   }
 
-  /// x -> [x - mean(x)] -> y / sqrt(mean(y^2) + epsilon) * weight [+ bias]
+  /// x -> [x - mean(x)] -> y / sqrt(mean(y^2) + epsilon) [* weight [+ bias]]
   std::optional<Op> normalization(std::size_t root, const std::string& pass) const {
     const std::size_t sum = producer(node(root).input(0));
     if (!is(sum, "Add") || only_reader(sum) != root) return std::nullopt;
     const bool epsilon_last = constant(node(sum).input(1)) != nullptr;
     const std::size_t mean = producer(node(sum).input(epsilon_last ? 0 : 1));
     if (constant(node(sum).input(epsilon_last ? 1 : 0)) == nullptr) return std::nullopt;
-    if (!is_mean_over_last_axis(mean) || only_reader(mean) != sum) return std::nullopt;
+    if (!is_mean_over_an_axis(mean) || only_reader(mean) != sum) return std::nullopt;
     const std::size_t square = producer(node(mean).input(0));
     if (!is_square(square) || only_reader(square) != mean) return std::nullopt;
     const ValueId value = node(square).input(0);
     const std::optional<std::vector<std::size_t>> divided = division(root, value);
     if (!divided) return std::nullopt;
-    const std::size_t scaled = only_reader(divided->back());
-    if (!is(scaled, "Mul")) return std::nullopt;
-    const ValueId weight = other_operand(scaled, node(divided->back()).output(0));
-    if (constant(weight) == nullptr) return std::nullopt;
 
-    Op op{pass, {}, {value}, node(scaled).outputs, {parameter(weight, "weight")}};
-    for (const std::size_t n : {square, mean, sum, root, scaled}) op.nodes.push_back(static_cast<std::int32_t>(n));
+    Op op{pass, {}, {value}, node(divided->back()).outputs, {}};
+    for (const std::size_t n : {square, mean, sum, root}) op.nodes.push_back(static_cast<std::int32_t>(n));
     for (const std::size_t n : *divided) op.nodes.push_back(static_cast<std::int32_t>(n));
-    if (pass == "LayerNormalization" && !(add_centring(op, value, square, divided->back()) && add_bias(op, scaled)))
-      return std::nullopt;
+    const std::size_t scaled = add_parameter(op, divided->back(), "Mul", "weight");
+    if (pass == "RMSNormalization") return op;
+    // Without a weight AIMET has no layer norm: what is behind the subtraction is an RMS norm.
+    if (scaled == none || !add_centring(op, value, square, divided->back(), mean)) return std::nullopt;
+    add_parameter(op, scaled, "Add", "bias");
     return op;
   }
-  Parameter parameter(ValueId value, const char* type) const {
-    return {value, type, constant(value)->rank() == 1 ? std::optional<int>(0) : std::nullopt, std::nullopt};
+  /// The product with a weight, or the sum with a bias, that alone reads the output of `n`; none where there is none.
+  std::size_t add_parameter(Op& op, std::size_t n, std::string_view operation, const char* type) const {
+    const std::size_t next = only_reader(n);
+    if (!is(next, operation)) return none;
+    const ValueId stored = behind_identities(graph_, producers_, other_operand(next, node(n).output(0)));
+    const Tensor* values = constant(stored);
+    if (values == nullptr) return none;
+    op.parameters.push_back({stored, type, values->rank() == 1 ? std::optional<int>(0) : std::nullopt, std::nullopt});
+    op.outputs = node(next).outputs;
+    op.nodes.push_back(static_cast<std::int32_t>(next));
+    return next;
   }
 
   /// The subtraction of the mean in front, which only the group reads.
-  bool add_centring(Op& op, ValueId value, std::size_t square, std::size_t divided) const {
+  bool add_centring(Op& op, ValueId value, std::size_t square, std::size_t divided, std::size_t variance) const {
     const std::size_t centred = producer(value);
     if (!is(centred, "Sub") || is_output(value)) return false;
     for (const std::int32_t reader : readers(value)) {
@@ -131,20 +158,11 @@ class Patterns {
     }
     const ValueId input = node(centred).input(0);
     const std::size_t mean = producer(node(centred).input(1));
-    if (!is_mean_over_last_axis(mean) || node(mean).input(0) != input || only_reader(mean) != centred) return false;
+    if (!is_mean_over_an_axis(mean) || !have_same_axis(mean, variance)) return false;
+    if (node(mean).input(0) != input || only_reader(mean) != centred) return false;
     op.inputs = {input};
     op.nodes.push_back(static_cast<std::int32_t>(centred));
     op.nodes.push_back(static_cast<std::int32_t>(mean));
-    return true;
-  }
-  bool add_bias(Op& op, std::size_t scaled) const {
-    const std::size_t shifted = only_reader(scaled);
-    if (!is(shifted, "Add")) return false;
-    const ValueId bias = other_operand(shifted, node(scaled).output(0));
-    if (constant(bias) == nullptr) return false;
-    op.parameters.push_back(parameter(bias, "bias"));
-    op.outputs = node(shifted).outputs;
-    op.nodes.push_back(static_cast<std::int32_t>(shifted));
     return true;
   }
 
@@ -170,8 +188,12 @@ class Patterns {
 }  // namespace
 
 std::vector<Op> find_patterns(const Graph& graph, const std::vector<std::string>& passes) {
+  // A layer norm holds an RMS norm: in whatever order they are listed, the larger is looked for first.
+  std::vector<std::string> larger_first = passes;
+  std::stable_partition(larger_first.begin(), larger_first.end(),
+                        [](const std::string& pass) { return pass == "LayerNormalization"; });
   Patterns patterns(graph);
-  for (const std::string& pass : passes) patterns.run(pass);
+  for (const std::string& pass : larger_first) patterns.run(pass);
   return std::move(patterns).groups();
 }
 
