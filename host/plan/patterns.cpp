@@ -166,16 +166,36 @@ class Patterns {
     return true;
   }
 
-  /// Where(keep, scores, fill) -> Softmax: the fill is a constant that no quantizer should stretch to.
+  /// Where(keep, scores, fill) -> Softmax: no quantizer should stretch to the fill, a constant or far below the scores.
   std::optional<Op> masked_softmax(std::size_t softmax) const {
     const std::size_t where = producer(node(softmax).input(0));
-    if (!is(where, "Where") || only_reader(where) != softmax || constant(node(where).input(2)) == nullptr)
+    if (!is(where, "Where") || only_reader(where) != softmax) return std::nullopt;
+    Op op{"MaskedSoftmax",
+          {static_cast<std::int32_t>(where), static_cast<std::int32_t>(softmax)},
+          {node(where).inputs[0], node(where).inputs[1]},
+          node(softmax).outputs,
+          {}};
+    if (constant(node(where).input(2)) == nullptr && !add_fill(op, where, node(softmax).integer("axis", -1)))
       return std::nullopt;
-    return Op{"MaskedSoftmax",
-              {static_cast<std::int32_t>(where), static_cast<std::int32_t>(softmax)},
-              {node(where).inputs[0], node(where).inputs[1]},
-              node(softmax).outputs,
-              {}};
+    return op;
+  }
+  /// ReduceMin(scores) + number: AIMET's form, with its limits.
+  bool add_fill(Op& op, std::size_t where, std::int64_t softmax_axis) const {
+    constexpr float highest_number = -20;
+    constexpr std::size_t rank = 4;
+    const auto is_last = [](std::int64_t axis) { return axis == -1 || axis == static_cast<std::int64_t>(rank) - 1; };
+    const ValueId scores = node(where).input(1);
+    const std::size_t sum = producer(node(where).input(2));
+    if (scores == absent || !is(sum, "Add") || only_reader(sum) != where) return false;
+    const std::size_t lowest = producer(node(sum).input(0));
+    if (!is(lowest, "ReduceMin") || node(lowest).input(0) != scores || only_reader(lowest) != sum) return false;
+    const std::optional<Shape>& shape = graph_.value(scores).shape;
+    if (!shape || shape->rank() != rank || !is_last(softmax_axis) || !is_last(axis_of(lowest).value_or(0)))
+      return false;
+    if (!(number(node(sum).input(1)).value_or(0) <= highest_number)) return false;
+    op.nodes.push_back(static_cast<std::int32_t>(sum));
+    op.nodes.push_back(static_cast<std::int32_t>(lowest));
+    return true;
   }
 
   const Graph& graph_;

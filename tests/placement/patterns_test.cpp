@@ -1,5 +1,5 @@
-// Operators put together from smaller ones. What is expected where a norm lacks parameters, or passes are listed in
-// either order, was read from AIMET 2.42 for the same graphs.
+// Operators put together from smaller ones. What is expected where a norm lacks parameters, passes are listed in either
+// order, or a softmax is masked below its smallest score, was read from AIMET 2.42 for the same graphs.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -198,6 +198,37 @@ TEST(Patterns, MaskedSoftmaxHidesTheFill) {
   config.passes = R"(["MaskedSoftmax"])";
   scene.place(config);
   EXPECT_EQ(scene.enabled(), (Names{"x", "y"}));
+}
+
+/// softmax(where(keep, x, min(x) + number))
+class MaskedBelow : public testing::Test {
+ protected:
+  Names place(float number, std::vector<std::int64_t> shape = {2, 3, 4, 4}, std::int64_t axis = -1) {
+    Scene scene(18);
+    scene.input("x", shape).output("y", shape).constant("number", {}, number);
+    test::add_input(scene.graph(), "keep", shape, 9);
+    test::add_initializer<std::int64_t>(scene.graph(), "axes", 7, {1}, {axis});
+    scene.node("ReduceMin", {"x", "axes"}, {"lowest"});
+    scene.node("Add", {"lowest", "number"}, {"fill"});
+    scene.node("Where", {"keep", "x", "fill"}, {"masked"});
+    test::add_integer(scene.node("Softmax", {"masked"}, {"y"}), "axis", -1);
+    ConfigText config;
+    config.passes = R"(["MaskedSoftmax"])";
+    scene.place(config);
+    return scene.enabled();
+  }
+  const Names apart = {"x", "number", "fill", "masked", "y"};
+};
+
+TEST_F(MaskedBelow, TheSmallestScoreByTwentyOrMore) {
+  EXPECT_EQ(place(-20), (Names{"x", "y"}));
+  EXPECT_EQ(place(-20, {2, 3, 4, 4}, 3), (Names{"x", "y"}));
+  EXPECT_EQ(place(-10), apart);
+}
+
+TEST_F(MaskedBelow, OnlyScoresOfFourAxesAlongTheLast) {
+  EXPECT_EQ(place(-20, {3, 4, 4}), apart);
+  EXPECT_EQ(place(-20, {2, 3, 4, 4}, 2), apart);
 }
 
 }  // namespace
