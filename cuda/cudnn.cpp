@@ -233,10 +233,11 @@ ConvolutionChoices::Found search(Device& device, const Task& task, const Run& ru
   if (device.reproducible()) return {candidates.front()};
   device.refuse_recording("the algorithm of a convolution is searched for");
   const std::size_t all = candidates.size();
-  const Tensor workspace = workspace_for_any(device, candidates);
+  Tensor workspace = workspace_for_any(device, candidates);
   static_cast<void>(task.timed(workspace));  // what is loaded for the first run of a kernel takes its time
   std::vector<ChosenAlgorithm> timed = task.timed(workspace);
   std::erase_if(timed, [&](const ChosenAlgorithm& algorithm) { return algorithm.workspace > workspace.bytes(); });
+  workspace = Tensor();
   static_cast<void>(cudaGetLastError());
   ConvolutionChoices::Found found{timed.empty() ? candidates.front() : timed.front(), candidates.size() == all};
   if (timed.empty() || !task.convolution.is_pointwise()) return found;

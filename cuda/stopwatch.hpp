@@ -1,4 +1,4 @@
-// The device's own time, for searches.
+// The device's own time, for searches and benchmarks.
 #pragma once
 
 #include "runtime.hpp"
@@ -18,10 +18,11 @@ class Stopwatch {
   Stopwatch(const Stopwatch&) = delete;
   Stopwatch& operator=(const Stopwatch&) = delete;
 
-  /// Milliseconds that `calls` of body() take together: queued at once, so that the host's time hides behind the
-  /// device's. Waits.
+  /// Milliseconds that `calls` of body() take together. One more before them does not count: while the device is at it,
+  /// the others are queued, so that it never waits for them. Waits.
   template <class Body>
   float operator()(StreamView stream, int calls, Body&& body) const {
+    body();
     TARE_CUDA_CHECK(cudaEventRecord(begin_, stream.get()));
     for (int i = 0; i < calls; ++i) body();
     TARE_CUDA_CHECK(cudaEventRecord(end_, stream.get()));

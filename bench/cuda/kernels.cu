@@ -18,6 +18,7 @@
 #include "chain.hpp"
 #include "runtime.hpp"
 #include "search.hpp"
+#include "stopwatch.hpp"
 #include "tare/cuda.hpp"
 #include "tare/numerics.hpp"
 
@@ -54,14 +55,6 @@ __global__ void read_only(const uint4* in, std::int64_t count, unsigned* out) {
 
 class Timer {
  public:
-  Timer() {
-    TARE_CUDA_CHECK(cudaEventCreate(&begin_));
-    TARE_CUDA_CHECK(cudaEventCreate(&end_));
-  }
-  ~Timer() {
-    static_cast<void>(cudaEventDestroy(begin_));
-    static_cast<void>(cudaEventDestroy(end_));
-  }
   /// Of a call, the fastest of the repetitions.
   double operator()(const Body& body) const {
     double best = 1e30;
@@ -87,20 +80,11 @@ class Timer {
   }
 
  private:
-  /// The first call does not count: while the device is at it, the others are queued, so that it never waits for them.
   double once(const Body& body) const {
-    body();
-    TARE_CUDA_CHECK(cudaEventRecord(begin_, nullptr));
-    for (int i = 0; i < calls; ++i) body();
-    TARE_CUDA_CHECK(cudaEventRecord(end_, nullptr));
-    TARE_CUDA_CHECK(cudaEventSynchronize(end_));
-    float milliseconds = 0;
-    TARE_CUDA_CHECK(cudaEventElapsedTime(&milliseconds, begin_, end_));
-    return static_cast<double>(milliseconds) / calls;
+    return static_cast<double>(stopwatch_(cuda::StreamView(nullptr), calls, body)) / calls;
   }
 
-  cudaEvent_t begin_ = nullptr;
-  cudaEvent_t end_ = nullptr;
+  cuda::Stopwatch stopwatch_;
 };
 
 /// Device memory as one call takes it, kept when the call gives it back: its kernel can then run on it again.
