@@ -1,7 +1,7 @@
 #include "plan/depth_first.hpp"
 
 #include <algorithm>
-#include <compare>
+#include <tuple>
 #include <utility>
 
 namespace tare {
@@ -16,7 +16,10 @@ class SourcePlaces {
     std::size_t nodes_before;
     std::size_t first_reading;  ///< of all readings, those of inputs at the front
     ValueId value;
-    auto operator<=>(const Place&) const = default;
+    bool operator<(const Place& other) const {
+      return std::tie(nodes_before, first_reading, value) <
+             std::tie(other.nodes_before, other.first_reading, other.value);
+    }
   };
 
   explicit SourcePlaces(const Graph& graph) : graph_(graph), first_reading_(graph.values.size()) {
