@@ -6,8 +6,8 @@
 
 namespace tare::cuda {
 
-/// In place on `result`, of any float type, seen as [outer, channels, inner]. `bias` has that type or is absent.
-void add_bias(const Call& call, const Tensor& bias, std::int64_t channels, std::int64_t inner, Tensor& result);
+/// One number for each channel of `result`, [batch, channels, …] of any float type; `bias` may be absent.
+void add_bias(const Call& call, const Tensor& bias, Tensor& result);
 
 /// result += beta * addend, broadcast.
 void add_scaled(const Call& call, const Tensor& addend, float beta, Tensor& result);

@@ -2,7 +2,10 @@
 // The steps are those of host/cpu/chain_step.hpp.
 #pragma once
 
+#include <iterator>
+
 #include "cpu/chain_step.hpp"
+#include "float_element.hpp"
 #include "launch.hpp"
 #include "observe.hpp"
 
@@ -81,6 +84,10 @@ struct ChainProgram {
   void* out[most_chain_arrays] = {};
   ChainBroadcast broadcasts[most_chain_broadcasts];
 
+  bool is_aligned() const {
+    const auto holds = [](const void* array) { return cuda::is_aligned(array); };
+    return std::all_of(std::begin(in), std::end(in), holds) && std::all_of(std::begin(out), std::end(out), holds);
+  }
   /// Whether a result waits for a later step than the next.
   bool saves() const {
     return std::any_of(step, step + steps, [](const ChainStep& s) { return s.saved >= 0; });
@@ -99,8 +106,8 @@ struct ChainTaps {
 };
 /// Taps that a launch has room for on the current device: at most most_taps.
 int taps_of_a_launch();
-/// Whether a program's elements can be counted on their way: every thread's fours are whole, and there are fewer than
-/// 2^31.
+/// Whether a program's elements can be counted on their way: arrays are aligned, every thread's fours are whole, and
+/// there are fewer than 2^31.
 bool can_count(const ChainProgram& program);
 /// run_chain() that also counts what comes by at its taps.
 void run_counting_chain(const ChainProgram& program, const ChainTaps& taps, StreamView stream);

@@ -39,10 +39,7 @@ struct ChainElements {
   Divider spatial, channels;
 
   explicit ChainElements(const ChainProgram& of) : program(of), channel_of_four(of.spatial % 4 == 0) {
-    bool aligned = true;
-    for (const void* in : program.in) aligned = aligned && is_aligned(in);
-    for (const void* out : program.out) aligned = aligned && is_aligned(out);
-    vectors = aligned ? program.elements / lanes : 0;
+    vectors = program.is_aligned() ? program.elements / lanes : 0;
     distance = 4 * vectors;
     small = program.elements < (std::int64_t{1} << 31);
     if (!small || !program.by_channel) return;

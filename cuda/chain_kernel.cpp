@@ -76,9 +76,7 @@ class ChainKernel final : public Kernel {
   /// What caches hold until an observer takes it with others in one launch is not worth one here, which ends with the
   /// adding up of all counters.
   bool is_counted(const ChainProgram& program) const {
-    bool aligned = true;
-    for (const void* in : program.in) aligned = aligned && is_aligned(in);
-    return aligned && can_count(program) &&
+    return can_count(program) &&
            static_cast<std::size_t>(program.elements) * size_of(program.type) >= least_counted_bytes_;
   }
 

@@ -166,7 +166,7 @@ void convolution(Call& call) {
   } else {
     y = is_transposed ? transposed(call, p, x, w) : forward(call, p, x, w);
   }
-  add_bias(call, bias, p.out_channels, p.window.output.elements(), y);
+  add_bias(call, bias, y);
   call.outputs[0] = y.type() == given ? y : narrow(device_of(call), y, given);
 }
 

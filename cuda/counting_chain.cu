@@ -166,7 +166,8 @@ int taps_of_a_launch() {
 }
 
 bool can_count(const ChainProgram& program) {
-  return program.elements % (program.saves() ? 4 : 8) == 0 && program.elements < (std::int64_t{1} << 31);
+  return program.is_aligned() && program.elements % (program.saves() ? 4 : 8) == 0 &&
+         program.elements < (std::int64_t{1} << 31);
 }
 
 void run_counting_chain(const ChainProgram& program, const ChainTaps& taps, StreamView stream) {

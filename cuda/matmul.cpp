@@ -120,10 +120,7 @@ void run_product(Call& call, bool gemm) {
     call.output(0, DataType::float32, o.output);
     multiply(call, o, widen(device_of(call), a), widen(device_of(call), b), y);
   }
-  const bool as_bias = c.present() && beta == 1.0f && c.rank() > 0 && c.shape().back() == o.product.columns &&
-                       c.elements() == o.product.columns;
-  if (c.present() && !as_bias) add_scaled(call, c, beta, y);
-  if (as_bias) add_bias(call, c, o.product.columns, 1, y);
+  if (c.present()) add_scaled(call, c, beta, y);
   if (y.type() != type) y = narrow(device_of(call), y, type);
 }
 

@@ -190,7 +190,7 @@ void deform_conv(Call& call) {
     device_of(call).products().multiply(product, w.data<float>(), columns.data<float>(),
                                         y.mutable_data<float>() + n * plan.out_channels * points);
   }
-  add_bias(call, bias, plan.out_channels, points, y);
+  add_bias(call, bias, y);
   call.outputs[0] = std::move(y);
 }
 
