@@ -22,11 +22,12 @@ using nlohmann::ordered_json;
 
 constexpr std::string_view format_name = "tare convolutions";
 constexpr std::int64_t format_version = 1;
+constexpr int winograd = 6;
 constexpr std::string_view advice = "delete the file or name another one: the search is then made again";
 
 // The library's names by its numbers (cudnn.cpp checks them), of those that may be chosen.
 constexpr std::array<std::string_view, as_product + 1> forward_names{
-    "implicit_gemm", "implicit_precomp_gemm", "gemm", "", "", "", "", "", "product"};
+    "implicit_gemm", "implicit_precomp_gemm", "gemm", "", "", "", "winograd", "", "product"};
 constexpr std::array<std::string_view, 2> transposed_names{"", "algorithm_1"};  // 0 gives other bits every time
 constexpr std::array<std::string_view, 4> math_type_names{"default", "tensor_op", "tensor_op_allow_conversion", "fma"};
 constexpr std::string_view fma = math_type_names[3];
@@ -126,8 +127,9 @@ Product Convolution::as_product() const {
   return product;
 }
 
-bool may_be_chosen(int number, bool transposed) {
+bool may_be_chosen(int number, bool faithful, bool transposed) {
   const std::span<const std::string_view> names = algorithm_names(transposed);
+  if (!transposed && number == winograd && !faithful) return false;
   return static_cast<std::size_t>(number) < names.size() && !names[static_cast<std::size_t>(number)].empty();
 }
 
@@ -180,8 +182,11 @@ void ConvolutionChoices::load(const std::filesystem::path& path, const Convoluti
     if (!c.transposed && algorithm.number == as_product && !c.is_pointwise())
       at.at("algorithm")
           .fail(fmt::format("only a convolution of single elements is a product of matrices; {}", advice));
+    const bool faithful = c.type == DataType::float32 && choice.math == Math::float32;
+    if (!may_be_chosen(algorithm.number, faithful, c.transposed))
+      at.at("algorithm").fail(fmt::format("only float32 with math fp32 runs by Winograd's algorithm; {}", advice));
     algorithm.math = number_of(entry, "math_type", math_type_names, at);
-    if (c.type == DataType::float32 && choice.math == Math::float32 && entry["math_type"] != fma)
+    if (faithful && entry["math_type"] != fma)
       at.at("math_type").fail(fmt::format("float32 with math fp32 is not rounded: it must be {}", fma));
     algorithm.workspace =
         static_cast<std::size_t>(integer(entry, "workspace", 0, static_cast<std::int64_t>(most_workspace), at));

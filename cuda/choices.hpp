@@ -26,10 +26,11 @@ struct ChosenAlgorithm {
   bool operator==(const ChosenAlgorithm&) const = default;
 };
 
-/// Whether an algorithm may be chosen: it always gives the same bits, and its sums are those of the products.
-/// Winograd's and Fourier's are products of sums: their rounding is larger, and where products cancel out no exact zero
-/// comes out.
-bool may_be_chosen(int number, bool transposed);
+/// Whether an algorithm may be chosen: it always gives the same bits, and it rounds about as little as sums of the
+/// products do. Of those that multiply sums that is Winograd's for two by two results of three by three weights: its
+/// sums have up to four terms, and no factors but halves. `faithful`: float32 that is not rounded before it is
+/// multiplied; for anything else sums of inputs would be rounded. Those for larger tiles and Fourier's round more.
+bool may_be_chosen(int number, bool faithful, bool transposed);
 
 /// What choices hold for: numbers of algorithms are a library's, their order in time a device's.
 struct ConvolutionPlatform {

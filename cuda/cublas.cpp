@@ -48,12 +48,20 @@ class Layout {
 
 class Operation {
  public:
-  Operation(const Product& product, Math math) {
+  Operation(const Product& product, Math math, bool adds) {
     TARE_CUBLAS_CHECK(cublasLtMatmulDescCreate(&operation_, compute_type(product.type, math), CUDA_R_32F));
     const cublasOperation_t first = product.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N;
     const cublasOperation_t second = product.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N;
     TARE_CUBLAS_CHECK(cublasLtMatmulDescSetAttribute(operation_, CUBLASLT_MATMUL_DESC_TRANSA, &first, sizeof first));
     TARE_CUBLAS_CHECK(cublasLtMatmulDescSetAttribute(operation_, CUBLASLT_MATMUL_DESC_TRANSB, &second, sizeof second));
+    const cublasLtEpilogue_t epilogue = adds ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
+    TARE_CUBLAS_CHECK(
+        cublasLtMatmulDescSetAttribute(operation_, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue));
+  }
+  /// Of the calls that follow.
+  void set_bias(const void* bias) const {
+    TARE_CUBLAS_CHECK(
+        cublasLtMatmulDescSetAttribute(operation_, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias));
   }
   ~Operation() { static_cast<void>(cublasLtMatmulDescDestroy(operation_)); }
   Operation(const Operation&) = delete;
@@ -109,8 +117,8 @@ std::uint32_t alignment_of(const void* pointer, std::int64_t stride_bytes) {
 
 /// What the library is told of a product of a shape, and its choice.
 struct ProductPlan {
-  ProductPlan(cublasLtHandle_t handle, const Product& p, Math math, std::uint32_t alignment)
-      : operation(p, math),
+  ProductPlan(cublasLtHandle_t handle, const Product& p, Math math, bool adds, std::uint32_t alignment)
+      : operation(p, math, adds),
         first(p.type, p.transpose_b ? p.inner : p.columns, p.transpose_b ? p.columns : p.inner, p.batch, p.stride_b),
         second(p.type, p.transpose_a ? p.rows : p.inner, p.transpose_a ? p.inner : p.rows, p.batch, p.stride_a),
         result(p.result, p.columns, p.rows, p.batch, p.stride_c),
@@ -121,18 +129,22 @@ struct ProductPlan {
   cublasLtMatmulHeuristicResult_t chosen;
 };
 
-bool Products::multiply(const Product& product, const void* a, const void* b, void* c) {
+void Products::in_pieces(const Product& product, const void* a, const void* b, const void* bias, void* c) {
   Product piece = product;
   piece.batch = piece_of(product.batch, most_batch);
   const auto operand_size = static_cast<std::int64_t>(size_of(product.type));
   const auto result_size = static_cast<std::int64_t>(size_of(product.result));
+  for (std::int64_t first = 0; first < product.batch; first += piece.batch) {
+    piece.batch = std::min(piece.batch, product.batch - first);
+    libraries_->multiply(piece, static_cast<const std::byte*>(a) + first * product.stride_a * operand_size,
+                         static_cast<const std::byte*>(b) + first * product.stride_b * operand_size, bias,
+                         static_cast<std::byte*>(c) + first * product.stride_c * result_size);
+  }
+}
+
+bool Products::multiply(const Product& product, const void* a, const void* b, void* c) {
   try {
-    for (std::int64_t first = 0; first < product.batch; first += piece.batch) {
-      piece.batch = std::min(piece.batch, product.batch - first);
-      libraries_->multiply(piece, static_cast<const std::byte*>(a) + first * product.stride_a * operand_size,
-                           static_cast<const std::byte*>(b) + first * product.stride_b * operand_size,
-                           static_cast<std::byte*>(c) + first * product.stride_c * result_size);
-    }
+    in_pieces(product, a, b, nullptr, c);
   } catch (const NoAlgorithm&) {
     if (product.type == DataType::float32) throw;
     return false;
@@ -140,11 +152,20 @@ bool Products::multiply(const Product& product, const void* a, const void* b, vo
   return true;
 }
 
-void Products::Libraries::multiply(const Product& p, const void* a, const void* b, void* c) {
+bool Products::multiply_and_add(const Product& product, const void* a, const void* b, const void* bias, void* c) {
+  try {
+    in_pieces(product, a, b, bias, c);
+  } catch (const NoAlgorithm&) {
+    return false;
+  }
+  return true;
+}
+
+void Products::Libraries::multiply(const Product& p, const void* a, const void* b, const void* bias, void* c) {
   const auto operand_size = static_cast<std::int64_t>(size_of(p.type));
   const std::uint32_t alignment =
       std::min({alignment_of(a, p.stride_a * operand_size), alignment_of(b, p.stride_b * operand_size),
-                alignment_of(c, p.stride_c * static_cast<std::int64_t>(size_of(p.result)))});
+                alignment_of(c, p.stride_c * static_cast<std::int64_t>(size_of(p.result))), alignment_of(bias, 0)});
   const std::vector<std::int64_t> key{static_cast<std::int64_t>(p.type),
                                       static_cast<std::int64_t>(p.result),
                                       p.rows,
@@ -156,11 +177,15 @@ void Products::Libraries::multiply(const Product& p, const void* a, const void* 
                                       p.stride_a,
                                       p.stride_b,
                                       p.stride_c,
+                                      bias != nullptr,
                                       alignment};
   auto known = product_plans.find(key);
   if (known == product_plans.end())
-    known = product_plans.emplace(key, std::make_shared<ProductPlan>(blas, p, device.math(), alignment)).first;
+    known =
+        product_plans.emplace(key, std::make_shared<ProductPlan>(blas, p, device.math(), bias != nullptr, alignment))
+            .first;
   const ProductPlan& plan = *known->second;
+  if (bias != nullptr) plan.operation.set_bias(bias);
   const std::size_t bytes = plan.chosen.workspaceSize;
   Tensor workspace;
   if (bytes > 0) workspace = workspace_for(device, bytes);

@@ -173,7 +173,7 @@ class Task {
       const int number = static_cast<int>(p.algo);
       const bool rounds = p.mathType != CUDNN_FMA_MATH && p.mathType != CUDNN_DEFAULT_MATH;
       if (p.status != CUDNN_STATUS_SUCCESS || p.determinism != CUDNN_DETERMINISTIC ||
-          !may_be_chosen(number, convolution.transposed) || (faithful && rounds))
+          !may_be_chosen(number, faithful, convolution.transposed) || (faithful && rounds))
         continue;
       const int math = static_cast<int>(faithful ? CUDNN_FMA_MATH : p.mathType);
       const std::optional<std::size_t> workspace = workspace_of(number, math);
@@ -314,7 +314,7 @@ void Products::Libraries::convolve(const Convolution& c, const void* from, const
   const Task task(dnn, c, device.math(), from, weights, to);
   ConvolutionChoices& choices = device.choices();
   const Run run = [&](const ChosenAlgorithm& algorithm) {
-    if (algorithm.number == as_product) return multiply(c.as_product(), weights, from, to);
+    if (algorithm.number == as_product) return multiply(c.as_product(), weights, from, nullptr, to);
     task.run(algorithm, workspace_for(device, algorithm.workspace));
   };
   const ChosenAlgorithm chosen = choices.find(c, device.math(), model, [&] { return search(device, task, run); });
@@ -347,8 +347,8 @@ void fail_library(const char* status, const char* what, const char* file, int li
 
 // The names of choices.cpp are in the order of these numbers.
 static_assert(CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM == 0 && CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM == 1 &&
-              CUDNN_CONVOLUTION_FWD_ALGO_GEMM == 2 && CUDNN_CONVOLUTION_FWD_ALGO_COUNT == as_product &&
-              CUDNN_CONVOLUTION_BWD_DATA_ALGO_1 == 1);
+              CUDNN_CONVOLUTION_FWD_ALGO_GEMM == 2 && CUDNN_CONVOLUTION_FWD_ALGO_WINOGRAD == 6 &&
+              CUDNN_CONVOLUTION_FWD_ALGO_COUNT == as_product && CUDNN_CONVOLUTION_BWD_DATA_ALGO_1 == 1);
 static_assert(CUDNN_DEFAULT_MATH == 0 && CUDNN_TENSOR_OP_MATH == 1 && CUDNN_TENSOR_OP_MATH_ALLOW_CONVERSION == 2 &&
               CUDNN_FMA_MATH == 3);
 

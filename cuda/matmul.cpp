@@ -56,21 +56,27 @@ std::int64_t matrix_of(std::int64_t i, const Shape& batch, const Shape& own) {
   return index;
 }
 
-/// False where halves must be widened.
-bool multiply(const Call& call, Operands o, const Tensor& a, const Tensor& b, Tensor& y) {
+/// With what `bias` adds to every row, where it is present. False where halves must be widened, or the bias added
+/// apart.
+bool multiply(const Call& call, Operands o, const Tensor& a, const Tensor& b, const Tensor& bias, Tensor& y) {
   Product p = o.product;
   if (y.elements() == 0) return true;
   p.type = a.type();
   p.result = y.type();
   std::byte* out = y.mutable_data();
   if (p.inner == 0) {
+    if (bias.present()) return false;
     const float zero = 0;
     cpu::fill(call.device, size_of(y.type()), &zero, out, y.elements());
     return true;
   }
   const auto operand_size = static_cast<std::int64_t>(size_of(a.type()));
   const auto result_size = static_cast<std::int64_t>(size_of(y.type()));
-  Products& products = device_of(call).products();
+  const auto product = [&](const std::byte* left, const std::byte* right, std::byte* to) {
+    Products& products = device_of(call).products();
+    return bias.present() ? products.multiply_and_add(p, left, right, bias.data(), to)
+                          : products.multiply(p, left, right, to);
+  };
   const std::int64_t matrices = o.batch.elements();
   const std::int64_t size_a = p.rows * p.inner;
   const std::int64_t size_b = p.inner * p.columns;
@@ -79,19 +85,18 @@ bool multiply(const Call& call, Operands o, const Tensor& a, const Tensor& b, Te
   const std::int64_t count_b = o.batch_b.elements();
   if (count_b == 1 && !p.transpose_a) {
     p.rows *= matrices;
-    return products.multiply(p, a.data(), b.data(), out);
+    return product(a.data(), b.data(), out);
   }
   if ((count_a == matrices || count_a == 1) && (count_b == matrices || count_b == 1)) {
     p.stride_a = count_a == 1 ? 0 : size_a;
     p.stride_b = count_b == 1 ? 0 : size_b;
     p.stride_c = size_c;
     p.batch = matrices;
-    return products.multiply(p, a.data(), b.data(), out);
+    return product(a.data(), b.data(), out);
   }
   for (std::int64_t i = 0; i < matrices; ++i)
-    if (!products.multiply(p, a.data() + matrix_of(i, o.batch, o.batch_a) * size_a * operand_size,
-                           b.data() + matrix_of(i, o.batch, o.batch_b) * size_b * operand_size,
-                           out + i * size_c * result_size))
+    if (!product(a.data() + matrix_of(i, o.batch, o.batch_a) * size_a * operand_size,
+                 b.data() + matrix_of(i, o.batch, o.batch_b) * size_b * operand_size, out + i * size_c * result_size))
       return false;
   return true;
 }
@@ -110,15 +115,18 @@ void run_product(Call& call, bool gemm) {
   const Tensor b = call.input(1);
   Operands o = describe(call, a.shape(), b.shape(), gemm, gemm && call.node.integer("transA", 0) != 0,
                         gemm && call.node.integer("transB", 0) != 0);
-  const Tensor c = gemm && call.has(2) ? call.input(2) : Tensor();
+  const Tensor c = (gemm || call.node.domain == "tare") && call.has(2) ? call.input(2) : Tensor();
   const float beta = gemm ? call.node.real("beta", 1.0f) : 1.0f;
   o.product.alpha = gemm ? call.node.real("alpha", 1.0f) : 1.0f;
   if (c.present() && (c.rank() > 2 || !(cpu::broadcast(call, c.shape(), o.output) == o.output)))
     call.fail(fmt::format("C of shape {} does not broadcast to {}", c.shape().text(), o.output.text()));
   Tensor& y = call.output(0, native && !c.present() ? type : DataType::float32, o.output);
-  if (!multiply(call, o, a, b, y)) {
+  const bool is_bias = c.present() && c.rank() == 1 && c.elements() == o.product.columns && beta == 1.0f &&
+                       o.product.alpha == 1.0f && type == DataType::float32 && c.type() == type;
+  if (is_bias && multiply(call, o, a, b, c, y)) return;
+  if (!multiply(call, o, a, b, {}, y)) {
     call.output(0, DataType::float32, o.output);
-    multiply(call, o, widen(device_of(call), a), widen(device_of(call), b), y);
+    multiply(call, o, widen(device_of(call), a), widen(device_of(call), b), {}, y);
   }
   if (c.present()) add_scaled(call, c, beta, y);
   if (y.type() != type) y = narrow(device_of(call), y, type);
@@ -132,6 +140,7 @@ void gemm(Call& call) { run_product(call, true); }
 void register_matmul(OperatorTable& table) {
   table.add("Gemm", gemm, cpu::Half::native);
   table.add("MatMul", matmul, cpu::Half::native);
+  table.add("tare::MatMul", matmul, cpu::Half::native);  // with a bias: host/plan/biases.hpp
 }
 
 }  // namespace tare::cuda

@@ -48,11 +48,15 @@ class Products {
 
   /// False where halves find no algorithm: they must be widened.
   bool multiply(const Product& product, const void* a, const void* b, void* c);
+  /// c = alpha a b + bias, float32 all of them, with one number of `bias` a column. False where that has no algorithm.
+  bool multiply_and_add(const Product& product, const void* a, const void* b, const void* bias, void* c);
   /// x, w and y by their names in `Convolution`; writes y, or x when it is transposed. False as in multiply().
   bool convolve(const Convolution& convolution, const void* from, const void* weights, void* to);
 
  private:
   struct Libraries;
+  void in_pieces(const Product& product, const void* a, const void* b, const void* bias, void* c);
+
   std::unique_ptr<Libraries> libraries_;
 };
 

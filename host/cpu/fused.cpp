@@ -1,6 +1,7 @@
 // Nodes of the internal domain "tare": Conv, MatMul and Gemm as ONNX defines them, with operations on the result that
-// are applied before it is stored. Only the plan makes such nodes; no file holds them. Attribute "post_ops", a list of
-// strings, in the order of application; numbers follow behind colons, in any form std::from_chars reads:
+// are applied before it is stored; MatMul may have a third input, a vector that is added to every row. Only the plan
+// makes such nodes; no file holds them. Attribute "post_ops", a list of strings, in the order of application; numbers
+// follow behind colons, in any form std::from_chars reads:
 //   relu            max(x, 0)                             leaky_relu:ALPHA          x >= 0 ? x : ALPHA x   (ALPHA > 0)
 //   clip:LOW:HIGH   min(max(x, LOW), HIGH), inf allowed   hard_sigmoid:ALPHA:BETA   min(max(ALPHA x + BETA, 0), 1)
 //   sigmoid, tanh   as ONNX                               hard_swish                x hard_sigmoid(x) with 1/6 and 1/2

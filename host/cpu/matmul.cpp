@@ -64,11 +64,12 @@ void direct(const Call& call, const Product& p, const Tensor& a, const Tensor& b
       });
 }
 
-/// y = alpha y + beta c, c broadcast to y (two dimensions). Without `scale` y is overwritten by beta c.
+/// y = alpha y + beta c, c broadcast to y (two dimensions, or c has one). Without `scale` y is overwritten by beta c.
 template <class T>
 void add_scaled(Tensor& y, const Tensor& c, float alpha, float beta, bool scale) {
-  const std::int64_t rows = y.shape()[0];
-  const std::int64_t columns = y.shape()[1];
+  if (y.elements() == 0) return;
+  const std::int64_t columns = y.shape().back();
+  const std::int64_t rows = y.elements() / columns;
   const Shape& shape = c.shape();
   const std::int64_t column_step = c.present() && shape.rank() > 0 && shape.back() != 1 ? 1 : 0;
   const std::int64_t row_step = c.present() && shape.rank() == 2 && shape[0] != 1 ? shape[1] : 0;
@@ -89,7 +90,7 @@ struct Prepared {
   dnn::Launch launch;
   const void* packed = nullptr;
   std::int64_t launches = 1;  ///< more than 1: batches that broadcast
-  bool as_bias = false;       ///< Gemm's C goes in as the library's bias
+  bool as_bias = false;       ///< C goes in as the library's bias
 };
 
 class MatmulKernel final : public Kernel {
@@ -110,7 +111,7 @@ class MatmulKernel final : public Kernel {
     if (!call.has(0) || !(constant_ || call.has(1))) call.fail("an operand is missing");
     const Tensor& a = inputs[0];
     const Tensor& b = constant_ ? constant_->tensor() : inputs[1];
-    const Tensor c = gemm_ && call.has(2) ? inputs[2] : Tensor();
+    const Tensor c = (gemm_ || node_.domain == "tare") && call.has(2) ? inputs[2] : Tensor();
     if (a.type() != b.type() || (c.present() && c.type() != a.type()))
       call.fail(fmt::format("operands of types {} and {}", name_of(a.type()), name_of(b.type())));
 
@@ -122,7 +123,7 @@ class MatmulKernel final : public Kernel {
     Prepared* prepared = a.type() == DataType::float32 ? cache_.find() : nullptr;
     if (prepared == nullptr) {
       const Product product = describe(call, a.shape(), b.shape());
-      if (gemm_) check_broadcast(call, c, product.output);
+      check_broadcast(call, c, product.output);
       if (device_.wide_sums() || a.type() != DataType::float32 || product.output.elements() == 0 || product.inner == 0)
         return run_direct(call, product, a, b, c);
       auto made = prepare(product, c);
@@ -178,7 +179,7 @@ class MatmulKernel final : public Kernel {
     Tensor y = device_.allocate(a.type(), p.output);
     dispatch(a.type(), call, [&]<class T>() {
       direct<T>(call, p, a, b, y);
-      if (gemm_ && (c.present() || scales())) add_scaled<T>(y, c, alpha_, beta_, true);
+      if (c.present() || scales()) add_scaled<T>(y, c, alpha_, beta_, true);
     });
     apply_post_ops(call, post_ops_, y);
     call.outputs[0] = std::move(y);

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <optional>
 
+#include "plan/biases.hpp"
 #include "plan/clip_range.hpp"
 #include "plan/simplify.hpp"
 
@@ -45,8 +46,7 @@ class Fuser {
     }
     std::size_t n = 0;
     std::erase_if(graph_.nodes, [&](const Node&) { return removed_[n++]; });
-    if (backend_.chains_broadcast()) spell_out_biases();
-    return std::move(graph_);
+    return backend_.chains_broadcast() ? spell_out_biases(std::move(graph_)) : std::move(graph_);
   }
 
  private:
@@ -307,50 +307,6 @@ class Fuser {
     return true;
   }
 
-  /// What a product adds to every row or channel of its result, as the operand of an Add behind it; none where that is
-  /// not known, or where the sum would be rounded twice instead of once.
-  std::optional<Tensor> bias_of(const Node& node) const {
-    if (node.inputs.size() != 3 || node.inputs[1] == absent || node.inputs[2] == absent) return std::nullopt;
-    const Tensor* weight = graph_.constant(node.inputs[1]);
-    const Tensor* bias = graph_.constant(node.inputs[2]);
-    if (weight == nullptr || bias == nullptr || bias->rank() != 1 || !is_quantizable(bias->type())) return std::nullopt;
-    if (is(node, "Gemm")) {
-      const bool fits = bias->type() == DataType::float32 && node.real("beta", 1.0f) == 1.0f && weight->rank() == 2 &&
-                        bias->elements() == weight->shape()[node.integer("transB", 0) != 0 ? 0 : 1];
-      return fits ? std::optional(*bias) : std::nullopt;
-    }
-    if ((!is(node, "Conv") && !is(node, "ConvTranspose")) || weight->rank() < 3) return std::nullopt;
-    const std::int64_t channels = is(node, "Conv") ? weight->shape()[0] : weight->shape()[1] * node.integer("group", 1);
-    if (bias->elements() != channels) return std::nullopt;
-    Shape shape(weight->rank() - 1, 1);
-    shape[0] = channels;
-    return bias->reshaped(shape);
-  }
-
-  /// Chains take additions along: what follows is one pass with them.
-  void spell_out_biases() {
-    std::vector<Node> nodes;
-    for (Node& node : graph_.nodes) {
-      const std::optional<Tensor> bias = bias_of(node);
-      if (!bias) {
-        nodes.push_back(std::move(node));
-        continue;
-      }
-      const ValueId sum = node.outputs[0];
-      Node add;
-      add.name = node.name + "/bias";
-      add.op_type = "Add";
-      add.opset = 14;
-      node.outputs[0] = graph_.add_value({graph_.value(sum).name + "/without_bias", bias->type(), {}});
-      node.inputs.pop_back();
-      add.inputs = {node.outputs[0], add_constant(add.name, *bias)};
-      add.outputs = {sum};
-      nodes.push_back(std::move(node));
-      nodes.push_back(std::move(add));
-    }
-    graph_.nodes = std::move(nodes);
-  }
-
   Graph graph_;
   const Backend& backend_;
   std::vector<std::vector<std::int32_t>> readers_;
@@ -366,7 +322,11 @@ Graph fuse(Graph graph, const std::vector<bool>& visible, const Backend& backend
 }
 
 Graph make_runnable(Graph graph, const std::vector<bool>& visible, Backend& backend, Visible what) {
-  return join_chains(fuse(simplify(std::move(graph), visible, backend), visible, backend), visible, backend, what);
+  const bool chains_first = backend.chains_broadcast();
+  graph = simplify(std::move(graph), visible, backend);
+  if (!chains_first) graph = absorb_biases(std::move(graph), visible, backend);
+  graph = join_chains(fuse(std::move(graph), visible, backend), visible, backend, what);
+  return chains_first ? absorb_biases(std::move(graph), visible, backend) : graph;
 }
 
 }  // namespace tare

@@ -1,8 +1,13 @@
-// The file of convolution choices on a device: the process that loads it searches nothing and gives the same bits.
+// The file of convolution choices on a device: the process that loads it searches nothing and gives the same bits; and
+// what may stand in it rounds little.
 #include <cstring>
+#include <fstream>
+#include <iostream>
+#include <iterator>
 
 #include "cuda/device.hpp"
 #include "cuda_host/one_node.hpp"
+#include "support/golden.hpp"
 #include "support/model_builder.hpp"
 
 namespace tare {
@@ -40,6 +45,31 @@ TEST_F(CudaChoices, LoadedOnesAreUsedWithoutASearch) {
   }
   EXPECT_FALSE(cuda::has_unsaved(*second)) << "something was searched again";
   EXPECT_TRUE(cuda::are_alike(0, 0));
+}
+
+TEST_F(CudaChoices, WhatMayBeChosenRoundsLittle) {
+  const test::TemporaryFolder folder;
+  const std::filesystem::path file = folder / "convolutions.json";
+  const test::Case c{"Conv", {test::floats({4, 64, 30, 33}, 1), test::floats({96, 64, 3, 3}, 2)}};
+  const Tensor exact = run(*make_cpu_backend({.wide_sums = true}), c).at(0);
+  const auto searched = cuda::make_convolution_choices();
+  run(*backend_with(searched), c);
+  cuda::save_convolution_choices(*searched, file);
+  std::ifstream saved(file);
+  const std::string text{std::istreambuf_iterator<char>(saved), {}};
+  const std::size_t begin = text.find("\"algorithm\"");
+  const std::size_t end = text.find('}', begin);
+  ASSERT_NE(begin, std::string::npos);
+  for (const std::string algorithm : {"implicit_gemm", "implicit_precomp_gemm", "gemm", "winograd"}) {
+    std::ofstream(file) << text.substr(0, begin) << R"("algorithm":")" << algorithm
+                        << R"(","math_type":"fma","workspace":536870912)" << text.substr(end);
+    const auto chosen = cuda::make_convolution_choices();
+    cuda::load_convolution_choices(*chosen, file);
+    const double error = test::nmse(run(*backend_with(chosen), c).at(0), exact);
+    EXPECT_LE(error, 2e-12) << algorithm;
+    std::cout << algorithm << ": error " << error
+              << (cuda::has_unsaved(*chosen) ? ", of another one: it does not run" : "") << "\n";
+  }
 }
 
 }  // namespace

@@ -155,11 +155,14 @@ TEST_F(Choices, GiveWayToOthers) {
   EXPECT_EQ(chosen(choices, image_convolution(), Math::tf32, {}), -1);
 }
 
-TEST_F(Choices, AreOfAlgorithmsThatAddUpProducts) {
-  for (const int forward : {0, 1, 2}) EXPECT_TRUE(may_be_chosen(forward, false)) << forward;
-  for (const int forward : {3, 4, 5, 6, 7, -1}) EXPECT_FALSE(may_be_chosen(forward, false)) << forward;
-  for (const int transposed : {0, 2, 3, 4, 5, -1}) EXPECT_FALSE(may_be_chosen(transposed, true)) << transposed;
-  EXPECT_TRUE(may_be_chosen(1, true));
+TEST_F(Choices, AreOfAlgorithmsThatRoundLittle) {
+  for (const bool faithful : {true, false}) {
+    for (const int forward : {0, 1, 2}) EXPECT_TRUE(may_be_chosen(forward, faithful, false)) << forward;
+    for (const int forward : {3, 4, 5, 7, -1}) EXPECT_FALSE(may_be_chosen(forward, faithful, false)) << forward;
+    for (const int back : {0, 2, 3, 4, 5, 6, -1}) EXPECT_FALSE(may_be_chosen(back, faithful, true)) << back;
+    EXPECT_TRUE(may_be_chosen(1, faithful, true));
+    EXPECT_EQ(may_be_chosen(6, faithful, false), faithful) << "Winograd's";
+  }
 }
 
 TEST_F(Choices, HoldForOneKindOfDevice) {
@@ -211,9 +214,11 @@ TEST_F(Choices, BadFilesAreRefused) {
   refused("\"math\":\"fp32\"", "\"math\":\"fp64\"", {"convolutions[0].math: 'fp64' is not one of fp32, tf32, bf16"});
   refused("implicit_precomp_gemm", "fastest", {"convolutions[0].algorithm: 'fastest' is not one of implicit_gemm"});
   refused("implicit_precomp_gemm", "product", {"convolutions[0].algorithm", "single elements"});
-  refused("implicit_precomp_gemm", "winograd",
-          {"implicit_gemm, implicit_precomp_gemm, gemm, product; delete the file"});
+  refused("implicit_precomp_gemm", "fft",
+          {"implicit_gemm, implicit_precomp_gemm, gemm, winograd, product; delete the file"});
   refused("implicit_precomp_gemm", "", {"convolutions[0].algorithm: '' is not one of"});
+  refused(R"("type":"float32","math":"fp32","algorithm":"implicit_precomp_gemm")",
+          R"("type":"float16","math":"fp32","algorithm":"winograd")", {"convolutions[0].algorithm: only float32"});
   refused("\"math_type\":\"fma\"", "\"math_type\":\"tensor_op\"", {"convolutions[0].math_type", "it must be fma"});
   refused("\"workspace\":4096", "\"workspace\":1e15", {"convolutions[0].workspace"});
   const std::string line = good.substr(good.find("    {\"input\""), good.find("\n  ]") - good.find("    {\"input\""));

@@ -181,8 +181,8 @@ Case image(DataType type = DataType::float32) {
 }
 Case image_back() { return {"ConvTranspose", {floats({2, 4, 5, 6}, 3), floats({4, 3, 3, 3}, 4)}}; }
 
-TEST_F(CudaLibraries, AlgorithmsThatAddUpProductsAreChosen) {
-  cudnn_stand_in().ranking = {{6, fma}, {7, fma}, {4, fma}, {5, fma}, {3, fma}, {0, fma, 0, false}, {2, fma}, {1, fma}};
+TEST_F(CudaLibraries, AlgorithmsThatRoundLittleAreChosen) {
+  cudnn_stand_in().ranking = {{7, fma}, {4, fma}, {5, fma}, {3, fma}, {0, fma, 0, false}, {2, fma}, {1, fma}};
   expect_near(on_device(image()), on_host(image()));
   cudnn_stand_in().ranking = {{4, fma}, {5, fma}, {2, fma}, {3, fma}, {0, fma, 0, false}, {1, fma}};
   expect_near(on_device(image_back()), on_host(image_back()));
@@ -191,7 +191,10 @@ TEST_F(CudaLibraries, AlgorithmsThatAddUpProductsAreChosen) {
   CudaOptions options;
   options.math = Math::tf32;
   on_device(image(), options);
-  EXPECT_THAT(algorithms(), ElementsAre(2, 1, 1, 1));
+  cudnn_stand_in().ranking = {{6, fma}, {1, fma}};
+  on_device(image());
+  EXPECT_THAT(algorithms(), ElementsAre(2, 1, 1, 1, 6))
+      << "Winograd's, for small tiles, where nothing is rounded before";
 }
 
 TEST_F(CudaLibraries, TheSecondOfTwoSearchesDecides) {
@@ -325,15 +328,34 @@ TEST_F(CudaLibraries, AFailingSearchLeavesTheRanking) {
   EXPECT_THAT(algorithms(), ElementsAre(1, 1));
 
   reset();
-  cudnn_stand_in().ranking = {{6, fma}};
+  cudnn_stand_in().ranking = {{7, fma}};
   try {
     on_device(image());
-    ADD_FAILURE() << "only Winograd's algorithm";
+    ADD_FAILURE() << "only Winograd's algorithm for large tiles";
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::unsupported);
     EXPECT_THAT(error.what(), HasSubstr("Conv 'node'"));
     EXPECT_THAT(error.what(), HasSubstr("[2,3,9,8]"));
   }
+}
+
+TEST_F(CudaLibraries, BiasesAreAddedApartWhereNoProductAddsThem) {
+  const Case c{"MatMul", {floats({3, 4}, 1), floats({4, 5}, 2), floats({5}, 3)}, {}, 1, "tare"};
+  const Case gemm{"Gemm", {floats({3, 4}, 1), floats({4, 5}, 2), floats({5}, 3)}};
+  for (const Case& product : {c, gemm}) {
+    reset();
+    const Tensor want = on_host(product);
+    expect_near(on_device(product), want);
+    EXPECT_EQ(cublas_stand_in().added, 1u);
+    cublas_stand_in().adds_none = true;
+    expect_near(on_device(product), want);
+    EXPECT_EQ(cublas_stand_in().added, 1u);
+    EXPECT_EQ(cublas_stand_in().batches.size(), 2u);
+  }
+  Case scaled = gemm;
+  scaled.attributes = {{"beta", 0.5f}};
+  expect_near(on_device(scaled), on_host(scaled));
+  EXPECT_EQ(cublas_stand_in().added, 1u) << "a factor of its own";
 }
 
 TEST_F(CudaLibraries, ProductsAreDescribedOnceAndTakeTheMemoryThatTheyNeed) {

@@ -16,7 +16,9 @@ struct CublasStandIn {
   std::uint32_t schemes = 0;          ///< of splitting a sum, that the last choice allowed
   std::size_t described = 0;          ///< operations and matrices
   std::size_t needs = 0;              ///< bytes of the workspace of a product
+  std::size_t added = 0;              ///< products with a bias
   bool has_none = false, has_none_for_halves = false;
+  bool adds_none = false;  ///< no product with a bias
 };
 CublasStandIn& cublas_stand_in();
 

@@ -23,6 +23,8 @@ struct Matrix {
 struct Multiplication {
   cublasComputeType_t compute = CUBLAS_COMPUTE_32F;
   bool transpose_a = false, transpose_b = false;
+  bool adds = false;
+  const void* bias = nullptr;
 };
 struct Preference {
   std::uint32_t schemes = CUBLASLT_REDUCTION_SCHEME_MASK;
@@ -74,10 +76,11 @@ void multiply(const Multiplication& how, float alpha, const void* a, const Matri
           sums[static_cast<std::size_t>(i)] +=
               factor * static_cast<double>(first[how.transpose_a ? i * of_a.rows + k : k * of_a.rows + i]);
       }
-      for (std::int64_t i = 0; i < of_d.rows; ++i)
-        cuda::store_float(d, which * of_d.stride + j * of_d.rows + i,
-                          static_cast<float>(static_cast<double>(alpha) * sums[static_cast<std::size_t>(i)]),
-                          of_d.type);
+      for (std::int64_t i = 0; i < of_d.rows; ++i) {
+        auto result = static_cast<float>(static_cast<double>(alpha) * sums[static_cast<std::size_t>(i)]);
+        if (how.adds) result += static_cast<const float*>(how.bias)[i];
+        cuda::store_float(d, which * of_d.stride + j * of_d.rows + i, result, of_d.type);
+      }
     }
   }
 }
@@ -116,6 +119,13 @@ cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t operation) { retur
 cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t operation, cublasLtMatmulDescAttributes_t which,
                                               const void* value, size_t bytes) {
   auto& own = *reinterpret_cast<Multiplication*>(operation);
+  if (which == CUBLASLT_MATMUL_DESC_BIAS_POINTER) return set(own.bias, value, bytes);
+  if (which == CUBLASLT_MATMUL_DESC_EPILOGUE) {
+    cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_DEFAULT;
+    const cublasStatus_t status = set(epilogue, value, bytes);
+    own.adds = epilogue == CUBLASLT_EPILOGUE_BIAS;
+    return status;
+  }
   cublasOperation_t given = CUBLAS_OP_N;
   const cublasStatus_t status = set(given, value, bytes);
   (which == CUBLASLT_MATMUL_DESC_TRANSA ? own.transpose_a : own.transpose_b) = given == CUBLAS_OP_T;
@@ -144,7 +154,8 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
   for (const cublasLtMatrixLayout_t layout : {a, b, c, d})
     if (matrix(layout).batch < 1 || matrix(layout).batch > 65535) return CUBLAS_STATUS_NOT_SUPPORTED;
   const CublasStandIn& self = cublas_stand_in();
-  if (self.has_none || (self.has_none_for_halves && matrix(a).type != tare::DataType::float32))
+  if (self.has_none || (self.adds_none && multiplication(operation).adds) ||
+      (self.has_none_for_halves && matrix(a).type != tare::DataType::float32))
     return CUBLAS_STATUS_NOT_SUPPORTED;
   const std::uint32_t schemes = reinterpret_cast<const Preference*>(preference)->schemes;
   cublas_stand_in().schemes = schemes;
@@ -163,6 +174,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t operation, 
                               const cublasLtMatmulAlgo_t* algorithm, void*, size_t workspace, cudaStream_t stream) {
   if (workspace < cublas_stand_in().needs) return CUBLAS_STATUS_INVALID_VALUE;
   cublas_stand_in().batches.push_back(matrix(of_d).batch);
+  cublas_stand_in().added += multiplication(operation).adds ? 1 : 0;
   tare::cuda::launch_on_host(
       tare::cuda::StreamView(stream),
       [=, how = multiplication(operation), factor = *static_cast<const float*>(alpha), first = matrix(of_a),
