@@ -212,6 +212,7 @@ class CudaBackend final : public Backend {
   bool joins(DataType type) const override { return is_quantizable(type); }
   bool chains_take_taps() const override { return true; }
   bool chains_broadcast() const override { return true; }
+  bool chains_take_rows() const override { return true; }
 
   std::vector<Encoding> find_encodings(std::span<const SearchRequest> requests, const SearchOptions& options,
                                        int) override {

@@ -1,5 +1,6 @@
 // Chains in one launch (chain_elements.cuh).
 #include "chain_elements.cuh"
+#include "row_chain.hpp"
 
 namespace tare::cuda {
 namespace {
@@ -14,6 +15,7 @@ void launch(const ChainProgram& program, StreamView stream) {
 
 void run_chain(const ChainProgram& program, StreamView stream) {
   if (program.elements == 0) return;
+  if (program.row_step >= 0) return run_row_chain(program, stream);
   const bool wide = program.type == DataType::float32;
   if (program.saves())
     wide ? launch<true, true>(program, stream) : launch<false, true>(program, stream);

@@ -72,9 +72,19 @@ struct ChainBroadcast {
   }
 };
 
+/// What the row step computes with.
+struct ChainRows {
+  cpu::RowOperation::Kind kind{};
+  std::int64_t length = 0;
+  double epsilon = 0;
+  FloatInput scales;  ///< of a normalization; biases may be absent
+  FloatInput biases;
+};
+
 struct ChainProgram {
   DataType type = DataType::float32;  ///< of all inputs and outputs: every result is rounded to it
   int steps = 0;
+  int row_step = -1;  ///< the step that computes with rows; nothing is saved across it. -1: none
   bool by_channel = false;
   std::int64_t elements = 0;
   std::int64_t spatial = 1;  ///< elements of a channel
@@ -83,6 +93,7 @@ struct ChainProgram {
   const void* in[most_chain_arrays] = {};
   void* out[most_chain_arrays] = {};
   ChainBroadcast broadcasts[most_chain_broadcasts];
+  ChainRows rows;
 
   bool is_aligned() const {
     const auto holds = [](const void* array) { return cuda::is_aligned(array); };
@@ -94,7 +105,11 @@ struct ChainProgram {
   }
 };
 
-/// An output may be the memory of an input that no later step reads.
+/// Elements of a row that a launch keeps at hand.
+inline constexpr std::int64_t longest_chain_row = 12'000;
+
+/// An output may be the memory of an input that no later step reads. With a row step, elements are those of whole rows
+/// of at most longest_chain_row.
 void run_chain(const ChainProgram& program, StreamView stream);
 
 /// The sites that a chain counts, by the number of the tap.

@@ -58,40 +58,23 @@ struct ChainElements {
   /// Without `taps.inside` nothing is read or stored, but the thread goes along.
   template <int n, class Taps>
   __device__ void run(std::int64_t first, const Lanes<n>& last, const Taps& taps) const {
-    State<n> state{};
-    state.first = first;
-    state.last = last;
-    if (program.by_channel) {
-      TARE_UNROLL for (int k = 0; k < n; k += 4) state.planes[k / 4] = plane_of(element(state, k));
-    }
-    TARE_NO_UNROLL for (int s = 0; s < program.steps; ++s) {
-      const ChainStep& step = program.step[s];
-      Lanes<n> x = fetch(step.sources[0], state, taps);
-      taps(step.sources[0].tap, x);
-      switch (step.kind) {
-        case cpu::Step::Kind::unary: unary(step.formula, x, step.a, step.b); break;
-        case cpu::Step::Kind::binary: {
-          const Lanes<n> y = fetch(step.sources[1], state, taps);
-          taps(step.sources[1].tap, y);
-          binary(step.formula, x, y);
-          break;
-        }
-        case cpu::Step::Kind::affine: affine(step, x, state); break;
-        case cpu::Step::Kind::quantize:
-          if (step.half_up)
-            each(x, [&g = step.grid](float v) {
-              return quantize_dequantize_half_up(v, g.scale, g.offset, g.minimum, g.maximum);
-            });
-          else
-            each(x, [&g = step.grid](float v) { return quantize_dequantize(v, g); });
-          break;
-      }
-      if constexpr (!wide) each(x, [type = program.type](float v) { return rounded_to(v, type); });
-      state.last = x;
-      if (saves && step.saved >= 0) state.save(step.saved, x);
-      if (step.output >= 0 && taps.inside) store(program.out[step.output], first, x);
-      taps(step.tap, x);
-    }
+    State<n> state = state_at(first, last);
+    take_steps(0, program.steps, state, taps);
+  }
+
+  /// The steps before the row step; what it reads.
+  template <int n>
+  __device__ Lanes<n> run_to_row(std::int64_t first) const {
+    State<n> state = state_at<n>(first, {});
+    take_steps(0, program.row_step, state, NoTaps{});
+    return fetch(program.step[program.row_step].sources[0], state, NoTaps{});
+  }
+  /// The steps behind the row step, which gave `made`.
+  template <int n>
+  __device__ void run_from_row(std::int64_t first, const Lanes<n>& made) const {
+    State<n> state = state_at(first, made);
+    keep(program.step[program.row_step], made, state, NoTaps{});
+    take_steps(program.row_step + 1, program.steps, state, NoTaps{});
   }
 
   TARE_HD void load(const void* from, std::int64_t first, Lanes<1>& x) const {
@@ -104,17 +87,6 @@ struct ChainElements {
 
  private:
   TARE_HD DataType type() const { return wide ? DataType::float32 : program.type; }
-
-  /// Channels counted through all images.
-  TARE_HD std::int64_t plane_of(std::int64_t element) const {
-    return small ? static_cast<std::int64_t>(spatial.quotient(static_cast<std::uint32_t>(element)))
-                 : element / program.spatial;
-  }
-  TARE_HD std::int64_t channel_of(std::int64_t plane) const {
-    if (!small) return plane % program.channel_count;
-    const auto p = static_cast<std::uint32_t>(plane);
-    return p - channels.quotient(p) * channels.divisor;
-  }
 
   template <int n>
   struct State {
@@ -145,6 +117,67 @@ struct ChainElements {
     }
   };
   static_assert(most_chain_saved == 4);
+
+  template <int n>
+  TARE_HD State<n> state_at(std::int64_t first, const Lanes<n>& last) const {
+    State<n> state{};
+    state.first = first;
+    state.last = last;
+    if (program.by_channel) {
+      TARE_UNROLL for (int k = 0; k < n; k += 4) state.planes[k / 4] = plane_of(element(state, k));
+    }
+    return state;
+  }
+
+  template <int n, class Taps>
+  __device__ void take_steps(int begin, int end, State<n>& state, const Taps& taps) const {
+    TARE_NO_UNROLL for (int s = begin; s < end; ++s) {
+      const ChainStep& step = program.step[s];
+      Lanes<n> x = fetch(step.sources[0], state, taps);
+      taps(step.sources[0].tap, x);
+      switch (step.kind) {
+        case cpu::Step::Kind::unary: unary(step.formula, x, step.a, step.b); break;
+        case cpu::Step::Kind::binary: {
+          const Lanes<n> y = fetch(step.sources[1], state, taps);
+          taps(step.sources[1].tap, y);
+          binary(step.formula, x, y);
+          break;
+        }
+        case cpu::Step::Kind::affine: affine(step, x, state); break;
+        case cpu::Step::Kind::quantize:
+          if (step.half_up)
+            each(x, [&g = step.grid](float v) {
+              return quantize_dequantize_half_up(v, g.scale, g.offset, g.minimum, g.maximum);
+            });
+          else
+            each(x, [&g = step.grid](float v) { return quantize_dequantize(v, g); });
+          break;
+        case cpu::Step::Kind::row: break;  // between two runs
+      }
+      keep(step, x, state, taps);
+    }
+  }
+
+  /// A step's result, to where it goes.
+  template <int n, class Taps>
+  __device__ void keep(const ChainStep& step, Lanes<n> x, State<n>& state, const Taps& taps) const {
+    if constexpr (!wide) each(x, [type = program.type](float v) { return rounded_to(v, type); });
+    state.last = x;
+    if (saves && step.saved >= 0) state.save(step.saved, x);
+    if (step.output >= 0 && taps.inside) store(program.out[step.output], state.first, x);
+    taps(step.tap, x);
+  }
+
+  /// Channels counted through all images.
+  TARE_HD std::int64_t plane_of(std::int64_t element) const {
+    return small ? static_cast<std::int64_t>(spatial.quotient(static_cast<std::uint32_t>(element)))
+                 : element / program.spatial;
+  }
+  TARE_HD std::int64_t channel_of(std::int64_t plane) const {
+    if (!small) return plane % program.channel_count;
+    const auto p = static_cast<std::uint32_t>(plane);
+    return p - channels.quotient(p) * channels.divisor;
+  }
 
   template <int n>
   TARE_HD std::int64_t element(const State<n>& state, int lane) const {

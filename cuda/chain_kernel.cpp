@@ -35,7 +35,8 @@ class ChainKernel final : public Kernel {
       if (is_quantizable(input.type())) input = device_.upload(input);
     cpu::ChainRun run;
     ChainProgram program = program_;
-    const bool as_program = fits_ && plan_.bind(inputs, run, true) && lay_out_broadcasts(inputs, run, program);
+    const bool as_program = fits_ && plan_.bind(inputs, run, true) && lay_out_rows(run, program) &&
+                            lay_out_broadcasts(inputs, run, program);
     if (as_program) lay_out_shapes(run, program);
     ChainTaps taps;
     const bool counts = as_program && is_counted(program);
@@ -76,7 +77,7 @@ class ChainKernel final : public Kernel {
   /// What caches hold until an observer takes it with others in one launch is not worth one here, which ends with the
   /// adding up of all counters.
   bool is_counted(const ChainProgram& program) const {
-    return can_count(program) &&
+    return program.row_step < 0 && can_count(program) &&
            static_cast<std::size_t>(program.elements) * size_of(program.type) >= least_counted_bytes_;
   }
 
@@ -143,6 +144,13 @@ class ChainKernel final : public Kernel {
       made.output = static_cast<std::int8_t>(plan_.places()[s].output);
       for (std::size_t k = 0; k < step.operands.size(); ++k) made.sources[k] = source_of(step.operands[k], s);
       if (step.kind == cpu::Step::Kind::affine) made.channels = upload_affine(step.affine);
+      if (step.kind == cpu::Step::Kind::row) {
+        program_.row_step = static_cast<int>(s);
+        program_.rows.kind = step.row.kind;
+        program_.rows.epsilon = step.row.epsilon;
+        program_.rows.scales = upload_numbers(step.row.scales);
+        program_.rows.biases = upload_numbers(step.row.biases);
+      }
       if (last_reader[s] <= s + 1) continue;
       const auto free =
           std::find_if(busy_until.begin(), busy_until.end(), [&](std::size_t until) { return until <= s; });
@@ -152,6 +160,23 @@ class ChainKernel final : public Kernel {
     }
     program_.steps = static_cast<int>(steps.size());
     return true;
+  }
+
+  /// False where a row step has other rows than the last dimension's, or parameters that do not fit: the operator says
+  /// then what is wrong with them.
+  bool lay_out_rows(const cpu::ChainRun& run, ChainProgram& program) const {
+    if (program.row_step < 0) return true;
+    const cpu::RowOperation& row = plan_.steps()[static_cast<std::size_t>(program.row_step)].row;
+    const auto rank = static_cast<std::int64_t>(run.shape.rank());
+    if (rank == 0 || (row.axis != -1 && row.axis != rank - 1)) return false;
+    program.rows.length = run.shape.back();
+    const auto fits = [&](const std::vector<float>& numbers) {
+      return static_cast<std::int64_t>(numbers.size()) == program.rows.length;
+    };
+    const bool scaled = row.kind == cpu::RowOperation::Kind::layer_normalization ||
+                        row.kind == cpu::RowOperation::Kind::rms_normalization;
+    return program.rows.length <= longest_chain_row && (!scaled || fits(row.scales)) &&
+           (row.biases.empty() || fits(row.biases));
   }
 
   /// Of a run's inputs, and the sources that read them. False where the program has no room.
@@ -218,8 +243,13 @@ class ChainKernel final : public Kernel {
     std::vector<float> numbers = affine.centers;
     numbers.insert(numbers.end(), affine.factors.begin(), affine.factors.end());
     numbers.insert(numbers.end(), affine.addends.begin(), affine.addends.end());
+    return static_cast<const float*>(upload_numbers(numbers).data);
+  }
+  /// Absent where there are none.
+  FloatInput upload_numbers(const std::vector<float>& numbers) {
+    if (numbers.empty()) return {};
     parameters_.push_back(device_.upload_to<float>(numbers));
-    return parameters_.back().data<float>();
+    return parameters_.back();
   }
 
   Device& device_;
@@ -229,7 +259,7 @@ class ChainKernel final : public Kernel {
   int most_taps_;
   ChainProgram program_;
   bool fits_ = false;
-  std::vector<Tensor> parameters_;                ///< of affine steps
+  std::vector<Tensor> parameters_;                ///< of affine and row steps
   std::vector<std::unique_ptr<Kernel>> kernels_;  ///< of the steps, once they had to run one by one
 };
 

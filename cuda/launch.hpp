@@ -100,8 +100,8 @@ __global__ void __launch_bounds__(launch_threads, blocks)
 }
 
 /// A team is a line of the block's threads.
-template <class Functor>
-__global__ void __launch_bounds__(launch_threads)
+template <int blocks, class Functor>
+__global__ void __launch_bounds__(launch_threads, blocks)
     row_kernel(std::int64_t rows, const __grid_constant__ Functor functor) {
   const Team team{static_cast<int>(threadIdx.x), static_cast<int>(blockDim.x)};
   const std::int64_t step = std::int64_t{gridDim.x} * blockDim.y;
@@ -126,9 +126,10 @@ void for_each(std::int64_t count, StreamView stream, const Functor& functor) {
 }
 
 /// functor(row, team) for rows in [0, rows) of `length` elements. A row is whole: what threads write of it nobody else
-/// reads.
-template <class Functor>
-void for_each_row(std::int64_t rows, std::int64_t length, StreamView stream, const Functor& functor) {
+/// reads. Every team has so many bytes of dynamic shared memory, one after the other.
+template <int blocks_of_a_multiprocessor = 1, class Functor>
+void for_each_row(std::int64_t rows, std::int64_t length, StreamView stream, const Functor& functor,
+                  std::size_t shared_bytes = 0) {
   if (rows <= 0) return;
 #ifdef __CUDACC__
   constexpr std::int64_t most = std::int64_t{1} << 30;
@@ -138,8 +139,9 @@ void for_each_row(std::int64_t rows, std::int64_t length, StreamView stream, con
   const unsigned threads = length <= short_row ? 32 : launch_threads;
   // A multiprocessor holds 32 blocks: few rows are spread by a warp each, many fill it with whole blocks.
   const unsigned teams = rows < many_rows ? 1 : launch_threads / threads;
-  launch(row_kernel<Functor>, static_cast<unsigned>(std::min(most, (rows + teams - 1) / teams)), dim3(threads, teams),
-         0, stream, rows, functor);
+  launch(row_kernel<blocks_of_a_multiprocessor, Functor>,
+         static_cast<unsigned>(std::min(most, (rows + teams - 1) / teams)), dim3(threads, teams), teams * shared_bytes,
+         stream, rows, functor);
   TARE_CUDA_CHECK_LAUNCH("row_kernel");
 }
 

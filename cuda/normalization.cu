@@ -7,6 +7,7 @@
 #include "cpu/normalization.hpp"
 #include "cpu/strided_copy.hpp"
 #include "elementwise.hpp"
+#include "row_chain.hpp"
 #include "row_folds.hpp"
 
 namespace tare::cuda {
@@ -256,9 +257,14 @@ void normalize_trailing(Call& call, bool centered) {
   const FloatOutput deviations = moment(2);
   Tensor& out = call.output(0, in.type(), in.shape());
   const std::int64_t count = dims.elements();
+  const double epsilon = static_cast<double>(call.node.real("epsilon", 1e-5f));
+  if (count <= longest_chain_row && !means.present() && !deviations.present()) {
+    using Kind = cpu::RowOperation::Kind;
+    const Kind kind = centered ? Kind::layer_normalization : Kind::rms_normalization;
+    return run_row_operation({kind, count, epsilon, scales, biases}, in, out, in.elements(), stream_of(call));
+  }
   normalize_rows(call, in.shape().elements(0, axis),
-                 NormalizeRow{in, out, scales, biases, means, deviations, count,
-                              static_cast<double>(call.node.real("epsilon", 1e-5f)), Place{1, count, 1, false},
+                 NormalizeRow{in, out, scales, biases, means, deviations, count, epsilon, Place{1, count, 1, false},
                               centered, false, false});
 }
 void layer_normalization(Call& call) { normalize_trailing(call, true); }

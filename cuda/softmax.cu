@@ -1,10 +1,12 @@
-// Softmax, LogSoftmax and Hardmax over [outer, length, inner]: a team of threads a row; the exponential is that of
+// Softmax, LogSoftmax and Hardmax over [outer, length, inner]: a team of threads a row (rows that lie together, and are
+// not too long, in row_chain.cu); the exponential is that of
 // tare/elementary.hpp, sums are float64. Odd: before opset 13 everything from `axis` on is one row.
 #include <cmath>
 
 #include "arg_extreme.hpp"
 #include "cpu/softmax.hpp"
 #include "cpu/strided_copy.hpp"
+#include "row_chain.hpp"
 #include "tare/elementary.hpp"
 
 namespace tare::cuda {
@@ -48,6 +50,11 @@ void softmax(Call& call) {
   if (!is_quantizable(in.type())) call.fail("takes floating-point tensors, not " + std::string(name_of(in.type())));
   Tensor& out = call.output(0, in.type(), in.shape());
   if (in.elements() == 0) return;
+  if (view.inner == 1 && view.length <= longest_chain_row) {
+    using Kind = cpu::RowOperation::Kind;
+    return run_row_operation({logarithm ? Kind::log_softmax : Kind::softmax, view.length, 0, {}, {}}, in, out,
+                             in.elements(), stream_of(call));
+  }
   for_each_row(view.outer * view.inner, view.length, stream_of(call),
                SoftmaxRow{in, out, view.length, view.inner, logarithm});
 }

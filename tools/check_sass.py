@@ -26,6 +26,8 @@ kernels = {
     "qdq_any": ([], 256, 0),
     "search_kernel": ([], 256, 77000),
     "ChainElements": ([r"LDG\.E\S*\.128", r"STG\.E\S*\.128"], 256, 0),
+    "RowChainILb1ELi4": ([r"LDG\.E\S*\.128", r"STG\.E\S*\.128"], 256, 12288),
+    "RowChain": ([], 256, 12288),
     "counting_chain_kernel": ([r"ATOMS\.POPC\.INC\.32", r"LDG\.E\S*\.128", r"STG\.E\S*\.128"], 768, 60768),
 }
 

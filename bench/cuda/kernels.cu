@@ -132,6 +132,7 @@ class Bench {
     for (const Distribution distribution : distributions) observe(distribution, DataType::float32, "fp32");
     figures_.section("CUB", [&] { histogram(); });
     figures_.section("chain", [&] { chain(); });
+    figures_.section("rows", [&] { rows(); });
     figures_.section("search", [&] { search(); });
   }
 
@@ -256,6 +257,38 @@ class Bench {
     add("chain fp32 that counts two values",
         timer_([&] { run_counting_chain(counting, taps, stream()); }, [&] { run_chain(program, stream()); }),
         "time of the chain alone / time");
+  }
+
+  /// Rows as a transformer has them: the sum of two tensors, normalized; scores with a number before their softmax.
+  void rows() {
+    fill(values_of(Distribution::normal));
+    const auto time_of = [&](const cuda::ChainProgram& program) {
+      return timer_([&] { run_chain(program, stream()); }, [&] { copy(bytes_of_tensor); });
+    };
+    cuda::ChainProgram program;
+    program.in[0] = in_.data();
+    program.in[1] = in_.data();
+    program.out[0] = out_.data();
+    program.steps = 2;
+    program.row_step = 1;
+    program.step[0].kind = cpu::Step::Kind::binary;
+    program.step[0].formula = cpu::Formula::add;
+    program.step[0].sources[0].kind = cuda::ChainSource::Kind::block;
+    program.step[0].sources[1] = {.kind = cuda::ChainSource::Kind::block, .index = 1};
+    program.step[1].kind = cpu::Step::Kind::row;
+    program.step[1].output = 0;
+    program.rows = {cpu::RowOperation::Kind::layer_normalization, 384, 1e-5, {}, {}};
+    program.rows.scales.data = in_.data();
+    program.rows.biases.data = in_.data();
+    program.elements = bytes_of_tensor / 4 / 384 * 384;
+    add("layer normalization of a sum, fp32, rows of 384", time_of(program), "copy time / time");
+    program.step[0].formula = cpu::Formula::multiply;
+    program.step[0].sources[1] = {.kind = cuda::ChainSource::Kind::constant, .number = 0.125f};
+    for (const std::int64_t length : {128, 197}) {
+      program.rows = {cpu::RowOperation::Kind::softmax, length, 0, {}, {}};
+      program.elements = bytes_of_tensor / 4 / length * length;
+      add("scaled softmax fp32, rows of " + std::to_string(length), time_of(program), "copy time / time");
+    }
   }
 
   /// Requests that share histograms are searched as often, but their histograms travel and are read once.

@@ -79,6 +79,7 @@ class TimedBackend final : public Backend {
   bool joins(DataType type) const override { return inner_->joins(type); }
   bool chains_take_taps() const override { return inner_->chains_take_taps(); }
   bool chains_broadcast() const override { return inner_->chains_broadcast(); }
+  bool chains_take_rows() const override { return inner_->chains_take_rows(); }
   std::vector<Encoding> find_encodings(std::span<const SearchRequest> requests, const SearchOptions& options,
                                        int threads) override {
     return inner_->find_encodings(requests, options, threads);

@@ -207,6 +207,7 @@ class Chain final : public Kernel {
       case Step::Kind::unary: return step.unary(x, place(s, block), n, step.a, step.b);
       case Step::Kind::quantize: return step.quantizer.loop(x, place(s, block), n, step.quantizer.grid);
       case Step::Kind::affine: return apply_affine(step.affine, block, x, place(s, block));
+      case Step::Kind::row: return;  // not bound
       case Step::Kind::binary: return apply_binary(step, block, x, source(step.operands[1], block), place(s, block));
     }
   }

@@ -44,7 +44,7 @@ bool spreads_to(const Tensor& tensor, const Shape& whole) {
 
 }  // namespace
 
-bool ChainPlan::bind(std::span<const Tensor> inputs, ChainRun& run, bool broadcasts) const {
+bool ChainPlan::bind(std::span<const Tensor> inputs, ChainRun& run, bool in_one_launch) const {
   const Tensor* whole = &inputs[0];
   for (const Tensor& input : inputs) {
     if (!is_quantizable(input.type()) || input.type() != inputs[0].type()) return false;
@@ -71,7 +71,7 @@ bool ChainPlan::bind(std::span<const Tensor> inputs, ChainRun& run, bool broadca
                input.shape()[1] == run.channels && input.elements() == run.shape[0] * run.channels) {
       run.access.push_back(Access::channel);
       by_channel = true;
-    } else if (broadcasts && run.layout == Layout::plain && spreads_to(input, run.shape)) {
+    } else if (in_one_launch && run.layout == Layout::plain && spreads_to(input, run.shape)) {
       run.access.push_back(Access::broadcast);
     } else {
       return false;
@@ -86,6 +86,7 @@ bool ChainPlan::bind(std::span<const Tensor> inputs, ChainRun& run, bool broadca
     if (std::any_of(step.operands.begin(), step.operands.end(),
                     [&](const Operand& operand) { return operand.rank > rank; }))
       return false;
+    if (step.kind == Step::Kind::row && (!in_one_launch || run.layout != Layout::plain)) return false;
     if (step.kind != Step::Kind::affine) continue;
     if (rank < 2 || static_cast<std::int64_t>(step.affine.factors.size()) != run.channels) return false;
     by_channel = true;

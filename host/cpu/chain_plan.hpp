@@ -41,8 +41,9 @@ class ChainPlan {
   std::span<const Place> places() const { return places_; }  ///< of the steps' results
   std::size_t registers() const { return registers_; }
 
-  /// False where the inputs need other loops than those of a chain, which `broadcasts` in any way or not.
-  bool bind(std::span<const Tensor> inputs, ChainRun& run, bool broadcasts = false) const;
+  /// False where the inputs need other loops than those of a chain; a device that takes a chain in one launch has
+  /// loops for operands that broadcast in any way and for rows.
+  bool bind(std::span<const Tensor> inputs, ChainRun& run, bool in_one_launch = false) const;
   /// `dropped[o]`: nobody wants that output; empty: all are wanted.
   void make_outputs(Device& device, std::span<Tensor> inputs, std::span<Tensor> outputs, ChainRun& run,
                     const std::vector<bool>& dropped = {}) const;

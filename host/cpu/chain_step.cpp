@@ -6,6 +6,7 @@
 
 #include "model/real_element.hpp"
 #include "plan/clip_range.hpp"
+#include "plan/row_operation.hpp"
 #include "tare/quantizer.hpp"
 
 namespace tare::cpu {
@@ -73,6 +74,28 @@ ChannelAffine<float> affine_of(const Graph& steps, const Node& node) {
                                static_cast<double>(node.real("epsilon", 1e-5f)));
 }
 
+std::vector<float> numbers_of(const Graph& steps, const Node& node, std::size_t input) {
+  std::vector<float> numbers;
+  const Tensor* constant = node.input(input) == absent ? nullptr : steps.constant(node.input(input));
+  for (std::int64_t k = 0; constant != nullptr && k < constant->elements(); ++k)
+    numbers.push_back(real_element(*constant, k));
+  return numbers;
+}
+
+RowOperation row_operation_of(const Graph& steps, const Node& node) {
+  using Kind = RowOperation::Kind;
+  RowOperation row;
+  row.kind = node.op_type == "LayerNormalization" ? Kind::layer_normalization
+             : node.op_type == "RMSNormalization" ? Kind::rms_normalization
+             : node.op_type == "LogSoftmax"       ? Kind::log_softmax
+                                                  : Kind::softmax;
+  row.axis = row_axis(node);
+  row.epsilon = static_cast<double>(node.real("epsilon", 1e-5f));
+  row.scales = numbers_of(steps, node, 1);
+  if (row.kind == Kind::layer_normalization) row.biases = numbers_of(steps, node, 2);
+  return row;
+}
+
 }  // namespace
 
 Quantizer quantizer_of(const Node& node, const VectorKernels& vector) {
@@ -118,6 +141,9 @@ Step step_of(const Graph& steps, const Node& node, const VectorKernels& vector) 
   } else if (type == "QuantizeDequantize") {
     step.kind = Step::Kind::quantize;
     step.quantizer = quantizer_of(node, vector);
+  } else if (is_row_operation(node)) {
+    step.kind = Step::Kind::row;
+    step.row = row_operation_of(steps, node);
   } else {
     throw Error(ErrorKind::internal, node.label() + " is no part of a chain");
   }

@@ -46,8 +46,18 @@ enum class Formula : std::uint8_t {
   subtract
 };
 
+/// What a step makes of rows, for devices that take them along (Backend::chains_take_rows).
+struct RowOperation {
+  enum class Kind : std::uint8_t { layer_normalization, rms_normalization, softmax, log_softmax };
+  Kind kind = Kind::softmax;
+  std::int64_t axis = -1;     ///< where a row begins; it must be the last one
+  double epsilon = 0;         ///< of a normalization, as the next
+  std::vector<float> scales;  ///< one an element of the row
+  std::vector<float> biases;  ///< the same, or empty
+};
+
 struct Step {
-  enum class Kind : std::uint8_t { unary, binary, affine, quantize };
+  enum class Kind : std::uint8_t { unary, binary, affine, quantize, row };
   Kind kind = Kind::unary;
   Formula formula = Formula::absolute;
   void (*unary)(const float*, float*, std::size_t, float, float) = nullptr;
@@ -56,6 +66,7 @@ struct Step {
   BinaryLoops binary{};
   ChannelAffine<float> affine;  ///< empty when the parameters are not what the operator takes: then it fails by itself
   Quantizer quantizer;
+  RowOperation row;
   std::vector<Operand> operands;
 };
 

@@ -8,6 +8,7 @@
 #include <unordered_map>
 
 #include "plan/clip_range.hpp"
+#include "plan/row_operation.hpp"
 
 namespace tare {
 namespace {
@@ -28,6 +29,7 @@ class Joiner {
         backend_(backend),
         looked_at_(what == Visible::observed),
         taps_(looked_at_ && backend.chains_take_taps()),
+        rows_(!looked_at_ && backend.chains_take_rows()),
         readers_(consumers(graph_)),
         producers_(producers(graph_)),
         visible_(visible),
@@ -97,7 +99,7 @@ class Joiner {
              std::all_of(node.inputs.begin(), node.inputs.end(),
                          [&](ValueId input) { return is_tensor(input) || is_number(input) || is_vector(input); });
     if (!is_tensor(node.inputs[0])) return false;
-    if (among(functions, node)) return true;
+    if (among(functions, node) || is_row_link(node)) return true;
     if (node.domain == "tare") return node.op_type == "QuantizeDequantize";
     if (node.domain.empty() && node.op_type == "Clip") return clip_range(graph_, node).has_value();
     if (!node.domain.empty() || node.op_type != "BatchNormalization" || node.inputs.size() != 5 || node.opset < 9)
@@ -105,6 +107,18 @@ class Joiner {
     return node.integer("training_mode", 0) == 0 &&
            std::all_of(node.inputs.begin() + 1, node.inputs.end(),
                        [&](ValueId input) { return input != absent && graph_.constant(input) != nullptr; });
+  }
+
+  /// An operation on rows of the last dimension, with constant parameters.
+  bool is_row_link(const Node& node) const {
+    if (!rows_ || !is_row_operation(node)) return false;
+    const std::optional<Shape>& shape = graph_.value(node.inputs[0]).shape;
+    const std::int64_t axis = row_axis(node);
+    if (axis != -1 && (!shape || axis != static_cast<std::int64_t>(shape->rank()) - 1)) return false;
+    return std::all_of(node.inputs.begin() + 1, node.inputs.end(), [&](ValueId input) {
+      const Tensor* constant = input == absent ? nullptr : graph_.constant(input);
+      return input == absent || (constant != nullptr && is_quantizable(constant->type()));
+    });
   }
 
   /// Whether one node reads or makes what is observed.
@@ -117,8 +131,10 @@ class Joiner {
   }
 
   /// Nodes that run where the first of them, `start`, stood: what they read from outside has been computed by then.
+  /// Behind an operation on rows nothing reads what was made before it.
   std::vector<std::size_t> chain_from(std::size_t start) const {
     std::vector<std::size_t> members;
+    bool has_row = false;
     std::vector<bool> inside(graph_.values.size());
     std::set<std::size_t> candidates = {start};
     while (!candidates.empty()) {
@@ -133,6 +149,12 @@ class Joiner {
                                  pooled_[index(input)] == pooled_[index(graph_.nodes[start].outputs[0])];
                         });
       if (!fits) continue;
+      if (rows_ && is_row_operation(node)) {
+        if (has_row) continue;
+        has_row = true;
+        inside.assign(inside.size(), false);
+        candidates.clear();
+      }
       members.push_back(n);
       inside[index(node.outputs[0])] = true;
       for (const std::int32_t reader : readers_[index(node.outputs[0])])
@@ -187,6 +209,7 @@ class Joiner {
   const Backend& backend_;
   bool looked_at_;  ///< chains go through visible values, which are outputs of theirs, too
   bool taps_;       ///< and observe them themselves
+  bool rows_;       ///< chains go through operations on rows
   std::vector<std::vector<std::int32_t>> readers_;
   std::vector<std::int32_t> producers_;
   std::vector<bool> visible_;

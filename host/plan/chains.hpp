@@ -18,8 +18,10 @@ enum class Visible : std::uint8_t {
   observed   ///< they are looked at: chains go on behind them, and on backends whose chains take taps look themselves
 };
 
-/// Value ids stay the same. A graph is returned as it is when `backend` has no kernel for chains. Where visible values
-/// are only observed by chains that take taps, a single node that reads or makes one becomes a chain, too.
+/// On backends whose chains take rows, a chain that nobody observes goes on through one softmax or normalization of the
+/// last dimension. Value ids stay the same. A graph is returned as it is when `backend` has no kernel for chains. Where
+/// visible values are only observed by chains that take taps, a single node that reads or makes one becomes a chain,
+/// too.
 Graph join_chains(Graph graph, const std::vector<bool>& visible, const Backend& backend,
                   Visible what = Visible::replaced);
 

@@ -134,6 +134,8 @@ class Backend {
   virtual bool chains_take_taps() const { return false; }
   /// Whether chains take operands that broadcast in any way, constants among them; else numbers and channels alone.
   virtual bool chains_broadcast() const { return false; }
+  /// Whether a chain may go through one softmax or normalization of the last dimension.
+  virtual bool chains_take_rows() const { return false; }
 
   /// Quantize-dequantize: in place when `tensor` is the sole view of its storage, else into new storage; returns the
   /// result. Shape, type and layout are kept. `encodings.encodings` holds one entry per tensor, channel or block (see

@@ -6,7 +6,9 @@
 #include <cstring>
 #include <limits>
 
+#include "cuda/device.hpp"
 #include "cuda_host/one_node.hpp"
+#include "row_chain.hpp"
 #include "row_folds.hpp"
 #include "support/backends.hpp"
 
@@ -129,6 +131,41 @@ TEST_F(CudaRows, LongNormalizations) {
   near("LayerNormalization", {floats({2, 35'000}, 19), floats({35'000}, 20), floats({35'000}, 21)}, {}, 3);
   near("RMSNormalization", {floats({1, 35'000}, 22), floats({35'000}, 23)});
   near("MeanVarianceNormalization", {floats({2, 2, 100, 180}, 24)});
+}
+
+TEST_F(CudaRows, WhateverTheirLengthRowsComeNearTheHost) {
+  for (const std::int64_t length : {1, 6, 128, 200, 1024, 1027, 5000, 12'000, 12'001}) {
+    const Tensor x = floats({3, length}, 26);
+    for (const char* type : {"Softmax", "LogSoftmax"}) near(type, {x});
+    near("LayerNormalization", {x, floats({length}, 27), floats({length}, 28)});
+    near("LayerNormalization", {x, floats({length}, 27)});
+    near("RMSNormalization", {x, floats({length}, 29)});
+  }
+}
+
+TEST_F(CudaRows, AddressesChangeNoBit) {
+  using Kind = cpu::RowOperation::Kind;
+  for (const std::int64_t length : {8, 9, 1200}) {
+    const Tensor x = floats({3, length}, 30);
+    const Tensor numbers = floats({length}, 31);
+    for (const Kind kind : {Kind::layer_normalization, Kind::softmax, Kind::log_softmax}) {
+      std::vector<std::uint8_t> first;
+      for (const std::size_t shift : {0, 4, 8}) {
+        const test::DeviceBytes in(x.data(), x.bytes(), shift);
+        const test::DeviceBytes scales(numbers.data(), numbers.bytes(), shift);
+        const test::DeviceBytes out(x.data(), x.bytes(), shift);
+        cuda::ChainRows rows{kind, length, 1e-5, {}, {}};
+        rows.scales.data = scales.data();
+        cuda::FloatInput from;
+        from.data = in.data();
+        cuda::FloatOutput to;
+        to.data = out.data();
+        cuda::run_row_operation(rows, from, to, x.elements(), cuda::StreamView(nullptr));
+        if (first.empty()) first = out.download();
+        EXPECT_EQ(out.download(), first) << length << ", " << shift << " bytes further";
+      }
+    }
+  }
 }
 
 TEST_F(CudaRows, RunningSums) {
