@@ -8,6 +8,7 @@
 
 #include "plan/biases.hpp"
 #include "plan/clip_range.hpp"
+#include "plan/normalizations.hpp"
 #include "plan/simplify.hpp"
 
 namespace tare {
@@ -323,7 +324,7 @@ Graph fuse(Graph graph, const std::vector<bool>& visible, const Backend& backend
 
 Graph make_runnable(Graph graph, const std::vector<bool>& visible, Backend& backend, Visible what) {
   const bool chains_first = backend.chains_broadcast();
-  graph = simplify(std::move(graph), visible, backend);
+  graph = join_normalizations(simplify(std::move(graph), visible, backend), visible, backend);
   if (!chains_first) graph = absorb_biases(std::move(graph), visible, backend);
   graph = join_chains(fuse(std::move(graph), visible, backend), visible, backend, what);
   return chains_first ? absorb_biases(std::move(graph), visible, backend) : graph;

@@ -17,7 +17,8 @@ namespace tare {
 /// Only what `backend` can run is made.
 Graph fuse(Graph graph, const std::vector<bool>& visible, const Backend& backend);
 
-/// What an executor takes: simplified (simplify.hpp), then fused, then in chains (chains.hpp).
+/// What an executor takes: simplified (simplify.hpp), normalizations joined (normalizations.hpp), then fused, then in
+/// chains (chains.hpp).
 Graph make_runnable(Graph graph, const std::vector<bool>& visible, Backend& backend, Visible what = Visible::replaced);
 
 }  // namespace tare

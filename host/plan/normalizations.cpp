@@ -1,0 +1,94 @@
+#include "plan/normalizations.hpp"
+
+#include <algorithm>
+#include <optional>
+
+#include "model/real_element.hpp"
+#include "plan/patterns.hpp"
+
+namespace tare {
+namespace {
+
+/// Whether a parameter is a vector that a node of the group reads itself: what passes it on may have a quantizer.
+bool is_vector(const Graph& graph, const Op& op, ValueId value) {
+  const Tensor* constant = graph.constant(value);
+  return constant != nullptr && constant->rank() == 1 && constant->type() == DataType::float32 &&
+         std::any_of(op.nodes.begin(), op.nodes.end(), [&](std::int32_t n) {
+           const std::vector<ValueId>& inputs = graph.nodes[static_cast<std::size_t>(n)].inputs;
+           return std::find(inputs.begin(), inputs.end(), value) != inputs.end();
+         });
+}
+
+/// Whether a reduction goes over the last dimension alone; the pattern has asked for one axis that stays.
+bool is_over_last(const Graph& graph, const Node& mean) {
+  std::vector<std::int64_t> axes = mean.integers("axes");
+  if (const Tensor* given = mean.inputs.size() > 1 ? graph.constant(mean.inputs[1]) : nullptr)
+    axes.assign(given->data<std::int64_t>(), given->data<std::int64_t>() + given->elements());
+  const std::optional<Shape>& shape = graph.value(mean.inputs[0]).shape;
+  return axes == std::vector<std::int64_t>{-1} ||
+         (shape && axes == std::vector<std::int64_t>{static_cast<std::int64_t>(shape->rank()) - 1});
+}
+
+/// What is added to the mean square in front of the root.
+std::optional<float> epsilon_of(const Graph& graph, const Op& op) {
+  const auto node = [&](std::int32_t n) -> const Node& { return graph.nodes[static_cast<std::size_t>(n)]; };
+  for (const std::int32_t n : op.nodes) {
+    if (node(n).op_type != "Sqrt" && node(n).op_type != "Pow") continue;
+    const auto sum = std::find_if(op.nodes.begin(), op.nodes.end(), [&](std::int32_t m) {
+      return node(m).op_type == "Add" && node(m).outputs[0] == node(n).inputs[0];
+    });
+    if (sum == op.nodes.end()) continue;  // the square, where that is a Pow
+    for (const ValueId input : node(*sum).inputs)
+      if (const Tensor* number = graph.constant(input); number != nullptr)
+        return number->elements() == 1 && is_quantizable(number->type()) ? std::optional(real_element(*number, 0))
+                                                                         : std::nullopt;
+  }
+  return std::nullopt;
+}
+
+/// The node that stands for a group; none where it is no LayerNormalization of ONNX.
+std::optional<Node> node_of(const Graph& graph, const Op& op) {
+  if (op.parameters.empty() || op.parameters.size() > 2) return std::nullopt;
+  for (const Parameter& parameter : op.parameters)
+    if (!is_vector(graph, op, parameter.value)) return std::nullopt;
+  for (const std::int32_t n : op.nodes) {
+    const Node& member = graph.nodes[static_cast<std::size_t>(n)];
+    if (member.op_type == "ReduceMean" && !is_over_last(graph, member)) return std::nullopt;
+  }
+  const std::optional<float> epsilon = epsilon_of(graph, op);
+  if (!epsilon) return std::nullopt;
+  Node node;
+  node.name = graph.nodes[static_cast<std::size_t>(op.nodes.back())].name;
+  node.op_type = "LayerNormalization";
+  node.opset = 17;
+  node.attributes.emplace("epsilon", *epsilon);
+  node.inputs = {op.inputs.at(0)};
+  for (const Parameter& parameter : op.parameters) node.inputs.push_back(parameter.value);
+  node.outputs = {op.outputs.at(0)};
+  return node;
+}
+
+}  // namespace
+
+Graph join_normalizations(Graph graph, const std::vector<bool>& visible, const Backend& backend) {
+  std::vector<bool> removed(graph.nodes.size());
+  for (const Op& op : find_patterns(graph, {"LayerNormalization"})) {
+    const auto is_seen = [&](std::int32_t n) {
+      const ValueId made = graph.nodes[static_cast<std::size_t>(n)].outputs[0];
+      return made != op.outputs[0] && static_cast<std::size_t>(made) < visible.size() &&
+             visible[static_cast<std::size_t>(made)];
+    };
+    if (std::any_of(op.nodes.begin(), op.nodes.end(), is_seen)) continue;
+    std::optional<Node> node = node_of(graph, op);
+    if (!node || !backend.unsupported(graph, *node).empty() || !backend.fallback(graph, *node).empty()) continue;
+    for (const std::int32_t n : op.nodes) removed[static_cast<std::size_t>(n)] = true;
+    const auto last = static_cast<std::size_t>(op.nodes.back());
+    graph.nodes[last] = std::move(*node);
+    removed[last] = false;
+  }
+  std::size_t n = 0;
+  std::erase_if(graph.nodes, [&](const Node&) { return removed[n++]; });
+  return graph;
+}
+
+}  // namespace tare
