@@ -5,9 +5,12 @@
 #include "chains/graphs.hpp"
 #include "cuda_host/one_node.hpp"
 #include "plan/fuse.hpp"
+#include "plan/row_operation.hpp"
 #include "run/executor.hpp"
+#include "support/golden.hpp"
 #include "support/halves.hpp"
 #include "tare/cuda.hpp"
+#include "tare/session.hpp"
 
 namespace tare::test {
 namespace {
@@ -114,6 +117,24 @@ TEST_F(FusedProducts, WhatDoesNotFitStaysForTheOperatorToRefuse) {
 TEST_F(FusedProducts, ActivationsWithoutABias) {
   const Model model({"Conv", {floats({2, 4, 6, 5}, 1), floats({6, 4, 3, 3}, 2)}}, {"Relu"});
   EXPECT_THAT(operators(planned(model, false)), ElementsAre("Conv", "Relu"));
+}
+
+/// A transformer's biases, masks, residuals, softmax and norms: none of them has a pass of its own.
+TEST_F(FusedProducts, OfATransformerLeaveNoLonelySums) {
+  const GoldenModel& model = golden_models[7];
+  ASSERT_EQ(std::string(model.name), "minilm_l3");
+  Session session(model.model());
+  const Graph& graph = session.graph();
+  const Graph plan = make_runnable(graph, std::vector<bool>(graph.values.size()), *device_);
+  std::map<std::string, int> count;
+  for (const Node& node : plan.nodes) ++count[node.op_type];
+  for (const char* lonely : {"Div", "Erf", "LayerNormalization", "Softmax"}) EXPECT_EQ(count[lonely], 0) << lonely;
+  EXPECT_EQ(count["Add"], 1) << "of two embeddings, before the third one is there";
+  std::size_t through_rows = 0;
+  for (const Node& node : plan.nodes)
+    if (node.op_type == "Chain")
+      for (const Node& step : node.subgraph("steps").graph->nodes) through_rows += is_row_operation(step) ? 1 : 0;
+  EXPECT_EQ(through_rows, 3u + 7u) << "a softmax a layer, two norms a layer and one in front";
 }
 
 }  // namespace
