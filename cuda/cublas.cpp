@@ -48,15 +48,18 @@ class Layout {
 
 class Operation {
  public:
-  Operation(const Product& product, Math math, bool adds) {
+  /// Beside the product, `bias` is added; it may be null.
+  Operation(const Product& product, Math math, const void* bias) {
     TARE_CUBLAS_CHECK(cublasLtMatmulDescCreate(&operation_, compute_type(product.type, math), CUDA_R_32F));
     const cublasOperation_t first = product.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N;
     const cublasOperation_t second = product.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N;
     TARE_CUBLAS_CHECK(cublasLtMatmulDescSetAttribute(operation_, CUBLASLT_MATMUL_DESC_TRANSA, &first, sizeof first));
     TARE_CUBLAS_CHECK(cublasLtMatmulDescSetAttribute(operation_, CUBLASLT_MATMUL_DESC_TRANSB, &second, sizeof second));
-    const cublasLtEpilogue_t epilogue = adds ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
+    if (bias == nullptr) return;
+    const cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_BIAS;
     TARE_CUBLAS_CHECK(
         cublasLtMatmulDescSetAttribute(operation_, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue));
+    set_bias(bias);
   }
   /// Of the calls that follow.
   void set_bias(const void* bias) const {
@@ -117,8 +120,8 @@ std::uint32_t alignment_of(const void* pointer, std::int64_t stride_bytes) {
 
 /// What the library is told of a product of a shape, and its choice.
 struct ProductPlan {
-  ProductPlan(cublasLtHandle_t handle, const Product& p, Math math, bool adds, std::uint32_t alignment)
-      : operation(p, math, adds),
+  ProductPlan(cublasLtHandle_t handle, const Product& p, Math math, const void* bias, std::uint32_t alignment)
+      : operation(p, math, bias),
         first(p.type, p.transpose_b ? p.inner : p.columns, p.transpose_b ? p.columns : p.inner, p.batch, p.stride_b),
         second(p.type, p.transpose_a ? p.rows : p.inner, p.transpose_a ? p.inner : p.rows, p.batch, p.stride_a),
         result(p.result, p.columns, p.rows, p.batch, p.stride_c),
@@ -181,9 +184,7 @@ void Products::Libraries::multiply(const Product& p, const void* a, const void* 
                                       alignment};
   auto known = product_plans.find(key);
   if (known == product_plans.end())
-    known =
-        product_plans.emplace(key, std::make_shared<ProductPlan>(blas, p, device.math(), bias != nullptr, alignment))
-            .first;
+    known = product_plans.emplace(key, std::make_shared<ProductPlan>(blas, p, device.math(), bias, alignment)).first;
   const ProductPlan& plan = *known->second;
   if (bias != nullptr) plan.operation.set_bias(bias);
   const std::size_t bytes = plan.chosen.workspaceSize;

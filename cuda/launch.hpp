@@ -69,11 +69,11 @@ struct Team {
   }
 };
 
-/// The dynamic shared memory of the block.
+/// The dynamic shared memory of the block, at a multiple of 16.
 template <class T>
 __device__ T& dynamic_shared() {
 #ifdef __CUDACC__
-  extern __shared__ double dynamic_memory[];
+  extern __shared__ __align__(16) double dynamic_memory[];
   return *reinterpret_cast<T*>(dynamic_memory);
 #else
   return *static_cast<T*>(shared_memory());

@@ -89,6 +89,7 @@ Graph absorb_biases(Graph graph, const std::vector<bool>& visible, const Backend
     if (bias == absent) continue;
     Node joined = node;
     if (is(node, "MatMul")) joined.domain = "tare";
+    joined.attributes.erase("beta");  // of a bias that was not there
     joined.inputs.push_back(bias);
     joined.outputs = {graph.nodes[reader].outputs[0]};
     if (!backend.unsupported(graph, joined).empty() || !backend.fallback(graph, joined).empty()) continue;

@@ -88,6 +88,7 @@ TEST_P(Bias, IsTheProductsOwn) {
 TEST_P(Bias, OfTransposedWeights) {
   Model model("Gemm", {6, 8}, {6});
   model.b.graph.nodes[0].attributes.emplace("transB", std::int64_t{1});
+  model.b.graph.nodes[0].attributes.emplace("beta", 0.5f);  // of a C that is not there
   model.b.output(model.sum);
   const Graph plan = planned(model.b.graph);
   EXPECT_THAT(operators(plan), ElementsAre("Gemm"));
