@@ -20,16 +20,9 @@ struct Model {
 
   Model(const std::string& type, const Shape& weights, const Shape& bias, bool bias_first = false) {
     const ValueId x = b.input("x");
-    product = b.node(type, {x, random_constant(weights, 2)});
-    const ValueId vector = random_constant(bias, 3);
+    product = b.node(type, {x, b.constant(random_numbers(weights, 2, 0, 1))});
+    const ValueId vector = b.constant(random_numbers(bias, 3));
     sum = b.node("Add", bias_first ? std::vector{vector, product} : std::vector{product, vector});
-  }
-  ValueId random_constant(const Shape& shape, unsigned seed) {
-    std::vector<float> numbers(static_cast<std::size_t>(shape.elements()));
-    std::mt19937 random(seed);
-    std::normal_distribution<float> normal(0.0f, 1.0f);
-    for (float& x : numbers) x = normal(random);
-    return b.constant(shape, numbers);
   }
 };
 
@@ -48,11 +41,7 @@ class Bias : public Chain {
   }
   /// As near as sums in another order: a library may take another kernel where it adds a bias.
   void expect_near(const Graph& graph, const Graph& plan, const Shape& input) {
-    Tensor x = Tensor::host(DataType::float32, input);
-    std::mt19937 random(1);
-    std::normal_distribution<float> normal(0.0f, 1.0f);
-    for (float& value : x.mutable_span<float>()) value = normal(random);
-    const std::vector<Tensor> inputs{x};
+    const std::vector<Tensor> inputs{random_numbers(input, 1, 0, 1)};
     const Tensor have = Executor(plan, *backend_).run(inputs).at(0);
     const Tensor want = Executor(graph, *backend_).run(inputs).at(0);
     ASSERT_EQ(have.shape(), want.shape());
@@ -123,7 +112,7 @@ TEST_P(Bias, StaysWhereItDoesNotFitOrSomebodyLooksAtTheProduct) {
   again.b.output(again.b.node("Softmax", {again.product}));
   EXPECT_EQ(planned(again.b.graph).nodes.at(0).inputs.size(), 2u);
   Model twice("MatMul", {8, 6}, {6});
-  twice.b.output(twice.b.node("Add", {twice.sum, twice.random_constant({6}, 4)}));
+  twice.b.output(twice.b.node("Add", {twice.sum, twice.b.constant(random_numbers({6}, 4))}));
   const Graph plan = planned(twice.b.graph);
   EXPECT_EQ(plan.nodes.size(), 2u);
   expect_near(twice.b.graph, plan, {5, 8});

@@ -27,6 +27,11 @@ struct Builder {
     graph.constants.emplace(id, Tensor::of<float>(shape, std::span<const float>(numbers)));
     return id;
   }
+  ValueId constant(const Tensor& tensor) {
+    const ValueId id = value(fmt::format("constant{}", graph.values.size()));
+    graph.constants.emplace(id, tensor);
+    return id;
+  }
   ValueId number(float x) { return constant({}, {x}); }
   ValueId node(const std::string& type, std::vector<ValueId> inputs, const std::string& domain = "") {
     Node made;
@@ -71,6 +76,15 @@ inline Tensor random_tensor(const Shape& shape, Layout layout, unsigned seed) {
     tensor.mutable_data<float>()[1] = std::numeric_limits<float>::quiet_NaN();
     tensor.mutable_data<float>()[2] = -std::numeric_limits<float>::infinity();
   }
+  return tensor;
+}
+
+/// Finite ones.
+inline Tensor random_numbers(const Shape& shape, unsigned seed, float center = 0.5f, float spread = 2.0f) {
+  Tensor tensor = Tensor::host(DataType::float32, shape);
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal(center, spread);
+  for (float& x : tensor.mutable_span<float>()) x = normal(random);
   return tensor;
 }
 

@@ -13,21 +13,10 @@ namespace {
 
 constexpr const char* operations[] = {"LayerNormalization", "RMSNormalization", "Softmax", "LogSoftmax"};
 
-Tensor random_numbers(const Shape& shape, unsigned seed) {
-  Tensor tensor = Tensor::host(DataType::float32, shape);
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal(0.5f, 2.0f);
-  for (float& x : tensor.mutable_span<float>()) x = normal(random);
-  return tensor;
-}
-
 ValueId operation(Builder& b, const std::string& type, ValueId x, std::int64_t length) {
   std::vector<ValueId> inputs = {x};
   const std::size_t parameters = type == "LayerNormalization" ? 2 : type == "RMSNormalization" ? 1 : 0;
-  for (unsigned i = 0; i < parameters; ++i) {
-    inputs.push_back(b.value(type + std::to_string(i)));
-    b.graph.constants.emplace(inputs.back(), random_numbers({length}, i + 10));
-  }
+  for (unsigned i = 0; i < parameters; ++i) inputs.push_back(b.constant(random_numbers({length}, i + 10)));
   const ValueId made = b.node(type, inputs);
   b.graph.nodes.back().opset = 23;
   return made;
@@ -37,8 +26,7 @@ ValueId operation(Builder& b, const std::string& type, ValueId x, std::int64_t l
 /// too.
 Graph model(const std::string& type, std::int64_t length) {
   Builder b;
-  const ValueId bias = b.value("bias");
-  b.graph.constants.emplace(bias, random_numbers({length}, 3));
+  const ValueId bias = b.constant(random_numbers({length}, 3));
   const ValueId sum = b.node("Add", {b.node("Add", {b.input("x"), bias}), b.input("other")});
   const ValueId made = operation(b, type, sum, length);
   b.output(b.node("Mul", {b.quantizer(made), b.input("factor")}));

@@ -2,7 +2,6 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <random>
 
 #include "chains/graphs.hpp"
 #include "plan/fuse.hpp"
@@ -55,18 +54,11 @@ struct Model {
       normal = b.node("Mul", {b.node("Reciprocal", {b.node("Sqrt", {sum})}), centred});
     else
       normal = b.node("Mul", {centred, b.node("Pow", {sum, b.number(-0.5f)})});
-    result = b.node("Mul", {normal, numbers(spelling.weights, 2)});
-    if (spelling.has_bias) result = b.node("Add", {result, numbers({width}, 3)});
+    result = b.node("Mul", {normal, b.constant(random_numbers(spelling.weights, 2, 1, 0.5f))});
+    if (spelling.has_bias) result = b.node("Add", {result, b.constant(random_numbers({width}, 3))});
     for (const Node& node : b.graph.nodes)
       if (node.outputs[0] != result) inside.push_back(node.outputs[0]);
     b.output(result);
-  }
-  ValueId numbers(const Shape& shape, unsigned seed) {
-    std::vector<float> values(static_cast<std::size_t>(shape.elements()));
-    std::mt19937 random(seed);
-    std::normal_distribution<float> normal(1.0f, 0.5f);
-    for (float& x : values) x = normal(random);
-    return b.constant(shape, values);
   }
 };
 
@@ -82,11 +74,7 @@ class Normalizations : public testing::Test {
   }
   /// As near as moments in float32 are to moments in float64.
   void expect_near(const Graph& graph, const Graph& plan) {
-    Tensor x = Tensor::host(DataType::float32, {2, 5, width});
-    std::mt19937 random(1);
-    std::normal_distribution<float> normal(3.0f, 2.0f);
-    for (float& value : x.mutable_span<float>()) value = normal(random);
-    const std::vector<Tensor> inputs{x};
+    const std::vector<Tensor> inputs{random_numbers({2, 5, width}, 1, 3)};
     const Tensor have = Executor(plan, *backend_).run(inputs).at(0);
     const Tensor want = Executor(graph, *backend_).run(inputs).at(0);
     ASSERT_EQ(have.shape(), want.shape());
