@@ -69,7 +69,7 @@ races: data
 	  cmake --preset cuda -B build-races -DTARE_RACES=ON -DCMAKE_CUDA_COMPILER=$$toolkit/bin/nvcc $(CONFIGURE) && \
 	  cmake --build build-races --parallel $(JOBS) --target test_cuda_host
 	TSAN_OPTIONS=ignore_noninstrumented_modules=1 build-races/test_cuda_host --gtest_brief=1 \
-	  --gtest_filter='CudaDevice.OtherThreads*:CudaObserve*:CountingChain*:CudaQuantize.Gives*:CudaSearch*:CudaOperators*:*Halves*:cuda_host_node*'
+	  --gtest_filter='CudaDevice.OtherThreads*:CudaObserve*:CountingChain*:CudaRows.Addresses*:*Rows.Masks*:CudaQuantize.Gives*:CudaSearch*:CudaOperators*:*Halves*:cuda_host_node*'
 
 # The whole way on an empty Debian: SUITE=bookworm or SUITE=trixie. Needs root and debootstrap.
 fresh:
