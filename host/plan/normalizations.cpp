@@ -22,14 +22,15 @@ bool is_vector(const Graph& graph, const Op& op, ValueId value) {
 /// Whether a reduction goes over the last dimension alone; the pattern has asked for one axis that stays.
 bool is_over_last(const Graph& graph, const Node& mean) {
   std::vector<std::int64_t> axes = mean.integers("axes");
-  if (const Tensor* given = mean.inputs.size() > 1 ? graph.constant(mean.inputs[1]) : nullptr)
+  const Tensor* given = mean.inputs.size() > 1 ? graph.constant(mean.inputs[1]) : nullptr;
+  if (given != nullptr && given->type() == DataType::int64)
     axes.assign(given->data<std::int64_t>(), given->data<std::int64_t>() + given->elements());
   const std::optional<Shape>& shape = graph.value(mean.inputs[0]).shape;
   return axes == std::vector<std::int64_t>{-1} ||
          (shape && axes == std::vector<std::int64_t>{static_cast<std::int64_t>(shape->rank()) - 1});
 }
 
-/// What is added to the mean square in front of the root.
+/// What is added to the mean square in front of the root: a number that adds no dimension.
 std::optional<float> epsilon_of(const Graph& graph, const Op& op) {
   const auto node = [&](std::int32_t n) -> const Node& { return graph.nodes[static_cast<std::size_t>(n)]; };
   for (const std::int32_t n : op.nodes) {
@@ -40,8 +41,9 @@ std::optional<float> epsilon_of(const Graph& graph, const Op& op) {
     if (sum == op.nodes.end()) continue;  // the square, where that is a Pow
     for (const ValueId input : node(*sum).inputs)
       if (const Tensor* number = graph.constant(input); number != nullptr)
-        return number->elements() == 1 && is_quantizable(number->type()) ? std::optional(real_element(*number, 0))
-                                                                         : std::nullopt;
+        return number->elements() == 1 && number->rank() <= 1 && is_quantizable(number->type())
+                   ? std::optional(real_element(*number, 0))
+                   : std::nullopt;
   }
   return std::nullopt;
 }

@@ -129,6 +129,8 @@ TEST_F(Normalizations, StayWhereTheyAreNoLayerNormalization) {
   Spelling epsilons;
   epsilons.epsilon = {5, 1};
   expect_apart(Model(epsilons).b.graph, "an epsilon for every row");
+  epsilons.epsilon = {1, 1, 1, 1};
+  expect_apart(Model(epsilons).b.graph, "an epsilon that adds a dimension");
   Model passed_on({});
   Builder& b = passed_on.b;
   Node identity;
