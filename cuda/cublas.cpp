@@ -132,39 +132,26 @@ struct ProductPlan {
   cublasLtMatmulHeuristicResult_t chosen;
 };
 
-void Products::in_pieces(const Product& product, const void* a, const void* b, const void* bias, void* c) {
+bool Products::multiply(const Product& product, const void* a, const void* b, void* c, const void* bias) {
   Product piece = product;
   piece.batch = piece_of(product.batch, most_batch);
   const auto operand_size = static_cast<std::int64_t>(size_of(product.type));
   const auto result_size = static_cast<std::int64_t>(size_of(product.result));
-  for (std::int64_t first = 0; first < product.batch; first += piece.batch) {
-    piece.batch = std::min(piece.batch, product.batch - first);
-    libraries_->multiply(piece, static_cast<const std::byte*>(a) + first * product.stride_a * operand_size,
-                         static_cast<const std::byte*>(b) + first * product.stride_b * operand_size, bias,
-                         static_cast<std::byte*>(c) + first * product.stride_c * result_size);
-  }
-}
-
-bool Products::multiply(const Product& product, const void* a, const void* b, void* c) {
   try {
-    in_pieces(product, a, b, nullptr, c);
+    for (std::int64_t first = 0; first < product.batch; first += piece.batch) {
+      piece.batch = std::min(piece.batch, product.batch - first);
+      libraries_->multiply(piece, static_cast<const std::byte*>(a) + first * product.stride_a * operand_size,
+                           static_cast<const std::byte*>(b) + first * product.stride_b * operand_size,
+                           static_cast<std::byte*>(c) + first * product.stride_c * result_size, bias);
+    }
   } catch (const NoAlgorithm&) {
-    if (product.type == DataType::float32) throw;
+    if (product.type == DataType::float32 && bias == nullptr) throw;
     return false;
   }
   return true;
 }
 
-bool Products::multiply_and_add(const Product& product, const void* a, const void* b, const void* bias, void* c) {
-  try {
-    in_pieces(product, a, b, bias, c);
-  } catch (const NoAlgorithm&) {
-    return false;
-  }
-  return true;
-}
-
-void Products::Libraries::multiply(const Product& p, const void* a, const void* b, const void* bias, void* c) {
+void Products::Libraries::multiply(const Product& p, const void* a, const void* b, void* c, const void* bias) {
   const auto operand_size = static_cast<std::int64_t>(size_of(p.type));
   const std::uint32_t alignment =
       std::min({alignment_of(a, p.stride_a * operand_size), alignment_of(b, p.stride_b * operand_size),

@@ -314,7 +314,7 @@ void Products::Libraries::convolve(const Convolution& c, const void* from, const
   const Task task(dnn, c, device.math(), from, weights, to);
   ConvolutionChoices& choices = device.choices();
   const Run run = [&](const ChosenAlgorithm& algorithm) {
-    if (algorithm.number == as_product) return multiply(c.as_product(), weights, from, nullptr, to);
+    if (algorithm.number == as_product) return multiply(c.as_product(), weights, from, to);
     task.run(algorithm, workspace_for(device, algorithm.workspace));
   };
   const ChosenAlgorithm chosen = choices.find(c, device.math(), model, [&] { return search(device, task, run); });

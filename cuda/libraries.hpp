@@ -75,8 +75,8 @@ struct Products::Libraries {
   explicit Libraries(Device& device);
   ~Libraries();
 
-  /// In one call of the library; `bias` may be null.
-  void multiply(const Product& product, const void* a, const void* b, const void* bias, void* c);
+  /// In one call of the library.
+  void multiply(const Product& product, const void* a, const void* b, void* c, const void* bias = nullptr);
   void convolve(const Convolution& convolution, const void* from, const void* weights, void* to);
 
   Device& device;

@@ -73,9 +73,7 @@ bool multiply(const Call& call, Operands o, const Tensor& a, const Tensor& b, co
   const auto operand_size = static_cast<std::int64_t>(size_of(a.type()));
   const auto result_size = static_cast<std::int64_t>(size_of(y.type()));
   const auto product = [&](const std::byte* left, const std::byte* right, std::byte* to) {
-    Products& products = device_of(call).products();
-    return bias.present() ? products.multiply_and_add(p, left, right, bias.data(), to)
-                          : products.multiply(p, left, right, to);
+    return device_of(call).products().multiply(p, left, right, to, bias.data());
   };
   const std::int64_t matrices = o.batch.elements();
   const std::int64_t size_a = p.rows * p.inner;

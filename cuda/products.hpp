@@ -46,16 +46,14 @@ class Products {
   Products(const Products&) = delete;
   Products& operator=(const Products&) = delete;
 
-  /// False where halves find no algorithm: they must be widened.
-  bool multiply(const Product& product, const void* a, const void* b, void* c);
-  /// c = alpha a b + bias, float32 all of them, with one number of `bias` a column. False where that has no algorithm.
-  bool multiply_and_add(const Product& product, const void* a, const void* b, const void* bias, void* c);
+  /// `bias`, where there is one and all is float32, has a number a column that is added. False where there is no
+  /// algorithm for halves, which must be widened, or with a bias, which must be added apart.
+  bool multiply(const Product& product, const void* a, const void* b, void* c, const void* bias = nullptr);
   /// x, w and y by their names in `Convolution`; writes y, or x when it is transposed. False as in multiply().
   bool convolve(const Convolution& convolution, const void* from, const void* weights, void* to);
 
  private:
   struct Libraries;
-  void in_pieces(const Product& product, const void* a, const void* b, const void* bias, void* c);
 
   std::unique_ptr<Libraries> libraries_;
 };
