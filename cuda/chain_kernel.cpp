@@ -8,6 +8,7 @@
 #include "cpu/chain_plan.hpp"
 #include "float_element.hpp"
 #include "observer.hpp"
+#include "plan/row_operation.hpp"
 #include "quantize.hpp"
 
 namespace tare::cuda {
@@ -167,8 +168,7 @@ class ChainKernel final : public Kernel {
   bool lay_out_rows(const cpu::ChainRun& run, ChainProgram& program) const {
     if (program.row_step < 0) return true;
     const cpu::RowOperation& row = plan_.steps()[static_cast<std::size_t>(program.row_step)].row;
-    const auto rank = static_cast<std::int64_t>(run.shape.rank());
-    if (rank == 0 || (row.axis != -1 && row.axis != rank - 1)) return false;
+    if (run.shape.empty() || !is_last_axis(row.axis, run.shape)) return false;
     program.rows.length = run.shape.back();
     const auto fits = [&](const std::vector<float>& numbers) {
       return static_cast<std::int64_t>(numbers.size()) == program.rows.length;

@@ -112,9 +112,7 @@ class Joiner {
   /// An operation on rows of the last dimension, with constant parameters.
   bool is_row_link(const Node& node) const {
     if (!rows_ || !is_row_operation(node)) return false;
-    const std::optional<Shape>& shape = graph_.value(node.inputs[0]).shape;
-    const std::int64_t axis = row_axis(node);
-    if (axis != -1 && (!shape || axis != static_cast<std::int64_t>(shape->rank()) - 1)) return false;
+    if (!is_last_axis(row_axis(node), graph_.value(node.inputs[0]).shape)) return false;
     return std::all_of(node.inputs.begin() + 1, node.inputs.end(), [&](ValueId input) {
       const Tensor* constant = input == absent ? nullptr : graph_.constant(input);
       return input == absent || (constant != nullptr && is_quantizable(constant->type()));
@@ -149,7 +147,7 @@ class Joiner {
                                  pooled_[index(input)] == pooled_[index(graph_.nodes[start].outputs[0])];
                         });
       if (!fits) continue;
-      if (rows_ && is_row_operation(node)) {
+      if (is_row_operation(node)) {
         if (has_row) continue;
         has_row = true;
         inside.assign(inside.size(), false);

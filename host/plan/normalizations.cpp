@@ -5,6 +5,7 @@
 
 #include "model/real_element.hpp"
 #include "plan/patterns.hpp"
+#include "plan/row_operation.hpp"
 
 namespace tare {
 namespace {
@@ -19,31 +20,19 @@ bool is_vector(const Graph& graph, const Op& op, ValueId value) {
          });
 }
 
-/// Whether a reduction goes over the last dimension alone; the pattern has asked for one axis that stays.
-bool is_over_last(const Graph& graph, const Node& mean) {
-  std::vector<std::int64_t> axes = mean.integers("axes");
-  const Tensor* given = mean.inputs.size() > 1 ? graph.constant(mean.inputs[1]) : nullptr;
-  if (given != nullptr && given->type() == DataType::int64)
-    axes.assign(given->data<std::int64_t>(), given->data<std::int64_t>() + given->elements());
-  const std::optional<Shape>& shape = graph.value(mean.inputs[0]).shape;
-  return axes == std::vector<std::int64_t>{-1} ||
-         (shape && axes == std::vector<std::int64_t>{static_cast<std::int64_t>(shape->rank()) - 1});
-}
-
-/// What is added to the mean square in front of the root: a number that adds no dimension.
+/// What is added to the mean square: the number, which adds no dimension, beside the parameters.
 std::optional<float> epsilon_of(const Graph& graph, const Op& op) {
-  const auto node = [&](std::int32_t n) -> const Node& { return graph.nodes[static_cast<std::size_t>(n)]; };
   for (const std::int32_t n : op.nodes) {
-    if (node(n).op_type != "Sqrt" && node(n).op_type != "Pow") continue;
-    const auto sum = std::find_if(op.nodes.begin(), op.nodes.end(), [&](std::int32_t m) {
-      return node(m).op_type == "Add" && node(m).outputs[0] == node(n).inputs[0];
-    });
-    if (sum == op.nodes.end()) continue;  // the square, where that is a Pow
-    for (const ValueId input : node(*sum).inputs)
-      if (const Tensor* number = graph.constant(input); number != nullptr)
-        return number->elements() == 1 && number->rank() <= 1 && is_quantizable(number->type())
-                   ? std::optional(real_element(*number, 0))
-                   : std::nullopt;
+    const Node& node = graph.nodes[static_cast<std::size_t>(n)];
+    if (node.op_type != "Add") continue;
+    for (const ValueId input : node.inputs) {
+      const Tensor* number = graph.constant(input);
+      const bool is_parameter = std::any_of(op.parameters.begin(), op.parameters.end(),
+                                            [&](const Parameter& parameter) { return parameter.value == input; });
+      if (number != nullptr && !is_parameter && number->elements() == 1 && number->rank() <= 1 &&
+          is_quantizable(number->type()))
+        return real_element(*number, 0);
+    }
   }
   return std::nullopt;
 }
@@ -55,7 +44,9 @@ std::optional<Node> node_of(const Graph& graph, const Op& op) {
     if (!is_vector(graph, op, parameter.value)) return std::nullopt;
   for (const std::int32_t n : op.nodes) {
     const Node& member = graph.nodes[static_cast<std::size_t>(n)];
-    if (member.op_type == "ReduceMean" && !is_over_last(graph, member)) return std::nullopt;
+    if (member.op_type == "ReduceMean" &&
+        !is_last_axis(reduced_axes(graph, member).at(0), graph.value(member.inputs[0]).shape))
+      return std::nullopt;
   }
   const std::optional<float> epsilon = epsilon_of(graph, op);
   if (!epsilon) return std::nullopt;

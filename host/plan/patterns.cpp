@@ -67,10 +67,7 @@ class Patterns {
   /// The only axis that a reduction goes over; nothing where there are several, or it does not stay.
   std::optional<std::int64_t> axis_of(std::size_t n) const {
     if (node(n).input(0) == absent || node(n).integer("keepdims", 1) == 0) return std::nullopt;
-    std::vector<std::int64_t> axes = node(n).integers("axes");
-    if (node(n).inputs.size() > 1)
-      if (const Tensor* given = constant(node(n).input(1)); given != nullptr && given->type() == DataType::int64)
-        axes.assign(given->data<std::int64_t>(), given->data<std::int64_t>() + given->elements());
+    const std::vector<std::int64_t> axes = reduced_axes(graph_, node(n));
     return axes.size() == 1 ? std::optional(axes[0]) : std::nullopt;
   }
   bool is_mean_over_an_axis(std::size_t n) const { return is(n, "ReduceMean") && axis_of(n).has_value(); }
@@ -206,6 +203,12 @@ class Patterns {
 };
 
 }  // namespace
+
+std::vector<std::int64_t> reduced_axes(const Graph& graph, const Node& node) {
+  const Tensor* given = node.input(1) == absent ? nullptr : graph.constant(node.input(1));
+  if (given == nullptr || given->type() != DataType::int64) return node.integers("axes");
+  return {given->data<std::int64_t>(), given->data<std::int64_t>() + given->elements()};
+}
 
 std::vector<Op> find_patterns(const Graph& graph, const std::vector<std::string>& passes) {
   // A layer norm holds an RMS norm: in whatever order they are listed, the larger is looked for first.

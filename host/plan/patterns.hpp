@@ -19,4 +19,7 @@ inline constexpr std::array<std::string_view, 4> known_passes = {"LayerNormaliza
 /// collect_ops knows which operand of a product is a weight.
 std::vector<Op> find_patterns(const Graph& graph, const std::vector<std::string>& passes);
 
+/// What a reduction goes over, by its attribute or, where that is constant, by its input.
+std::vector<std::int64_t> reduced_axes(const Graph& graph, const Node& node);
+
 }  // namespace tare

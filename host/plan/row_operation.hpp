@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <string_view>
 
 #include "tare/graph.hpp"
@@ -19,6 +20,11 @@ inline std::int64_t row_axis(const Node& node) {
   const bool flattens =
       (node.op_type == "Softmax" || node.op_type == "LogSoftmax") && node.opset != 0 && node.opset < 13;
   return node.integer("axis", flattens ? 1 : -1);
+}
+
+/// Whether `axis` is known to be the last one of a value of this shape.
+inline bool is_last_axis(std::int64_t axis, const std::optional<Shape>& shape) {
+  return axis == -1 || (shape && axis == static_cast<std::int64_t>(shape->rank()) - 1);
 }
 
 }  // namespace tare
