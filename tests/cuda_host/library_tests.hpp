@@ -18,11 +18,12 @@ namespace tare::test {
 
 constexpr std::size_t kib = 1024;
 
-inline void expect_near(const Tensor& have, const Tensor& want) {
+inline void expect_near(const Tensor& have, const Tensor& want, float tolerance = 1e-5f) {
   ASSERT_EQ(have.type(), want.type());
   ASSERT_EQ(have.shape().text(), want.shape().text());
   for (std::int64_t i = 0; i < want.elements(); ++i)
-    ASSERT_NEAR(real_element(have, i), real_element(want, i), 1e-5f * (1.0f + std::abs(real_element(want, i)))) << i;
+    ASSERT_NEAR(real_element(have, i), real_element(want, i), tolerance * (1.0f + std::abs(real_element(want, i))))
+        << i;
 }
 
 inline Tensor on_host(const Case& c) { return run(*make_cpu_backend({.threads = 2}), c).at(0); }

@@ -1,16 +1,6 @@
 // Convolutions whose windows are single elements: products of matrices where these are faster.
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
-#include <cmath>
-
-#include "cuda_host/ledger.hpp"
-#include "cuda_host/library_stand_ins.hpp"
-#include "cuda_host/one_node.hpp"
-#include "cuda_host/stand_in.hpp"
-#include "model/real_element.hpp"
+#include "cuda_host/library_tests.hpp"
 #include "support/model_builder.hpp"
-#include "tare/cuda.hpp"
 
 namespace tare::test {
 namespace {
@@ -20,13 +10,12 @@ using testing::Each;
 using testing::ElementsAre;
 using testing::IsEmpty;
 
-class PointwiseConvolutions : public testing::Test {
+class PointwiseConvolutions : public CudaLibraries {
  protected:
   void SetUp() override { reset(); }
   void TearDown() override { reset(); }
   static void reset() {
-    cublas_stand_in() = {};
-    cudnn_stand_in() = {};
+    CudaLibraries::reset();
     stand_in().elapsed_ms.clear();
     options_ = {};
     options_.choices = cuda::make_convolution_choices();
@@ -37,14 +26,7 @@ class PointwiseConvolutions : public testing::Test {
     stand_in().elapsed_ms.clear();
     for (int i = 0; i < 5; ++i) stand_in().elapsed_ms.insert(stand_in().elapsed_ms.end(), {library, product});
   }
-  static void expect_computed(const Case& c) {
-    const Tensor have = run(*cuda::make_cuda_backend(options_), c).at(0);
-    const Tensor want = run(*make_cpu_backend({.threads = 1}), c).at(0);
-    ASSERT_EQ(have.type(), want.type());
-    ASSERT_EQ(have.shape(), want.shape());
-    for (std::int64_t i = 0; i < want.elements(); ++i)
-      ASSERT_NEAR(real_element(have, i), real_element(want, i), 2e-2f * (1.0f + std::abs(real_element(want, i)))) << i;
-  }
+  static void expect_computed(const Case& c) { expect_near(on_device(c, options_), on_host(c), 2e-2f); }
   /// Those that run once all is chosen.
   static std::size_t products_of(const Case& c) {
     cublas_stand_in().batches.clear();
