@@ -13,6 +13,8 @@ const Operator* OperatorTable::find(const Node& node) const {
 const OperatorTable& operator_table() {
   static const OperatorTable table = [] {
     OperatorTable t;
+    register_attention(t);
+    register_rotary_embedding(t);
     register_convolution(t);
     register_matmul(t);
     register_pooling(t);

@@ -160,6 +160,8 @@ class OperatorTable {
 };
 
 // One function a file of operators; all are called by operators.cpp.
+void register_attention(OperatorTable&);
+void register_rotary_embedding(OperatorTable&);
 void register_convolution(OperatorTable&);
 void register_matmul(OperatorTable&);
 void register_pooling(OperatorTable&);

@@ -63,11 +63,11 @@ void softmax_rows(const Device& device, const SoftmaxView& view, const float* in
     for (std::int64_t o = begin; o < end; ++o) {
       const float* x = in + o * view.length;
       float* y = out + o * view.length;
-      const float best = row_maximum(v, x, view.length);
       if constexpr (logarithm) {
+        const float best = row_maximum(v, x, view.length);
         v.row_subtract(x, static_cast<double>(best) + std::log(v.row_exponential_sum(x, best, n)), y, n);
       } else {
-        v.row_scale(y, static_cast<float>(1.0 / v.row_exponentials(x, best, y, n)), y, n);
+        softmax_row(v, x, y, view.length);
       }
     }
   });
@@ -153,6 +153,14 @@ void hardmax(Call& call) {
 }
 
 }  // namespace
+
+void softmax_row(const VectorKernels& v, const float* in, float* out, std::int64_t n) {
+  const double sum = v.row_exponentials(in, row_maximum(v, in, n), out, static_cast<std::size_t>(n));
+  v.row_scale(out, static_cast<float>(1.0 / sum), out, static_cast<std::size_t>(n));
+}
+void softmax_row(const VectorKernels&, const double* in, double* out, std::int64_t n) {
+  softmax_double<false>({1, n, 1}, in, out);
+}
 
 void register_softmax(OperatorTable& table) {
   table.add("Softmax", softmax<false>);

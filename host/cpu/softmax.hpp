@@ -15,4 +15,8 @@ struct SoftmaxView {
 /// From `axis`; before opset 13 everything from there on is one row.
 SoftmaxView softmax_view(const Call& call);
 
+/// Of one row; `out` may be `in`.
+void softmax_row(const VectorKernels& v, const float* in, float* out, std::int64_t n);
+void softmax_row(const VectorKernels& v, const double* in, double* out, std::int64_t n);
+
 }  // namespace tare::cpu
