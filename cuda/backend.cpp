@@ -249,6 +249,7 @@ class CudaBackend final : public Backend {
 
   /// Floats would meet an operator that has no kernel. Values of unknown type are left to the run.
   bool lacks_kernel(const Graph& graph, const Node& node) const {
+    if (node.has("post_ops")) return true;  // they are the host's; here activations are chains
     if (operator_table().find(node) != nullptr || is_chain(node) || belongs_to_host(node)) return false;
     bool constant = true;
     bool floating = false;
