@@ -91,6 +91,7 @@ const OperatorTable& operator_table() {
   static const OperatorTable table = [] {
     OperatorTable t;
     register_shared(t);
+    register_attention(t);
     register_binary(t);
     register_cast(t);
     register_chain(t);
@@ -104,6 +105,7 @@ const OperatorTable& operator_table() {
     register_quantize_linear(t);
     register_recurrent(t);
     register_reduction(t);
+    register_rotary_embedding(t);
     register_sampling(t);
     register_selection(t);
     register_signal(t);

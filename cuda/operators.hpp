@@ -42,6 +42,7 @@ class OperatorTable {
 
 const OperatorTable& operator_table();
 
+void register_attention(OperatorTable&);
 void register_binary(OperatorTable&);
 void register_cast(OperatorTable&);
 void register_chain(OperatorTable&);
@@ -56,6 +57,7 @@ void register_pooling(OperatorTable&);
 void register_quantize_linear(OperatorTable&);
 void register_recurrent(OperatorTable&);
 void register_reduction(OperatorTable&);
+void register_rotary_embedding(OperatorTable&);
 void register_sampling(OperatorTable&);
 void register_selection(OperatorTable&);
 void register_signal(OperatorTable&);

@@ -28,6 +28,7 @@ kernels = {
     "ChainElements": ([r"LDG\.E\S*\.128", r"STG\.E\S*\.128"], 256, 0),
     "RowChainILb1ELi4": ([r"LDG\.E\S*\.128", r"STG\.E\S*\.128"], 256, 12288),
     "RowChain": ([], 256, 12288),
+    "attention_kernel": ([r"LDS\.128", r"FFMA"], 128, 0),
     "counting_chain_kernel": ([r"ATOMS\.POPC\.INC\.32", r"LDG\.E\S*\.128", r"STG\.E\S*\.128"], 768, 60768),
 }
 

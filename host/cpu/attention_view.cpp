@@ -75,8 +75,7 @@ AttentionMask mask_of(const Call& call, View& view) {
     mask.keys = shape[3];
   else if (shape[3] != view.keys && shape[3] != 1)
     call.fail(fmt::format("a mask of {} keys for {}", shape[3], view.keys));
-  if (shape[2] != view.queries && shape[2] != 1)
-    call.fail(fmt::format("a mask of {} queries for {}", shape[2], view.queries));
+  share(call, view.queries, shape[2] == 1 ? view.queries : shape[2], "queries");
   const bool has_column_each = may_be_short || shape[3] != 1;
   mask.batch = shape[0] == 1 ? 0 : shape.elements(1, 4);
   mask.head = shape[1] == 1 ? 0 : shape.elements(2, 4);
@@ -138,6 +137,7 @@ AttentionView attention_view(const Call& call) {
     HeadStrides strides = operand.strides;
     if (operand.batch == 1) strides.batch = 0;
     if (operand.heads == 1) strides.head = 0;
+    if (operand.positions == 1) strides.position = 0;
     return strides;
   };
   view.query = shared(query);
@@ -145,9 +145,8 @@ AttentionView attention_view(const Call& call) {
   view.value = shared(value);
   const std::int64_t row = view.value_features;
   const bool positions_first = call.inputs[0].rank() == 3 || has_positions_first(call.node, 3);
-  view.result = positions_first
-                    ? HeadStrides{view.queries * view.heads * row, row, view.heads * row}
-                    : HeadStrides{view.heads * view.queries * row, view.queries * row, row};
+  view.result = positions_first ? HeadStrides{view.queries * view.heads * row, row, view.heads * row}
+                                : HeadStrides{view.heads * view.queries * row, view.queries * row, row};
   view.scale = call.node.real("scale", static_cast<float>(1.0 / std::sqrt(static_cast<double>(view.features))));
   view.softcap = call.node.real("softcap", 0.0f);
   view.causal = call.node.integer("is_causal", 0) != 0;

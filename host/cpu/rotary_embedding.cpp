@@ -20,35 +20,27 @@ void rotate(Call& call, const RotaryView& view) {
   T* out = call.output(0, type_of<T>(), call.input(0).shape()).template mutable_data<T>();
   const std::int64_t half = view.rotated / 2;
   const std::int64_t places = view.batch * view.positions;
-  call.device.parallel(
-      places, std::max<std::int64_t>(1, 8192 / (view.heads * view.features + 1)),
-      [&](std::int64_t begin, std::int64_t end) {
-        for (std::int64_t place = begin; place < end; ++place) {
-          const std::int64_t b = place / view.positions;
-          const std::int64_t p = place % view.positions;
-          const std::int64_t row = given != nullptr ? given[place] : place;
-          for (std::int64_t h = 0; h < view.heads; ++h) {
-            const T* from = in + view.strides.at(b, h, p);
-            T* to = out + view.strides.at(b, h, p);
-            for (std::int64_t pair = 0; pair < half; ++pair) {
-              const T cosine = cosines[row * half + pair];
-              const T sine = sines[row * half + pair];
-              const T x = from[view.first(pair)];
-              const T y = from[view.second(pair)];
-              to[view.first(pair)] = cosine * x - sine * y;
-              to[view.second(pair)] = sine * x + cosine * y;
-            }
-            std::copy(from + view.rotated, from + view.features, to + view.rotated);
-          }
-        }
-      });
-}
-
-void check_positions(const Call& call, const RotaryView& view) {
-  const Tensor& positions = call.input(RotaryView::positions_input);
-  for (const std::int64_t position : positions.span<std::int64_t>())
-    if (position < 0 || position >= view.angles)
-      call.fail(fmt::format("position {} of {} in the caches", position, view.angles));
+  call.device.parallel(places, std::max<std::int64_t>(1, 8192 / (view.heads * view.features + 1)),
+                       [&](std::int64_t begin, std::int64_t end) {
+                         for (std::int64_t place = begin; place < end; ++place) {
+                           const std::int64_t b = place / view.positions;
+                           const std::int64_t p = place % view.positions;
+                           const std::int64_t row = given != nullptr ? given[place] : place;
+                           for (std::int64_t h = 0; h < view.heads; ++h) {
+                             const T* from = in + view.strides.at(b, h, p);
+                             T* to = out + view.strides.at(b, h, p);
+                             for (std::int64_t pair = 0; pair < half; ++pair) {
+                               const T cosine = cosines[row * half + pair];
+                               const T sine = sines[row * half + pair];
+                               const T x = from[view.first(pair)];
+                               const T y = from[view.second(pair)];
+                               to[view.first(pair)] = cosine * x - sine * y;
+                               to[view.second(pair)] = sine * x + cosine * y;
+                             }
+                             std::copy(from + view.rotated, from + view.features, to + view.rotated);
+                           }
+                         }
+                       });
 }
 
 void rotary_embedding(Call& call) {
@@ -104,6 +96,13 @@ RotaryView rotary_view(const Call& call) {
   }
   view.angles = cache[0];
   return view;
+}
+
+void check_positions(const Call& call, const RotaryView& view) {
+  const Tensor& positions = call.input(RotaryView::positions_input);
+  for (const std::int64_t position : positions.span<std::int64_t>())
+    if (position < 0 || position >= view.angles)
+      call.fail(fmt::format("position {} of {} in the caches", position, view.angles));
 }
 
 void register_rotary_embedding(OperatorTable& table) { table.add("RotaryEmbedding", rotary_embedding); }

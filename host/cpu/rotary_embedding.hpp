@@ -23,5 +23,7 @@ struct RotaryView {
 
 /// Fails naming the node where the inputs do not fit each other. Reads no positions.
 RotaryView rotary_view(const Call& call);
+/// Fails where a position, on the host, has no row in the caches.
+void check_positions(const Call& call, const RotaryView& view);
 
 }  // namespace tare::cpu

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <optional>
 
+#include "plan/attention.hpp"
 #include "plan/biases.hpp"
 #include "plan/clip_range.hpp"
 #include "plan/normalizations.hpp"
@@ -325,6 +326,7 @@ Graph fuse(Graph graph, const std::vector<bool>& visible, const Backend& backend
 Graph make_runnable(Graph graph, const std::vector<bool>& visible, Backend& backend, Visible what) {
   const bool chains_first = backend.chains_broadcast();
   graph = join_normalizations(simplify(std::move(graph), visible, backend), visible, backend);
+  graph = join_attention(std::move(graph), visible, backend);
   if (!chains_first) graph = absorb_biases(std::move(graph), visible, backend);
   graph = join_chains(fuse(std::move(graph), visible, backend), visible, backend, what);
   return chains_first ? absorb_biases(std::move(graph), visible, backend) : graph;
