@@ -121,8 +121,7 @@ DataType type_at(const Graph& graph, const std::vector<ValueId>& values, std::si
 DataType attribute_type(const Node& node, std::string_view key) {
   const auto it = node.attributes.find(key);
   const std::int64_t* number = it == node.attributes.end() ? nullptr : std::get_if<std::int64_t>(&it->second);
-  if (number == nullptr || *number <= 0 || *number > static_cast<int>(DataType::float4e2m1)) return DataType::undefined;
-  return static_cast<DataType>(*number);
+  return number == nullptr ? DataType::undefined : onnx_type(*number);
 }
 
 DataType apply(const Rule& rule, const Graph& graph, const Node& node) {

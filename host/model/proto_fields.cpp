@@ -92,8 +92,8 @@ void declare(Value& value, const onnx::TypeProto& type) {
   if (type.has_sequence_type()) value.type = DataType::sequence;
   if (type.has_optional_type()) value.type = DataType::optional;
   if (!type.has_tensor_type()) return;
-  const int element = type.tensor_type().elem_type();
-  if (element > 0 && element <= static_cast<int>(DataType::float4e2m1)) value.type = static_cast<DataType>(element);
+  const DataType element = onnx_type(type.tensor_type().elem_type());
+  if (element != DataType::undefined) value.type = element;
   if (!type.tensor_type().has_shape()) return;
   const auto& dims = type.tensor_type().shape().dim();
   if (dims.size() > static_cast<int>(Shape::max_rank)) return;

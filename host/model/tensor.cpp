@@ -37,6 +37,9 @@ std::string_view name_of(DataType type) {
     case DataType::uint4: return "uint4";
     case DataType::int4: return "int4";
     case DataType::float4e2m1: return "float4e2m1";
+    case DataType::float8e8m0: return "float8e8m0";
+    case DataType::uint2: return "uint2";
+    case DataType::int2: return "int2";
     case DataType::sequence: return "sequence";
     case DataType::optional: return "optional";
   }

@@ -35,29 +35,33 @@ Shape read_shape(const google::protobuf::RepeatedField<std::int64_t>& dims, cons
   return shape;
 }
 
-DataType read_type(int type, const std::string& what) {
-  if (type <= 0 || type > static_cast<int>(DataType::float4e2m1))
-    throw Error(ErrorKind::unsupported, fmt::format("{}: element type {} is not known", what, type));
-  return static_cast<DataType>(type);
+DataType read_type(int number, const std::string& what) {
+  const DataType type = onnx_type(number);
+  if (type == DataType::undefined)
+    throw Error(ErrorKind::unsupported, fmt::format("{}: element type {} is not known", what, number));
+  return type;
 }
 
-bool is_packed(DataType type) {
-  return type == DataType::uint4 || type == DataType::int4 || type == DataType::float4e2m1;
+/// Elements that share a byte.
+std::size_t packed_in_byte(DataType type) {
+  const int bits = bit_width(type);
+  return bits > 0 && bits < 8 ? static_cast<std::size_t>(8 / bits) : 1;
 }
+bool is_packed(DataType type) { return packed_in_byte(type) > 1; }
 
 std::size_t stored_bytes(DataType type, std::size_t elements) {
-  return is_packed(type) ? (elements + 1) / 2 : elements * size_of(type);
+  const std::size_t shared = packed_in_byte(type);
+  return shared > 1 ? elements / shared + (elements % shared != 0 ? 1 : 0) : elements * size_of(type);
 }
 
-/// Two elements a byte, the low nibble first; signed ones are sign-extended.
+/// Two or four elements a byte, the lowest bits first.
 Tensor unpack(DataType type, const Shape& shape, std::span<const std::byte> packed) {
   Tensor tensor = Tensor::host(type, shape);
   const std::span<std::uint8_t> out = tensor.mutable_span<std::uint8_t>();
-  for (std::size_t i = 0; i < out.size(); ++i) {
-    const auto byte = static_cast<std::uint8_t>(packed[i / 2]);
-    const auto nibble = static_cast<std::uint8_t>(i % 2 == 0 ? byte & 0x0f : byte >> 4);
-    out[i] = type == DataType::int4 && nibble >= 8 ? static_cast<std::uint8_t>(nibble | 0xf0) : nibble;
-  }
+  const std::size_t shared = packed_in_byte(type);
+  const auto bits = static_cast<std::size_t>(bit_width(type));
+  for (std::size_t i = 0; i < out.size(); ++i)
+    out[i] = unpacked_element(type, static_cast<std::uint8_t>(packed[i / shared] >> (i % shared * bits)));
   return tensor;
 }
 
@@ -123,11 +127,14 @@ Tensor from_typed_lists(DataType type, const Shape& shape, const onnx::TensorPro
     case DataType::float8e4m3fn:
     case DataType::float8e4m3fnuz:
     case DataType::float8e5m2:
-    case DataType::float8e5m2fnuz: return narrowed<std::uint8_t>(type, shape, proto.int32_data(), "int32_data", what);
+    case DataType::float8e5m2fnuz:
+    case DataType::float8e8m0: return narrowed<std::uint8_t>(type, shape, proto.int32_data(), "int32_data", what);
     case DataType::uint4:
     case DataType::int4:
-    case DataType::float4e2m1: {
-      check_count(proto.int32_data(), (n + 1) / 2, shape, "int32_data", what);
+    case DataType::float4e2m1:
+    case DataType::uint2:
+    case DataType::int2: {
+      check_count(proto.int32_data(), stored_bytes(type, n), shape, "int32_data", what);
       std::vector<std::byte> packed;
       for (const std::int32_t entry : proto.int32_data()) packed.push_back(static_cast<std::byte>(entry));
       return unpack(type, shape, packed);

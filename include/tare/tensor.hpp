@@ -23,7 +23,8 @@
 
 namespace tare {
 
-/// Element types, numbered as ONNX TensorProto.DataType. 4-bit types hold one element a byte in memory (unpacked).
+/// Element types, numbered as ONNX TensorProto.DataType. 4-bit and 2-bit types hold one element a byte in memory
+/// (unpacked).
 enum class DataType : std::int32_t {
   undefined = 0,
   float32 = 1,
@@ -49,6 +50,9 @@ enum class DataType : std::int32_t {
   uint4 = 21,
   int4 = 22,
   float4e2m1 = 23,
+  float8e8m0 = 24,
+  uint2 = 25,
+  int2 = 26,
   // Beyond ONNX's numbers:
   sequence = 1000,  ///< a list of tensors
   optional = 1001,  ///< of a Tensor: an optional value that is missing; of a declared value: one that may be missing
@@ -70,7 +74,10 @@ constexpr std::size_t size_of(DataType type) {
     case DataType::float8e5m2fnuz:
     case DataType::uint4:
     case DataType::int4:
-    case DataType::float4e2m1: return 1;
+    case DataType::float4e2m1:
+    case DataType::float8e8m0:
+    case DataType::uint2:
+    case DataType::int2: return 1;
     case DataType::uint16:
     case DataType::int16:
     case DataType::float16:
@@ -85,6 +92,33 @@ constexpr std::size_t size_of(DataType type) {
     case DataType::complex128: return 16;
   }
   return 0;
+}
+
+/// The element type of a number in a model; undefined where no type has it.
+constexpr DataType onnx_type(std::int64_t number) {
+  return number > 0 && number <= static_cast<std::int64_t>(DataType::int2) ? static_cast<DataType>(number)
+                                                                           : DataType::undefined;
+}
+
+/// Bits of one element in a file: less than a byte for the types that are packed there.
+constexpr int bit_width(DataType type) {
+  switch (type) {
+    case DataType::uint4:
+    case DataType::int4:
+    case DataType::float4e2m1: return 4;
+    case DataType::uint2:
+    case DataType::int2: return 2;
+    default: return static_cast<int>(8 * size_of(type));
+  }
+}
+
+/// The byte that holds an element of fewer bits in memory, from a byte with those bits lowest: signed integers are
+/// sign-extended.
+constexpr std::uint8_t unpacked_element(DataType type, std::uint8_t byte) {
+  const int sign = 1 << (bit_width(type) - 1);
+  const int bits = byte & (2 * sign - 1);
+  const bool is_signed = type == DataType::int4 || type == DataType::int2;
+  return static_cast<std::uint8_t>(is_signed ? (bits ^ sign) - sign : bits);
 }
 
 class Shape;

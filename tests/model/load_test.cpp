@@ -153,6 +153,10 @@ TEST_F(Load, ElementTypesFromRawAndTypedLists) {
   add("scalar", 11, {}).add_double_data(0.25);
   add("nothing", 1, {0, 3});
   test::set_raw<std::uint8_t>(add("odd", 9, {3}), {0, 2, 255});
+  test::set_raw<std::uint8_t>(add("i2", 26, {5}), {0xe4, 0x02});
+  add("u2", 25, {5}).add_int32_data(0xe4);
+  graph.mutable_initializer(13)->add_int32_data(0x02);
+  add("e8m0", 24, {1}).add_int32_data(0x80);
   const Graph loaded = load(model);
   EXPECT_EQ(constant(loaded, "f16").data<std::uint16_t>()[1], 0xbc00);
   EXPECT_EQ(*constant(loaded, "bf16").data<std::uint16_t>(), 0x3f80);
@@ -164,6 +168,10 @@ TEST_F(Load, ElementTypesFromRawAndTypedLists) {
   const auto list = [](const auto& span) { return std::vector<int>(span.begin(), span.end()); };
   EXPECT_THAT(list(constant(loaded, "i4").span<std::int8_t>()), testing::ElementsAre(1, -1, -8));
   EXPECT_THAT(list(constant(loaded, "u4").span<std::uint8_t>()), testing::ElementsAre(1, 15, 8));
+  EXPECT_THAT(list(constant(loaded, "i2").span<std::int8_t>()), testing::ElementsAre(0, 1, -2, -1, -2));
+  EXPECT_THAT(list(constant(loaded, "u2").span<std::uint8_t>()), testing::ElementsAre(0, 1, 2, 3, 2));
+  EXPECT_EQ(constant(loaded, "e8m0").type(), DataType::float8e8m0);
+  EXPECT_EQ(*constant(loaded, "e8m0").data<std::uint8_t>(), 0x80);
   EXPECT_EQ(*constant(loaded, "scalar").data<double>(), 0.25);
   EXPECT_EQ(constant(loaded, "nothing").elements(), 0);
   EXPECT_THAT(list(constant(loaded, "odd").span<std::uint8_t>()), testing::ElementsAre(0, 1, 1));
