@@ -1,5 +1,6 @@
-// Cast and CastLike between floats, integers and booleans, and the widening of half types around operators that compute
-// in float32. Odd: types of 8 bits and fewer with a fraction, and strings, are the host's: their values are few.
+// Cast, CastLike and BitCast between floats, integers and booleans, and the widening of half types around operators
+// that compute in float32. Odd: types of 8 bits and fewer with a fraction, and strings, are the host's: their values
+// are few.
 #include "elementwise.hpp"
 
 namespace tare::cuda {
@@ -143,6 +144,14 @@ void cast_like_of(Call& call) {
   cast_to(call, call.input(1).type());
 }
 
+void bit_cast_of(Call& call) {
+  cpu::require_inputs(call, 1);
+  // What is not its bits alone in memory is converted; the rest is a view, which reads nothing.
+  const auto type = static_cast<DataType>(call.node.integer("to"));
+  if (bit_width(call.input(0).type()) < 8 || type == DataType::boolean) return run_on_host(call);
+  cpu::operator_table().find(call.node)->function(call);
+}
+
 }  // namespace
 
 Tensor widen(Device& device, const Tensor& half) {
@@ -157,6 +166,7 @@ Tensor narrow(Device& device, const Tensor& wide, DataType type) {
 }
 
 void register_cast(OperatorTable& table) {
+  table.add("BitCast", bit_cast_of, cpu::Half::native, {.device = 1});
   table.add("Cast", cpu::Operator{.function = cast_of, .half = cpu::Half::native, .objects = true}, {.device = 1});
   table.add("CastLike", cpu::Operator{.function = cast_like_of, .half = cpu::Half::native, .objects = true},
             {.device = 3});

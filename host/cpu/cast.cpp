@@ -1,6 +1,11 @@
-// Cast and CastLike between all numeric types. In two steps, so that n types need n conversions and not n^2: what is
-// packed (half, 8-bit and 4-bit types) is first read as float32 or int8, and written last from float32. Odd: floats out
-// of an integer's range saturate and NaN becomes 0 (ONNX leaves both open); double to half rounds once.
+// Cast and CastLike between all numeric types, and BitCast. In two steps, so that n types need n conversions and not
+// n^2: what is packed (half types and those of 8 bits and fewer) is first read as float32 or int8, and written last
+// from float32. Odd: floats out of an integer's range saturate and NaN becomes 0 (ONNX leaves both open), but from
+// opset 24 on integers of 4 bits and fewer keep the lower bits, as ONNX's own data do since then; double to half rounds
+// once.
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <cmath>
 
 #include "cpu/elementwise.hpp"
@@ -36,8 +41,11 @@ Tensor unpacked(const Call& call, const Tensor& x) {
     case DataType::bfloat16:
       return convert<std::uint16_t, float>(call.device, x, DataType::float32,
                                            [](std::uint16_t half) { return bfloat_to_float(half); });
-    case DataType::int4: return x.retyped(DataType::int8);
-    case DataType::uint4: return x.retyped(DataType::uint8);
+    case DataType::float8e8m0: return convert<std::uint8_t, float>(call.device, x, DataType::float32, decode_power);
+    case DataType::int4:
+    case DataType::int2: return x.retyped(DataType::int8);
+    case DataType::uint4:
+    case DataType::uint2: return x.retyped(DataType::uint8);
     default: return x;
   }
 }
@@ -76,32 +84,66 @@ U convert_number(T x) {
     return static_cast<U>(x);
 }
 
-/// Rounded to even and limited to [low, high]; NaN to 0.
-float limited(float x, float low, float high) { return x != x ? 0.0f : clamp(round_half_even(x), low, high); }
+/// What the attributes and the opset of a node say about values that the type does not hold.
+struct Conversion {
+  bool saturate;
+  PowerRounding rounding;
+  bool wraps;  ///< integers of 4 bits and fewer
 
-Tensor cast(const Call& call, const Tensor& source, DataType type, bool saturate) {
+  explicit Conversion(const Call& call)
+      : saturate(call.node.integer("saturate", 1) != 0), wraps(call.node.opset >= 24) {
+    const std::string mode = call.node.text("round_mode", "up");
+    if (mode != "up" && mode != "down" && mode != "nearest")
+      call.fail("round_mode is '" + mode + "', not one of up, down, nearest");
+    rounding = mode == "up" ? PowerRounding::up : mode == "down" ? PowerRounding::down : PowerRounding::nearest;
+  }
+};
+
+/// An integer of 4 bits or fewer: rounded to even, NaN and infinities to 0 where they wrap.
+template <class T>
+std::uint8_t small_integer(T x, DataType type, bool wraps) {
+  if constexpr (std::is_integral_v<T>)
+    if (wraps) return unpacked_element(type, static_cast<std::uint8_t>(x));
+  const double rounded = std::nearbyint(static_cast<double>(x));
+  if (wraps)
+    return unpacked_element(type, std::isfinite(rounded)
+                                      ? static_cast<std::uint8_t>(static_cast<int>(std::fmod(rounded, 256.0)))
+                                      : std::uint8_t{0});
+  if (std::isnan(rounded)) return 0;
+  const int bits = bit_width(type);
+  const bool is_signed = type == DataType::int4 || type == DataType::int2;
+  const double low = is_signed ? -(1 << (bits - 1)) : 0;
+  return static_cast<std::uint8_t>(static_cast<int>(std::clamp(rounded, low, low + ((1 << bits) - 1))));
+}
+
+Tensor cast(const Call& call, const Tensor& source, DataType type, const Conversion& conversion) {
   if (source.type() == type) return source;
   if (source.type() == DataType::string) {
     const bool integers = type == DataType::boolean || is_integer(type);
-    return cast(call, text_to_number(call, source, integers), type, saturate);
+    return cast(call, text_to_number(call, source, integers), type, conversion);
   }
   if (type == DataType::string) return number_to_text(call, unpacked(call, source));
   if (size_of(source.type()) == 0 || size_of(type) == 0 || type == DataType::complex64 || type == DataType::complex128)
     call.fail("cannot cast " + std::string(name_of(source.type())) + " to " + std::string(name_of(type)));
   Tensor x = unpacked(call, source);
   if (const SmallFloat* format = small_float(type))
-    return packed<std::uint8_t>(call, x, type, [=](float value) { return format->encode(value, saturate); });
+    return packed<std::uint8_t>(call, x, type, [=](float value) { return format->encode(value, conversion.saturate); });
   switch (type) {
     case DataType::float16:
       return packed<std::uint16_t>(call, x, type, [](float value) { return float_to_half(value); });
     case DataType::bfloat16:
       return packed<std::uint16_t>(call, x, type, [](float value) { return float_to_bfloat(value); });
+    case DataType::float8e8m0:
+      return packed<std::uint8_t>(
+          call, x, type, [=](float value) { return encode_power(value, conversion.saturate, conversion.rounding); });
     case DataType::int4:
-      return packed<std::int8_t>(call, x, type,
-                                 [](float value) { return static_cast<std::int8_t>(limited(value, -8, 7)); });
     case DataType::uint4:
-      return packed<std::uint8_t>(call, x, type,
-                                  [](float value) { return static_cast<std::uint8_t>(limited(value, 0, 15)); });
+    case DataType::int2:
+    case DataType::uint2:
+      return dispatch(x.type(), call, [&]<class T>() {
+        return convert<T, std::uint8_t>(call.device, x, type,
+                                        [=](T value) { return small_integer(value, type, conversion.wraps); });
+      });
     default: break;
   }
   if (x.type() == type) return x;
@@ -119,17 +161,40 @@ Tensor cast(const Call& call, const Tensor& source, DataType type, bool saturate
 void cast_of(Call& call) {
   require_inputs(call, 1);
   const auto type = static_cast<DataType>(call.node.integer("to"));
-  call.outputs[0] = cast(call, call.input(0), type, call.node.integer("saturate", 1) != 0);
+  call.outputs[0] = cast(call, call.input(0), type, Conversion(call));
 }
 
 void cast_like_of(Call& call) {
   require_inputs(call, 2);
-  call.outputs[0] = cast(call, call.input(0), call.input(1).type(), call.node.integer("saturate", 1) != 0);
+  call.outputs[0] = cast(call, call.input(0), call.input(1).type(), Conversion(call));
+}
+
+/// A view, but of what is not its bits alone in memory: elements of fewer than 8 bits, and booleans, which are 0 or 1.
+void bit_cast_of(Call& call) {
+  require_inputs(call, 1);
+  const Tensor x = call.input(0);
+  const std::int64_t to = call.node.integer("to");
+  const DataType type = onnx_type(to);
+  const int bits = bit_width(type);
+  if (bits == 0 || bits != bit_width(x.type()))
+    call.fail(fmt::format("cannot read the bits of {} as {} (type {}): both must be numbers of the same size",
+                          name_of(x.type()), name_of(type), to));
+  if (type == x.type())
+    call.outputs[0] = x;
+  else if (bits < 8)
+    call.outputs[0] = convert<std::uint8_t, std::uint8_t>(
+        call.device, x, type, [=](std::uint8_t byte) { return unpacked_element(type, byte); });
+  else if (type == DataType::boolean)
+    call.outputs[0] = convert<std::uint8_t, std::uint8_t>(
+        call.device, x, type, [](std::uint8_t byte) { return static_cast<std::uint8_t>(byte != 0); });
+  else
+    call.outputs[0] = x.retyped(type);
 }
 
 }  // namespace
 
 void register_cast(OperatorTable& table) {
+  table.add("BitCast", Operator{.function = bit_cast_of, .half = Half::native, .channels_last = true});
   // CastLike reads no element of its second input, but the executor would convert its layout: both stay as they are.
   table.add("Cast", Operator{.function = cast_of, .half = Half::native, .channels_last = true, .objects = true});
   table.add("CastLike",

@@ -1,6 +1,6 @@
 // The 8-bit and 4-bit floating-point types of ONNX: codes to float, exactly, and back, to nearest even.
 // Odd: the "uz" formats have no negative zero (its code is NaN); e2m1 has neither NaN nor infinities and saturates
-// always.
+// always; e8m0, which holds powers of two alone, has functions of its own.
 #pragma once
 
 #include <cstdint>
@@ -77,6 +77,29 @@ inline const SmallFloat* small_float(DataType type) {
     case DataType::float4e2m1: return &e2m1;
     default: return nullptr;
   }
+}
+
+/// Code c of float8e8m0 is 2^(c - 127); the last one is NaN.
+inline float decode_power(std::uint8_t code) {
+  if (code == 0xff) return float_of(0x7fc00000u);
+  return float_of(code == 0 ? 0x00400000u : std::uint32_t{code} << 23);
+}
+
+enum class PowerRounding : std::uint8_t { up, down, nearest };
+
+/// What is beyond the largest or the smallest power becomes that one when `saturate`, else NaN. Zero and what is below
+/// it count as too small: there is no code for them.
+inline std::uint8_t encode_power(float x, bool saturate, PowerRounding rounding) {
+  constexpr std::uint8_t nan = 0xff, largest = 0xfe, smallest = 0;
+  if (x != x) return nan;
+  if (!(x >= float_of(0x00400000u))) return saturate ? smallest : nan;
+  const std::uint32_t exponent = bits_of(x) >> 23;
+  // Of the way to the next power, in 2^-23; floats below 2^-126 have no leading one.
+  const std::uint32_t fraction = exponent == 0 ? 2 * (bits_of(x) - 0x00400000u) : bits_of(x) & 0x7fffffu;
+  const bool rises =
+      rounding == PowerRounding::up ? fraction != 0 : rounding == PowerRounding::nearest && fraction >= 0x400000u;
+  const std::uint32_t code = exponent + (rises ? 1u : 0u);
+  return code <= largest ? static_cast<std::uint8_t>(code) : saturate ? largest : nan;
 }
 
 }  // namespace tare
