@@ -1,6 +1,6 @@
 // QuantizeLinear, DequantizeLinear and DynamicQuantizeLinear for integer codes up to 16 bits (and int32 to dequantize),
 // per tensor, per axis and in blocks, with the formulas of numerics.hpp. Odd: codes of 8-bit floats are the host's
-// types and stay there.
+// types and stay there, and so do scales of 8 bits.
 #include "cpu/quantized.hpp"
 #include "float_element.hpp"
 #include "row_folds.hpp"
@@ -53,10 +53,12 @@ void run_wide_on_host(Call& call, DataType type) {
   if (call.outputs[0].type() != type) call.outputs[0] = narrow(device, device.upload(call.outputs[0]), type);
 }
 
+bool scales_are_powers(const Call& call) { return call.input(1).type() == DataType::float8e8m0; }
+
 void quantize_linear(Call& call) {
   cpu::require_inputs(call, 2);
   const DataType type = cpu::code_type(call);
-  if (small_float(type) != nullptr) return run_wide_on_host(call, type);
+  if (small_float(type) != nullptr || scales_are_powers(call)) return run_wide_on_host(call, type);
   const cpu::Granularity g = cpu::granularity(call);
   for (const std::size_t i : {0, 1})
     if (!is_quantizable(call.input(i).type())) cpu::fail_type(call, call.input(i).type());
@@ -77,7 +79,7 @@ void dequantize_linear(Call& call) {
   cpu::require_inputs(call, 2);
   const DataType result = cpu::dequantized_type(call);
   const DataType type = call.input(0).type();
-  if (small_float(type) != nullptr) return run_wide_on_host(call, result);
+  if (small_float(type) != nullptr || scales_are_powers(call)) return run_wide_on_host(call, result);
   const cpu::Granularity g = cpu::granularity(call);
   if (call.has(2) && call.input(2).type() != type) call.fail("the zero point must have the input's type");
   if (!is_quantizable(call.input(1).type())) cpu::fail_type(call, call.input(1).type());

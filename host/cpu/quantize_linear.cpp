@@ -46,6 +46,8 @@ DataType code_type(const Call& call) {
 
 DataType dequantized_type(const Call& call) {
   const auto asked = static_cast<DataType>(call.node.integer("output_dtype", 0));
+  if (asked == DataType::undefined && call.input(1).type() == DataType::float8e8m0)
+    call.fail("scales of float8e8m0 need the attribute output_dtype: no type of the result follows from them");
   if (asked == DataType::undefined) return call.input(1).type();
   if (!is_quantizable(asked)) call.fail("output_dtype is no type of floats");
   return asked;
@@ -75,6 +77,9 @@ std::vector<float> scales_of(const Call& call) {
   else if (scale.type() == DataType::float64)
     std::transform(scale.data<double>(), scale.data<double>() + scale.elements(), result.begin(),
                    [](double s) { return static_cast<float>(s); });
+  else if (scale.type() == DataType::float8e8m0)
+    std::transform(scale.data<std::uint8_t>(), scale.data<std::uint8_t>() + scale.elements(), result.begin(),
+                   decode_power);
   else
     fail_type(call, scale.type());
   return result;

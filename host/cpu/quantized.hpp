@@ -20,6 +20,8 @@ struct CodeRange {
 template <class Function>
 void dispatch_codes(const Call& call, DataType type, Function&& function) {
   switch (type) {
+    case DataType::int2: return function.template operator()<std::int8_t>(CodeRange{-2, 1});
+    case DataType::uint2: return function.template operator()<std::uint8_t>(CodeRange{0, 3});
     case DataType::int4: return function.template operator()<std::int8_t>(CodeRange{-8, 7});
     case DataType::uint4: return function.template operator()<std::uint8_t>(CodeRange{0, 15});
     case DataType::int8: return function.template operator()<std::int8_t>(CodeRange{-128, 127});

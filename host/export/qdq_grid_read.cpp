@@ -23,6 +23,8 @@ struct CodeType {
 };
 CodeType code_type(DataType type) {
   switch (type) {
+    case DataType::int2: return {.bits = 2, .is_signed = true};
+    case DataType::uint2: return {.bits = 2};
     case DataType::int4: return {.bits = 4, .is_signed = true};
     case DataType::uint4: return {.bits = 4};
     case DataType::int8: return {.bits = 8, .is_signed = true};
@@ -131,7 +133,8 @@ float code_at(const Tensor& tensor, std::int64_t i) {
     case DataType::uint16: return static_cast<float>(tensor.data<std::uint16_t>()[i]);
     case DataType::int32: return static_cast<float>(tensor.data<std::int32_t>()[i]);
     case DataType::uint8:
-    case DataType::uint4: return static_cast<float>(tensor.data<std::uint8_t>()[i]);
+    case DataType::uint4:
+    case DataType::uint2: return static_cast<float>(tensor.data<std::uint8_t>()[i]);
     default: return static_cast<float>(tensor.data<std::int8_t>()[i]);
   }
 }

@@ -61,6 +61,23 @@ TEST_F(QdqReaders, AResidualKeepsItsPrecision) {
   EXPECT_EQ(session.calibrate({}).warnings, parts.kept);
 }
 
+TEST_F(QdqReaders, GridsOfTwoBits) {
+  onnx::ModelProto model = test::empty_model(25);
+  onnx::GraphProto& graph = *model.mutable_graph();
+  add_input(graph, "x", {2, 3});
+  add_output(graph, "y", {2, 3});
+  add_initializer<float>(graph, "g_scale", 1, {}, {0.5f});
+  onnx::TensorProto& zero_point = *graph.add_initializer();
+  test::set_tensor(zero_point, "g_zero_point", 26, {});  // newer than some ONNX headers
+  test::set_raw<std::uint8_t>(zero_point, {0});
+  add_pair(graph, "x", "codes", "after", "g");
+  add_node(graph, "Neg", {"after"}, {"y"});
+  const UnquantizedModel parts = expect_computes_the_same(model, values());
+  ASSERT_THAT(tensors(parts.encodings), ElementsAre("x"));
+  EXPECT_EQ(parts.encodings.tensors[0].spec.bitwidth, 2);
+  EXPECT_EQ(parts.encodings.tensors[0].encodings[0].offset, -2);
+}
+
 TEST_F(QdqReaders, TwoGridsOfOneTensor) {
   onnx::ModelProto model = relu();
   onnx::GraphProto& graph = *model.mutable_graph();

@@ -56,6 +56,21 @@ TEST(DequantizeLinear, TakesWideIntegersAndHalfScales) {
   EXPECT_EQ(half_to_float(y.data<std::uint16_t>()[1]), 2.0f);
 }
 
+TEST(QuantizeLinear, ScalesMayBePowersOfTwoOfEightBits) {
+  Tensor scales = Tensor::host(DataType::float8e8m0, {2});
+  scales.mutable_data<std::uint8_t>()[0] = 126;  // a half
+  scales.mutable_data<std::uint8_t>()[1] = 129;  // four
+  const Attributes axis{{"axis", std::int64_t{0}}};
+  const Tensor codes = OperatorRun{
+      "QuantizeLinear", axis, 24}({tensor<float>({2, 2}, {1.5f, 4, 8, 17}), scales, tensor<std::uint8_t>({2}, {0, 1})});
+  EXPECT_EQ(values<std::uint8_t>(codes), (std::vector<std::uint8_t>{3, 8, 3, 5}));
+  Attributes typed = axis;
+  typed["output_dtype"] = static_cast<std::int64_t>(DataType::float32);
+  const Tensor back = OperatorRun{"DequantizeLinear", typed, 24}({codes, scales, tensor<std::uint8_t>({2}, {0, 1})});
+  EXPECT_EQ(values<float>(back), (std::vector<float>{1.5f, 4, 8, 16}));
+  EXPECT_THROW((OperatorRun{"DequantizeLinear", axis, 24}({codes, scales})), Error);
+}
+
 TEST(QuantizeLinear, RefusesParametersThatDoNotFit) {
   const Tensor x = tensor<float>({2, 3}, numbers(6, 0, 1));
   const auto run = [&](const Attributes& attributes, const Tensor& scale, const Tensor& zero = {}) {
