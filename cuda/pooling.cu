@@ -18,6 +18,7 @@ constexpr int most_spatial = 6;
 struct PoolWindow {
   int rank;
   std::int64_t kernel[most_spatial], strides[most_spatial], dilations[most_spatial], before[most_spatial];
+  std::int64_t end[most_spatial];  ///< of the input and the padding behind it
   std::int64_t input[most_spatial], output[most_spatial];
   std::int64_t in_size, out_size, taps;
 };
@@ -46,10 +47,11 @@ struct Pooled {
       ++taps;
     }
   }
-  __device__ float result(std::int64_t window_taps, const PoolOptions& options) const {
+  /// `padded_taps`: those that lie in the input or its padding.
+  __device__ float result(std::int64_t padded_taps, const PoolOptions& options) const {
     if (kind == Pooling::max) return best;
     if (kind == Pooling::lp) return static_cast<float>(::pow(sum, 1.0 / options.power));
-    const std::int64_t divisor = options.include_pad ? window_taps : (taps > 0 ? taps : 1);
+    const std::int64_t divisor = options.include_pad ? padded_taps : (taps > 0 ? taps : 1);
     return static_cast<float>(sum / static_cast<double>(divisor));
   }
 };
@@ -68,9 +70,12 @@ struct Pool {
     const std::int64_t plane = i / w.out_size;
     std::int64_t position = i % w.out_size;
     std::int64_t start[most_spatial];
+    std::int64_t padded_taps = 1;
     for (int d = w.rank - 1; d >= 0; --d) {
       start[d] = position % w.output[d] * w.strides[d] - w.before[d];
       position /= w.output[d];
+      const std::int64_t taps = (w.end[d] - start[d] - 1) / w.dilations[d] + 1;
+      padded_taps *= taps < w.kernel[d] ? taps : w.kernel[d];
     }
     Pooled<kind> pooled;
     for (std::int64_t tap = 0; tap < w.taps; ++tap) {
@@ -87,7 +92,7 @@ struct Pool {
       }
       if (inside) pooled.add(in[plane * w.in_size + element], element, options.power);
     }
-    out.set(i, pooled.result(w.taps, options));
+    out.set(i, pooled.result(padded_taps, options));
     if (indices == nullptr) return;
     const std::int64_t where = pooled.where;
     indices[i] = where < 0 ? -1 : plane * w.in_size + (options.by_column ? column_major(where) : where);
@@ -110,8 +115,13 @@ struct Pool {
 template <Pooling kind>
 struct PoolImage {
   struct Axis {
-    int input = 1, kernel = 1, stride = 1, dilation = 1, before = 0;
+    int input = 1, kernel = 1, stride = 1, dilation = 1, before = 0, end = 1;
     Divider output;
+    /// Of a window that begins at `first`, in the input or its padding: with ceil_mode the last may reach beyond both.
+    __device__ int padded_taps(int first) const {
+      const int taps = (end - first - 1) / dilation + 1;
+      return taps < kernel ? taps : kernel;
+    }
   };
   Axis y, x;
   PoolOptions options;
@@ -125,7 +135,8 @@ struct PoolImage {
     if (options.by_column || w.rank > 2 || outputs >= limit || inputs >= limit) return false;
     for (int d = 0; d < w.rank; ++d) {
       const auto wide = [](std::int64_t number) { return static_cast<double>(number); };
-      if (wide(w.output[d]) * wide(w.strides[d]) + wide(w.kernel[d]) * wide(w.dilations[d]) + wide(w.before[d]) >=
+      if (wide(w.output[d]) * wide(w.strides[d]) + wide(w.kernel[d]) * wide(w.dilations[d]) + wide(w.before[d]) +
+              wide(w.end[d]) >=
           wide(limit))
         return false;
     }
@@ -133,9 +144,13 @@ struct PoolImage {
   }
   static Axis axis(const PoolWindow& w, int d) {
     if (d < 0) return {};
-    return {static_cast<int>(w.input[d]),   static_cast<int>(w.kernel[d]),
-            static_cast<int>(w.strides[d]), static_cast<int>(w.dilations[d]),
-            static_cast<int>(w.before[d]),  Divider(static_cast<std::uint32_t>(w.output[d]))};
+    return {static_cast<int>(w.input[d]),
+            static_cast<int>(w.kernel[d]),
+            static_cast<int>(w.strides[d]),
+            static_cast<int>(w.dilations[d]),
+            static_cast<int>(w.before[d]),
+            static_cast<int>(w.end[d]),
+            Divider(static_cast<std::uint32_t>(w.output[d]))};
   }
 
   __device__ void operator()(std::int64_t i) const {
@@ -156,7 +171,7 @@ struct PoolImage {
         pooled.add(in[base + element], element, options.power);
       }
     }
-    out.set(i, pooled.result(std::int64_t{y.kernel} * x.kernel, options));
+    out.set(i, pooled.result(std::int64_t{y.padded_taps(first_y)} * x.padded_taps(first_x), options));
     if (indices != nullptr) indices[i] = pooled.where < 0 ? -1 : base + pooled.where;
   }
 };
@@ -175,13 +190,14 @@ void pool(Call& call) {
   if (power < 1) call.fail("p is below 1");
   Shape shape{x.shape()[0], x.shape()[1]};
   for (const std::int64_t dim : window.output) shape.push_back(dim);
-  PoolWindow w{static_cast<int>(input.rank()), {}, {}, {}, {}, {}, {}, input.elements(), window.output.elements(),
+  PoolWindow w{static_cast<int>(input.rank()), {}, {}, {}, {}, {}, {}, {}, input.elements(), window.output.elements(),
                window.kernel.elements()};
   for (std::size_t d = 0; d < input.rank(); ++d) {
     w.kernel[d] = window.kernel[d];
     w.strides[d] = window.strides[d];
     w.dilations[d] = window.dilations[d];
     w.before[d] = window.pads_begin[d];
+    w.end[d] = input[d] + window.pads_end[d];
     w.input[d] = input[d];
     w.output[d] = window.output[d];
   }

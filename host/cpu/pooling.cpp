@@ -86,7 +86,7 @@ void sum_planes(const Call& call, const Planes& p, Pooling kind, bool include_pa
         if (kind == Pooling::lp)
           sum = std::pow(sum, 1.0 / power);
         else if (include_pad)
-          sum /= static_cast<double>(p.window.kernel.elements());
+          sum /= static_cast<double>(padded_taps(p.window, p.input, s));
         else
           sum /= static_cast<double>(std::max<std::int64_t>(taps, 1));
         out[plane * out_size + s] = static_cast<T>(sum);
@@ -171,7 +171,8 @@ class PoolingKernel final : public Kernel {
             } else if (kind_ == Pooling::max) {
               device_.vector().max_of_rows(rows.data(), count, out, width);
             } else {
-              const std::int64_t divisor = include_pad_ ? taps : static_cast<std::int64_t>(count);
+              const std::int64_t divisor =
+                  include_pad_ ? padded_taps(p.window, p.input, i % out_size) : static_cast<std::int64_t>(count);
               device_.vector().mean_of_rows(rows.data(), count, static_cast<float>(divisor), out, width);
             }
           }

@@ -1,6 +1,8 @@
 // Kernel shape, strides, dilations and padding of convolution and pooling, as attributes and resolved against an input.
 #pragma once
 
+#include <algorithm>
+
 #include "cpu/operators.hpp"
 
 namespace tare::cpu {
@@ -37,6 +39,19 @@ struct WindowAttributes {
  private:
   Window base(const Call& call, std::size_t rank, const Shape& kernel) const;
 };
+
+/// Taps of the window at output `position` that lie in the input or its padding: with ceil_mode the last windows may
+/// reach beyond both.
+inline std::int64_t padded_taps(const Window& window, const Shape& input, std::int64_t position) {
+  std::int64_t taps = 1;
+  for (std::size_t i = input.rank(); i-- > 0;) {
+    const std::int64_t start = position % window.output[i] * window.strides[i];
+    position /= window.output[i];
+    const std::int64_t room = input[i] + window.pads_begin[i] + window.pads_end[i] - start;
+    taps *= std::min(window.kernel[i], (room - 1) / window.dilations[i] + 1);
+  }
+  return taps;
+}
 
 /// Calls body(tap, element) for every tap of the window at output `position` that lies inside `input`; all three are
 /// linear row-major indices.

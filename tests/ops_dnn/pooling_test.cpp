@@ -15,15 +15,17 @@ std::vector<double> pooled(const Tensor& x, bool maximum, std::int64_t kernel, s
       for (std::int64_t ox = 0; ox < out; ++ox) {
         double best = -INFINITY, sum = 0;
         int inside = 0;
+        int padded = 0;  // in the input or its padding: the last window of ceil_mode reaches beyond both
         for (std::int64_t y = oy * stride - pad; y < oy * stride - pad + kernel; ++y)
           for (std::int64_t c = ox * stride - pad; c < ox * stride - pad + kernel; ++c) {
+            if (y < size + pad && c < size + pad) ++padded;
             if (y < 0 || c < 0 || y >= size || c >= size) continue;
             const double value = static_cast<double>(x.data<float>()[(plane * size + y) * size + c]);
             best = std::max(best, value);
             sum += value;
             ++inside;
           }
-        result.push_back(maximum ? best : sum / static_cast<double>(include ? kernel * kernel : inside));
+        result.push_back(maximum ? best : sum / static_cast<double>(include ? padded : inside));
       }
   return result;
 }
