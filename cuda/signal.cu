@@ -136,34 +136,36 @@ struct Load {
   Complex* values;
   std::int64_t padded, length, dim, inner, parts;
   std::int64_t frames, signal, step;  ///< of a signal: dim is the frame's length; 0 frames: lanes
+  bool half_spectrum;                 ///< element length - k is the conjugate of element k
   __device__ void operator()(std::int64_t i) const {
     const std::int64_t lane = i / padded;
-    const std::int64_t at = i % padded;
+    const bool mirrored = half_spectrum && i % padded > length / 2;
+    const std::int64_t at = mirrored ? length - i % padded : i % padded;
     Complex value{0, 0};
-    if (at < length && at < dim) {
+    if (at >= 0 && at < length && at < dim) {
       const std::int64_t start =
           frames > 0 ? lane / frames * signal + lane % frames * step : lane / inner * dim * inner + lane % inner;
       const float* number = in + (start + at * inner) * parts;
       const double weight = window != nullptr ? static_cast<double>(window[at]) : 1.0;
       value = {weight * static_cast<double>(number[0]), parts == 2 ? weight * static_cast<double>(number[1]) : 0.0};
     }
-    values[i] = value;
+    values[i] = mirrored ? conjugate(value) : value;
   }
 };
 
 struct Store {
   const Complex* values;
   float* out;
-  std::int64_t padded, kept, inner;
+  std::int64_t padded, kept, inner, parts;
   double scale;
   bool conjugated;
   __device__ void operator()(std::int64_t i) const {
     const std::int64_t lane = i / kept;
     const std::int64_t at = i % kept;
     const Complex value = conjugated ? conjugate(values[lane * padded + at]) : values[lane * padded + at];
-    float* number = out + (lane / inner * kept * inner + lane % inner + at * inner) * 2;
+    float* number = out + (lane / inner * kept * inner + lane % inner + at * inner) * parts;
     number[0] = static_cast<float>(value.real * scale);
-    number[1] = static_cast<float>(value.imaginary * scale);
+    if (parts == 2) number[1] = static_cast<float>(value.imaginary * scale);
   }
 };
 
@@ -177,10 +179,10 @@ void dft(Call& call) {
   Lanes lanes(call, plan.length, plan.inverse, lane_count);
   for_each(lane_count * lanes.padded(), stream_of(call),
            Load{in.data<float>(), nullptr, lanes.values(), lanes.padded(), plan.length, plan.dim, plan.inner,
-                plan.parts, 0, 0, 0});
+                plan.parts, 0, 0, 0, plan.half_spectrum});
   lanes.transform();
   for_each(lane_count * plan.kept, stream_of(call),
-           Store{lanes.values(), out.mutable_data<float>(), lanes.padded(), plan.kept, plan.inner,
+           Store{lanes.values(), out.mutable_data<float>(), lanes.padded(), plan.kept, plan.inner, plan.out_parts(),
                  plan.inverse ? 1.0 / static_cast<double>(plan.length) : 1.0, lanes.gives_conjugate()});
 }
 
@@ -194,10 +196,10 @@ void stft(Call& call) {
   Lanes lanes(call, plan.frame, false, lane_count);
   for_each(lane_count * lanes.padded(), stream_of(call),
            Load{signal.data<float>(), plan.windowed ? call.input(2).data<float>() : nullptr, lanes.values(),
-                lanes.padded(), plan.frame, plan.frame, 1, plan.parts, plan.frames, plan.length, plan.step});
+                lanes.padded(), plan.frame, plan.frame, 1, plan.parts, plan.frames, plan.length, plan.step, false});
   lanes.transform();
   for_each(lane_count * plan.bins, stream_of(call),
-           Store{lanes.values(), out.mutable_data<float>(), lanes.padded(), plan.bins, 1, 1.0, false});
+           Store{lanes.values(), out.mutable_data<float>(), lanes.padded(), plan.bins, 1, 2, 1.0, false});
 }
 
 }  // namespace

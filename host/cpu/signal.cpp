@@ -37,13 +37,22 @@ Dft plan_dft(const Call& call) {
   const std::size_t axis = axis_of(call, wanted_axis, in.rank());
   if (axis + 1 == in.rank()) call.fail("axis is that of the real and imaginary parts");
   const std::int64_t dim = in.shape()[axis];
-  const std::int64_t length = call.has(1) ? integer_of(call, 1, "dft_length") : dim;
+  const bool half_spectrum = onesided && inverse;
+  const std::int64_t length = call.has(1) ? integer_of(call, 1, "dft_length") : half_spectrum ? 2 * (dim - 1) : dim;
   if (length < 1 || length > longest_transform) call.fail(fmt::format("a transform of length {}", length));
-  if (onesided && (inverse || parts == 2)) call.fail("a one-sided transform is only that of real numbers, forward");
-  Dft plan{dim,     length,    onesided ? length / 2 + 1 : length, in.shape().elements(axis + 1, in.rank() - 1), parts,
-           inverse, in.shape()};
+  if (onesided && parts != (inverse ? 2 : 1))
+    call.fail(inverse ? "a one-sided inverse transform is only that of complex numbers"
+                      : "a one-sided transform is only that of real numbers");
+  Dft plan{dim,
+           length,
+           onesided && !inverse ? length / 2 + 1 : length,
+           in.shape().elements(axis + 1, in.rank() - 1),
+           parts,
+           inverse,
+           half_spectrum,
+           in.shape()};
   plan.output[axis] = plan.kept;
-  plan.output.back() = 2;
+  plan.output.back() = plan.out_parts();
   return plan;
 }
 
@@ -53,6 +62,7 @@ void dft(Call& call) {
   const Tensor in = call.input(0);
   const Dft plan = plan_dft(call);
   const std::int64_t dim = plan.dim, length = plan.length, kept = plan.kept, inner = plan.inner, parts = plan.parts;
+  const std::int64_t read = plan.read(), out_parts = plan.out_parts();
   const bool inverse = plan.inverse;
   Tensor& out = call.output(0, in.type(), plan.output);
   if (out.elements() == 0) return;
@@ -67,17 +77,20 @@ void dft(Call& call) {
       for (std::int64_t lane = begin; lane < end; ++lane) {
         const T* column = from + (lane / inner * dim * inner + lane % inner) * parts;
         // Shorter inputs are padded with zeros, longer ones cut.
-        for (std::int64_t i = 0; i < length; ++i) {
+        std::fill(values.begin(), values.end(), Fourier::Complex(0));
+        for (std::int64_t i = 0; i < read; ++i) {
           const T* value = column + i * inner * parts;
-          values[static_cast<std::size_t>(i)] =
-              i < dim ? Fourier::Complex(value[0], parts == 2 ? value[1] : T(0)) : Fourier::Complex(0);
+          values[static_cast<std::size_t>(i)] = Fourier::Complex(value[0], parts == 2 ? value[1] : T(0));
         }
+        if (plan.half_spectrum)
+          for (std::int64_t i = length / 2 + 1; i < length; ++i)
+            values[static_cast<std::size_t>(i)] = std::conj(values[static_cast<std::size_t>(length - i)]);
         fourier.run(values);
-        T* result = to + (lane / inner * kept * inner + lane % inner) * 2;
+        T* result = to + (lane / inner * kept * inner + lane % inner) * out_parts;
         for (std::int64_t i = 0; i < kept; ++i) {
           const Fourier::Complex value = values[static_cast<std::size_t>(i)] * scale;
-          result[i * inner * 2] = static_cast<T>(value.real());
-          result[i * inner * 2 + 1] = static_cast<T>(value.imag());
+          result[i * inner * out_parts] = static_cast<T>(value.real());
+          if (out_parts == 2) result[i * inner * out_parts + 1] = static_cast<T>(value.imag());
         }
       }
     });

@@ -1,6 +1,8 @@
 // Parts of register_signal.
 #pragma once
 
+#include <algorithm>
+
 #include "cpu/operators.hpp"
 
 namespace tare::cpu {
@@ -12,8 +14,12 @@ struct Dft {
   std::int64_t kept;    ///< come out
   std::int64_t inner, parts;
   bool inverse;
+  bool half_spectrum;  ///< of real numbers, which come out: its other half is the conjugate of what is there
   Shape output;
-  std::int64_t lanes() const { return kept > 0 ? output.elements() / 2 / kept : 0; }
+  std::int64_t out_parts() const { return half_spectrum ? 1 : 2; }
+  std::int64_t lanes() const { return kept > 0 ? output.elements() / out_parts() / kept : 0; }
+  /// Of the input, that a transform reads.
+  std::int64_t read() const { return std::min(dim, half_spectrum ? length / 2 + 1 : length); }
 };
 Dft plan_dft(const Call& call);
 

@@ -71,6 +71,41 @@ TEST(Dft, OneSidedAndOldForm) {
   EXPECT_THROW(run({"DFT", {}, 20}, {scalar(1.0f)}), Error);
 }
 
+/// The spectrum of real numbers is that of its one half and the conjugate of it.
+TEST(Dft, OneSidedInverse) {
+  std::mt19937 random(20240804);
+  const NodeCase inverse{"DFT", {{"inverse", std::int64_t{1}}, {"onesided", std::int64_t{1}}}, 20};
+  for (std::int64_t length = 2; length <= 20; ++length) {
+    const Tensor in = noise(random, {2, length, 3, 1});
+    const Tensor half =
+        run({"DFT", {{"onesided", std::int64_t{1}}}, 20}, {in, scalar(length), scalar<std::int64_t>(1)})[0];
+    const Tensor back = run(inverse, {half, scalar(length), scalar<std::int64_t>(1)})[0];
+    ASSERT_EQ(back.shape(), in.shape());
+    for (std::int64_t i = 0; i < in.elements(); ++i)
+      ASSERT_NEAR(back.data<double>()[i], in.data<double>()[i], 1e-12) << length;
+    // Without a length, that of the even signal.
+    ASSERT_EQ(run(inverse, {half, Tensor(), scalar<std::int64_t>(1)})[0].shape()[1], length / 2 * 2);
+  }
+  // Shorter and longer transforms cut the half and pad it with zeros.
+  const Tensor half = noise(random, {1, 5, 2});
+  for (const std::int64_t wanted : {3, 4, 11, 12}) {
+    const Tensor out = run(inverse, {half, scalar(wanted), scalar<std::int64_t>(1)})[0];
+    std::vector<Complex> whole(static_cast<std::size_t>(wanted));
+    for (std::int64_t k = 0; k <= wanted / 2; ++k) {
+      const double* value = half.data<double>() + 2 * k;
+      const auto at = static_cast<std::size_t>(k);
+      if (k < 5) whole[at] = {value[0], value[1]};
+      if (k == 0 || 2 * k == wanted) whole[at] = whole[at].real();
+      if (k > 0) whole[static_cast<std::size_t>(wanted - k)] = std::conj(whole[at]);
+    }
+    const std::vector<Complex> expected = transform(whole, true);
+    for (std::int64_t i = 0; i < wanted; ++i)
+      EXPECT_NEAR(out.data<double>()[i], expected[static_cast<std::size_t>(i)].real(), 1e-12) << wanted;
+  }
+  EXPECT_THROW(run(inverse, {noise(random, {1, 5, 1})}), Error);
+  EXPECT_THROW(run(inverse, {noise(random, {1, 1, 2})}), Error);  // of a single element no length follows
+}
+
 TEST(Stft, FramesAreTransformsOfWindowedPieces) {
   std::mt19937 random(20240803);
   const Tensor signal = noise(random, {2, 23, 1});
