@@ -63,6 +63,7 @@ void register_shared(OperatorTable& table) {
   table.add("Size", cpu::checked<ask_shape>, cpu::Half::native, first);
   table.add("Dropout", cpu::checked<dropout>, cpu::Half::native, {.host = 2});
   table.share("Concat", {.device = Places::all});
+  table.share("TensorScatter", {.device = 1u << 0 | 1u << 1});
   table.share("Pad", {.host = 1u << 2, .device = 1});
   table.add("Resize", cpu::Operator{.function = cpu::checked<resize>, .half = cpu::Half::native, .first_opset = 10},
             {.host = 1u << 1 | 1u << 2});

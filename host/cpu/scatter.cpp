@@ -1,4 +1,4 @@
-// Scatter, ScatterElements, ScatterND, with their reductions.
+// Scatter, ScatterElements, ScatterND, with their reductions, and TensorScatter.
 // Odd: updates are applied in order on one thread, so that duplicate indices give the same bits every time.
 #include <fmt/format.h>
 
@@ -144,12 +144,64 @@ void scatter_nd(Call& call) {
   });
 }
 
+/// A cache with an update written into it, each sample of the batch at a place of its own. Only copies, which other
+/// devices make as well.
+void tensor_scatter(Call& call) {
+  const Tensor update = call.input(1);
+  const Shape cache = call.input(0).shape();
+  const std::size_t axis = axis_of(call, call.node.integer("axis", -2), cache.rank());
+  if (axis == 0) call.fail("axis is 0, that of the batch");
+  const std::string mode = call.node.text("mode", "linear");
+  if (mode != "linear" && mode != "circular") call.fail(fmt::format("unknown mode '{}'", mode));
+  if (update.type() != call.input(0).type())
+    call.fail(fmt::format("the update is {}, the cache {}", name_of(update.type()), name_of(call.input(0).type())));
+  Shape expected = cache;
+  if (update.rank() == cache.rank()) expected[axis] = std::min(update.shape()[axis], cache[axis]);
+  if (update.shape() != expected)
+    call.fail(fmt::format("an update of shape {} does not fit along axis {} of a cache of shape {}",
+                          update.shape().text(), axis, cache.text()));
+  const std::int64_t room = cache[axis];
+  const std::int64_t length = expected[axis];
+  std::vector<std::int64_t> starts(static_cast<std::size_t>(cache[0]), 0);
+  if (call.has(2)) {
+    const std::size_t batch = starts.size();
+    starts = integers_of(call, 2, "write_indices");
+    if (starts.size() != batch) call.fail(fmt::format("{} write_indices for a batch of {}", starts.size(), batch));
+  }
+  for (std::int64_t& start : starts) {
+    if (mode == "circular" && room > 0) start = (start % room + room) % room;
+    if (start < 0 || start > (mode == "circular" ? room : room - length))
+      call.fail(fmt::format("write index {}: {} elements from there on do not lie within the {} of the cache", start,
+                            length, room));
+  }
+  Tensor& out = copied(call);
+  if (update.elements() == 0) return;
+  const std::int64_t inner = cache.elements(axis + 1, cache.rank());
+  const std::int64_t outer = cache.elements(1, axis);
+  const std::size_t size = size_of(out.type());
+  for (std::size_t sample = 0; sample < starts.size(); ++sample) {
+    const auto write = [&](std::int64_t from, std::int64_t to, std::int64_t count) {
+      CopyPlan plan;
+      plan.add(outer, length * inner, room * inner);
+      plan.add(count * inner, 1, 1);
+      const std::int64_t lane = static_cast<std::int64_t>(sample) * outer;
+      plan.run(call.device, size, update.data() + static_cast<std::size_t>((lane * length + from) * inner) * size,
+               out.mutable_data() + static_cast<std::size_t>((lane * room + to) * inner) * size);
+    };
+    const std::int64_t start = starts[sample];
+    const std::int64_t before_end = std::min(length, room - start);
+    write(0, start, before_end);
+    write(before_end, 0, length - before_end);
+  }
+}
+
 }  // namespace
 
 void register_scatter(OperatorTable& table) {
   table.add("Scatter", checked<scatter_elements, 3>, Half::native);
   table.add("ScatterElements", checked<scatter_elements, 3>, Half::native);
   table.add("ScatterND", checked<scatter_nd, 3>, Half::native);
+  table.add("TensorScatter", checked<tensor_scatter, 2>, Half::native);
 }
 
 }  // namespace tare::cpu

@@ -41,6 +41,8 @@ const std::vector<Vocabulary>& vocabularies() {
       {{"RNN", "LSTM", "GRU"}, "direction", {"forward", "reverse", "bidirectional"}},
       {{"BitShift"}, "direction", {"LEFT", "RIGHT"}},
       {{"ScatterElements", "ScatterND"}, "reduction", {"none", "add", "mul", "min", "max"}},
+      {{"TensorScatter"}, "mode", {"linear", "circular"}},
+      {{"Cast", "CastLike"}, "round_mode", {"up", "down", "nearest"}},
       {{"NegativeLogLikelihoodLoss", "SoftmaxCrossEntropyLoss"}, "reduction", {"none", "sum", "mean"}},
       {{"Gelu"}, "approximate", {"none", "tanh"}},
       {{"TfIdfVectorizer"}, "mode", {"TF", "IDF", "TFIDF"}},

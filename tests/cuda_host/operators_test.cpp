@@ -71,6 +71,39 @@ TEST(CudaOperators, Transpose) {
   }
 }
 
+/// The last windows of ceil_mode reach beyond the padding, which counts, and what is behind it, which does not.
+TEST(CudaOperators, PoolsBeyondTheirPadding) {
+  for (const std::int64_t dilation : {1, 2})
+    for (const std::int64_t include : {0, 1})
+      for (const std::size_t rank : {1u, 2u, 3u}) {
+        const std::vector<std::int64_t> kernel(rank, 3), strides(rank, 2), pads(2 * rank, 1), dilations(rank, dilation);
+        Shape shape{2, 3};
+        for (std::size_t d = 0; d < rank; ++d) shape.push_back(12);
+        compare({"AveragePool",
+                 {floats(shape, 17)},
+                 {{"kernel_shape", kernel},
+                  {"strides", strides},
+                  {"pads", pads},
+                  {"dilations", dilations},
+                  {"ceil_mode", std::int64_t{1}},
+                  {"count_include_pad", include}}});
+      }
+}
+
+TEST(CudaOperators, CachesAndBits) {
+  for (const char* mode : {"linear", "circular"}) {
+    const std::map<std::string, Attribute> attributes{{"mode", std::string(mode)}, {"axis", std::int64_t{2}}};
+    compare({"TensorScatter", {floats({2, 3, 9, 5}, 18), floats({2, 3, 4, 5}, 19), integers({2}, {5, 0})}, attributes});
+  }
+  compare({"TensorScatter",
+           {floats({2, 9, 5}, 18), floats({2, 4, 5}, 19), integers({2}, {7, -3})},
+           {{"mode", std::string("circular")}}});
+  for (const DataType type : {DataType::int32, DataType::uint32})
+    compare({"BitCast", {floats({5, 7}, 18)}, {{"to", static_cast<std::int64_t>(type)}}});
+  compare(
+      {"BitCast", {halves({5, 7}, 18, DataType::float16)}, {{"to", static_cast<std::int64_t>(DataType::bfloat16)}}});
+}
+
 TEST(CudaOperators, Sampling) {
   for (const char* mode : {"nearest", "linear", "cubic"})
     for (const char* padding : {"zeros", "border", "reflection"})
@@ -120,6 +153,10 @@ TEST(CudaOperators, SignalsAndMatrices) {
         compare({"DFT",
                  {floats({2, 12, 3, parts}, 40), integers({}, {length}), integers({}, {1})},
                  {{"inverse", inverse}, {"onesided", std::int64_t{inverse == 0 && parts == 1 ? 1 : 0}}}});
+  for (const std::int64_t length : {1, 8, 12, 21, 37})
+    compare({"DFT",
+             {floats({2, 12, 3, 2}, 39), integers({}, {length}), integers({}, {1})},
+             {{"inverse", std::int64_t{1}}, {"onesided", std::int64_t{1}}}});
   compare({"STFT", {floats({2, 100, 1}, 41), integers({}, {10}), floats({24}, 42), integers({}, {24})}});
   compare({"STFT",
            {floats({1, 64, 2}, 43), integers({}, {7}), Tensor(), integers({}, {16})},

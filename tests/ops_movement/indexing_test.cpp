@@ -134,6 +134,60 @@ TEST(OneHot, NegativeAndOutOfRange) {
   EXPECT_THROW(run({"OneHot", {}}, {integers({0}), scalar(NAN), tensor<float>({2}, {0, 1})}), Error);
 }
 
+TEST(TensorScatter, WritesTheUpdateOfEachSampleAtItsIndex) {
+  std::mt19937 random(20240705);
+  for (int trial = 0; trial < 60; ++trial) {
+    const bool circular = trial % 2 != 0;
+    const Shape shape = random_shape(random, 2 + random() % 3, 5);
+    const std::size_t axis = 1 + random() % (shape.rank() - 1);
+    Shape smaller = shape;
+    smaller[axis] = static_cast<std::int64_t>(random() % static_cast<std::uint32_t>(shape[axis] + 1));
+    const Tensor cache = counting(shape);
+    Tensor update = counting(smaller);
+    for (float& value : update.mutable_span<float>()) value = -1 - value;
+    Integers starts;
+    for (std::int64_t sample = 0; sample < shape[0]; ++sample)
+      starts.push_back(
+          circular ? static_cast<std::int64_t>(random() % 20) - 10
+                   : static_cast<std::int64_t>(random() % static_cast<std::uint32_t>(shape[axis] - smaller[axis] + 1)));
+    const auto negative = static_cast<std::int64_t>(axis) - static_cast<std::int64_t>(shape.rank());
+    const NodeCase node{
+        "TensorScatter", {{"axis", negative}, {"mode", std::string(circular ? "circular" : "linear")}}, 24};
+    const Tensor out = run_plain(node, {cache, update, integers(starts)});
+    Tensor expected = counting(shape);
+    for_each_index(smaller, [&](const Shape& i) {
+      Shape to = i;
+      const std::int64_t at = starts[static_cast<std::size_t>(i[0])] + i[axis];
+      to[axis] = (at % shape[axis] + shape[axis]) % shape[axis];
+      expected.mutable_data<float>()[position(shape, to)] = update.data<float>()[position(smaller, i)];
+    });
+    ASSERT_EQ(values<float>(out), values<float>(expected)) << trial;
+    EXPECT_EQ(values<float>(cache), values<float>(counting(shape)));  // a model may read the old cache, too
+  }
+  EXPECT_EQ(values<float>(run_plain({"TensorScatter", {}, 24}, {counting({1, 3, 1}), tensor<float>({1, 1, 1}, {9})})),
+            (std::vector<float>{9, 1, 2}));
+}
+
+TEST(TensorScatter, RefusesWhatDoesNotFit) {
+  const auto attempt = [](const Shape& update, const Integers& starts, const char* mode = "linear",
+                          std::int64_t axis = 1) {
+    return run({"TensorScatter", {{"axis", axis}, {"mode", std::string(mode)}}, 24},
+               {counting({2, 4, 3}), counting(update), integers(starts)});
+  };
+  EXPECT_EQ(attempt({2, 2, 3}, {0, 2})[0].shape(), (Shape{2, 4, 3}));
+  EXPECT_THROW(attempt({2, 2, 3}, {0, 3}), Error);
+  EXPECT_THROW(attempt({2, 2, 3}, {-1, 0}), Error);
+  EXPECT_THROW(attempt({2, 2, 3}, {0}), Error);
+  EXPECT_THROW(attempt({2, 5, 3}, {0, 0}, "circular"), Error);
+  EXPECT_THROW(attempt({2, 2, 2}, {0, 0}), Error);
+  EXPECT_THROW(attempt({2, 3}, {0, 0}), Error);
+  EXPECT_THROW(attempt({2, 2, 3}, {0, 0}, "spiral"), Error);
+  EXPECT_THROW(attempt({2, 4, 3}, {0, 0}, "linear", 0), Error);
+  EXPECT_THROW(
+      run({"TensorScatter", {}, 24}, {counting({2, 4, 3}), tensor<std::int64_t>({2, 1, 3}, Integers(6)), Tensor()}),
+      Error);
+}
+
 TEST(TopK, AgreesWithAStableSort) {
   std::mt19937 random(20240703);
   for (int trial = 0; trial < 60; ++trial) {
