@@ -8,7 +8,7 @@ namespace tare {
 namespace {
 
 /// The last whose operators were compared with those here. Older ones than 7 are not refused: most of them still run.
-constexpr std::int64_t newest_opset = 23;
+constexpr std::int64_t newest_opset = 26;
 
 constexpr int node_overload = 8;
 constexpr int function_overload = 13;

@@ -112,18 +112,18 @@ TEST_F(Models, ExternalDataIsNeverReplaced) {
 
 TEST_F(Models, OfOldAndNewOpsets) {
   write_samples(folder_ / "x.npz", 4);
-  for (const int opset : {6, 7, 17, 22, 23}) {
+  for (const int opset : {6, 7, 17, 22, 26}) {
     onnx::ModelProto model = small_model();
     model.mutable_opset_import(0)->set_version(opset);
     write_model(model, folder_ / "m.onnx");
     EXPECT_FALSE(outputs_of(at("m.onnx"), at("x.npz"), "000/y").empty()) << opset;
   }
-  for (const int opset : {24, 99}) {
+  for (const int opset : {27, 99}) {
     onnx::ModelProto model = small_model();
     model.mutable_opset_import(0)->set_version(opset);
     write_model(model, folder_ / "m.onnx");
     expect_error(tare({"run", at("m.onnx"), "--data", at("x.npz")}), 6,
-                 fmt::format("m.onnx: opset {} is newer than 23", opset));
+                 fmt::format("m.onnx: opset {} is newer than 26", opset));
   }
 }
 
