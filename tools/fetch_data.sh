@@ -19,7 +19,7 @@ trap 'exit 1' INT TERM
 # The wheels are data here: those of one Python and one platform, whatever this machine runs.
 python3 -m pip download --quiet --no-deps --require-hashes --requirement "$list" --dest "$work/wheels" \
   --only-binary=:all: --implementation cp --python-version 3.11 --abi cp311 --abi abi3 --abi none \
-  --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 --platform any
+  --platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 --platform any
 python3 - "$work" "$onnx" <<'PYTHON'
 import pathlib, shutil, sys, zipfile
 work, onnx = pathlib.Path(sys.argv[1]), sys.argv[2]

@@ -34,7 +34,9 @@ for model in "$cache"/models/*.onnx; do
     *) cp "$model" "$work/cache/models/" ;;
   esac
 done
-cp -r "$cache/onnx-backend-tests" "$work/cache/"
+onnx=$(sed -n 's/^onnx==\([^ ]*\).*/\1/p' tools/models.txt) # the cache may have older ones beside it
+mkdir "$work/cache/onnx-backend-tests"
+cp -r "$cache/onnx-backend-tests/$onnx" "$work/cache/onnx-backend-tests/"
 {
   echo "commit $(git describe --always --abbrev=40 --exclude '*' --dirty 2> /dev/null || echo unknown)"
   echo "cuda $(tools/cuda_hash.sh)"

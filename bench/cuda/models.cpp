@@ -32,7 +32,7 @@ double milliseconds_since(Clock::time_point start) {
 }
 
 struct Options {
-  std::string model = (test::cache_folder() / "onnx-backend-tests/1.17.0/light/light_resnet50.onnx").string();
+  std::string model = (test::onnx_tests_folder() / "light/light_resnet50.onnx").string();
   std::string output;
   std::string left_out;
   std::vector<std::int64_t> batches{1, 64};

@@ -163,8 +163,7 @@ std::vector<BenchModel> bench_models(const fs::path& folder) {
   fs::create_directories(folder);
   for (const char* name : {"bvlc_alexnet", "densenet121", "inception_v1", "inception_v2", "resnet50", "shufflenet",
                            "squeezenet", "vgg19", "zfnet512"}) {
-    const fs::path original =
-        test::cache_folder() / "onnx-backend-tests/1.17.0/light" / fmt::format("light_{}.onnx", name);
+    const fs::path original = test::onnx_tests_folder() / "light" / fmt::format("light_{}.onnx", name);
     const BenchModel model{name, folder / fmt::format("{}.onnx", name), folder / fmt::format("{}.npz", name)};
     if (!fs::exists(model.model)) write_copy(original, model.model);
     if (!fs::exists(model.data)) write_data(load_model(model.model).graph, model.data);

@@ -167,9 +167,10 @@ class Damage {
   }
 
   Tensor type_damaged(const Tensor& tensor) {
-    constexpr DataType types[] = {DataType::float32, DataType::int64,   DataType::int32,    DataType::uint8,
-                                  DataType::boolean, DataType::float16, DataType::int4,     DataType::float64,
-                                  DataType::uint64,  DataType::string,  DataType::complex64};
+    constexpr DataType types[] = {DataType::float32,   DataType::int64,   DataType::int32,     DataType::uint8,
+                                  DataType::boolean,   DataType::float16, DataType::int4,      DataType::float64,
+                                  DataType::uint64,    DataType::string,  DataType::complex64, DataType::uint2,
+                                  DataType::float8e8m0};
     const std::size_t choice = below(std::size(types) + 2);
     if (choice == std::size(types)) return Tensor::sequence({tensor});
     if (choice > std::size(types)) return Tensor::none();
@@ -283,7 +284,7 @@ void limit_memory() {
 int main(int argc, char** argv) {
   using namespace tare;
   testing::InitGoogleTest(&argc, argv);
-  const fs::path root = test::cache_folder() / "onnx-backend-tests/1.17.0/node";
+  const fs::path root = test::onnx_tests_folder() / "node";
   std::vector<std::string> names;
   std::error_code missing;
   for (const auto& entry : fs::directory_iterator(root, missing)) {

@@ -1,6 +1,8 @@
 #include "support/paths.hpp"
 
 #include <cstdlib>
+#include <fstream>
+#include <string>
 
 namespace tare::test {
 
@@ -16,6 +18,15 @@ std::filesystem::path cache_folder() {
   if (const char* cache = std::getenv("TARE_CACHE")) return cache;
   const char* home = std::getenv("HOME");
   return std::filesystem::path(home == nullptr ? "/root" : home) / ".cache/tare";
+}
+
+std::filesystem::path onnx_tests_folder() {
+  const std::string package = "onnx==";
+  std::ifstream packages(source_folder() / "tools/models.txt");
+  std::string version;
+  for (std::string line; std::getline(packages, line);)
+    if (line.starts_with(package)) version = line.substr(package.size(), line.find(' ') - package.size());
+  return cache_folder() / "onnx-backend-tests" / version;
 }
 
 }  // namespace tare::test

@@ -10,5 +10,7 @@ std::filesystem::path source_folder();
 std::filesystem::path data_folder();
 /// $TARE_CACHE, or ~/.cache/tare.
 std::filesystem::path cache_folder();
+/// The ONNX project's backend tests in there, of the version that tools/models.txt names.
+std::filesystem::path onnx_tests_folder();
 
 }  // namespace tare::test
