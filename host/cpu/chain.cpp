@@ -66,10 +66,15 @@ class Chain final : public Kernel {
       counted.push_back({pieces, is_input, of});
       return true;
     };
+    const auto comes_in_blocks = [&](std::size_t i) {
+      return in_blocks && run.access[i] == Access::block && of_inputs[i].observer->pieces() != nullptr;
+    };
+    // Whole tensors first: an observer counts them in its first pass, which blocks then take over.
     for (std::size_t i = 0; i < of_inputs.size(); ++i)
-      if (of_inputs[i].observer != nullptr &&
-          !(in_blocks && run.access[i] == Access::block && counts(of_inputs[i], true, i)))
+      if (of_inputs[i].observer != nullptr && !comes_in_blocks(i))
         of_inputs[i].observer->observe(of_inputs[i].site, inputs[i]);
+    for (std::size_t i = 0; i < of_inputs.size(); ++i)
+      if (of_inputs[i].observer != nullptr && comes_in_blocks(i)) counts(of_inputs[i], true, i);
     std::vector<bool> dropped(of_outputs.size());
     std::vector<std::size_t> whole;  // outputs that are observed as tensors
     for (std::size_t s = 0; s < steps_.size() && !of_outputs.empty(); ++s) {

@@ -64,6 +64,30 @@ TEST_P(ObservingChain, ObservesWhatItReadsAndMakes) {
   }
 }
 
+/// A gate is observed as a tensor, what it opens block by block, whichever comes first.
+TEST_P(ObservingChain, TellsAGateFromWhatItOpens) {
+  const auto backend = GetParam().make();
+  for (const bool gate_first : {false, true})
+    for (const Shape& gate : {Shape{2, 8, 1, 1}, Shape{8, 1, 1}, Shape{1}}) {
+      Builder b;
+      const ValueId x = b.input("x");
+      const ValueId g = b.input("gate");
+      b.output(b.node("Relu", {b.node("Mul", gate_first ? std::vector{g, x} : std::vector{x, g})}));
+      const std::vector<bool> visible(b.graph.values.size(), true);
+      std::vector<std::int32_t> site_of_value;
+      for (std::size_t v = 0; v < visible.size(); ++v) site_of_value.push_back(static_cast<std::int32_t>(v));
+      const std::vector<Tensor> inputs = {random_numbers({2, 8, 40, 41}, 1, -0.5f), random_numbers(gate, 2, 6, 1)};
+      for (const ObserverKind kind : {ObserverKind::histogram, ObserverKind::min_max}) {
+        StatisticsHook whole(*backend, kind, visible.size(), false);
+        StatisticsHook inside(*backend, kind, visible.size(), true);
+        Executor(b.graph, *backend, site_of_value).run(inputs, &whole);
+        const Graph chain = join_chains(b.graph, visible, *backend, Visible::observed);
+        Executor(chain, *backend, site_of_value).run(inputs, &inside);
+        EXPECT_EQ(inside.statistics(), whole.statistics()) << gate.text() << " first: " << gate_first;
+      }
+    }
+}
+
 /// Of this size devices count on the way what they leave to an observer otherwise.
 TEST_P(ObservingChain, ObservesWhatIsLargerThanTheCaches) {
   const auto backend = GetParam().make();
