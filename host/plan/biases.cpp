@@ -38,7 +38,7 @@ std::optional<Tensor> bias_of(const Graph& graph, const Node& node) {
 
 /// The operand of an Add that is a constant vector of so many float32 elements; the other one is `product`.
 ValueId added_vector(const Graph& graph, const Node& node, ValueId product, std::int64_t elements) {
-  if (!is(node, "Add") || node.inputs.size() != 2) return absent;
+  if (!is(node, "Add") || node.inputs.size() != 2 || node.has("axis")) return absent;  // `axis`: until opset 6
   const ValueId other = node.inputs[0] == product ? node.inputs[1] : node.inputs[0];
   const Tensor* vector = other == absent ? nullptr : graph.constant(other);
   const bool fits =

@@ -291,6 +291,18 @@ class Fuser {
     removed_[n] = removed_[*second] = true;
   }
 
+  /// Whether the library would give one of these operations the other's numbers: it keeps those of one clip and one
+  /// ReLU a product; a hard sigmoid ends in a clip.
+  static bool share_numbers(std::string_view a, std::string_view b) {
+    const auto is_relu = [](std::string_view word) {
+      return word.starts_with("relu") || word.starts_with("leaky_relu");
+    };
+    const auto is_clip = [](std::string_view word) {
+      return word.starts_with("clip") || word.starts_with("hard_sigmoid");
+    };
+    return (is_relu(a) && is_relu(b)) || (is_clip(a) && is_clip(b));
+  }
+
   bool absorb_activation(std::size_t n) {
     if (!is_product(graph_.nodes[n])) return false;
     const auto reader = only_reader(graph_.nodes[n]);
@@ -300,6 +312,8 @@ class Fuser {
     Node fused = graph_.nodes[n];
     fused.domain = "tare";
     std::vector<std::string> words = fused.texts("post_ops");
+    if (std::any_of(words.begin(), words.end(), [&](const auto& other) { return share_numbers(other, *word); }))
+      return false;
     words.push_back(*word);
     fused.attributes.insert_or_assign("post_ops", words);
     fused.outputs = {graph_.nodes[*reader].outputs[0]};

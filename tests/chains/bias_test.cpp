@@ -93,6 +93,45 @@ TEST_P(Bias, IsPartOfAChainWhereChainsReadIt) {
   expect_near(model.b.graph, plan, {5, 8});
 }
 
+/// A library may keep the numbers of one operation of a kind alone.
+TEST_P(Bias, ActivationsBehindOneAnotherKeepTheirNumbers) {
+  using Attributes = std::map<std::string, Attribute>;
+  const std::vector<std::pair<std::string, Attributes>> activations = {
+      {"Relu", {}},
+      {"Tanh", {}},
+      {"LeakyRelu", {{"alpha", 0.5f}}},
+      {"LeakyRelu", {{"alpha", 0.125f}}},
+      {"HardSigmoid", {{"alpha", 0.25f}, {"beta", 0.25f}}},
+      {"Clip", {{"min", -3.0f}, {"max", -0.25f}}},
+      {"Clip", {{"min", -0.5f}, {"max", 0.125f}}}};
+  for (const auto& first : activations)
+    for (const auto& second : activations)
+      for (const auto& third : activations) {
+        Model model("MatMul", {8, 6}, {6});
+        ValueId last = model.sum;
+        for (const auto& [type, attributes] : {first, second, third}) {
+          last = model.b.node(type, {last});
+          model.b.graph.nodes.back().opset = 6;
+          model.b.graph.nodes.back().attributes.insert(attributes.begin(), attributes.end());
+        }
+        model.b.output(last);
+        SCOPED_TRACE(first.first + " " + second.first + " " + third.first);
+        expect_near(model.b.graph, planned(model.b.graph), {5, 8});
+        if (HasFailure()) return;
+      }
+}
+
+/// As opset 6 has it, a vector may be one for every row.
+TEST_P(Bias, AlongAnotherAxisStays) {
+  Model model("MatMul", {6, 6}, {6});
+  model.b.output(model.sum);
+  model.b.graph.nodes.back().opset = 6;
+  model.b.graph.nodes.back().attributes = {{"broadcast", std::int64_t{1}}, {"axis", std::int64_t{0}}};
+  const Graph plan = planned(model.b.graph);
+  EXPECT_THAT(operators(plan), ElementsAre("MatMul", "Add"));
+  expect_near(model.b.graph, plan, {6, 6});
+}
+
 TEST_P(Bias, StaysWhereItDoesNotFitOrSomebodyLooksAtTheProduct) {
   for (const Shape& bias : {Shape{1}, Shape{5, 6}, Shape{1, 6}}) {
     Model model("MatMul", {8, 6}, bias);
