@@ -220,7 +220,8 @@ class MatmulKernel final : public Kernel {
     const dnn::Desc given =
         p.transpose_b ? dnn::permuted({p.inner, p.columns}, swapped) : dnn::plain(matrix(p.inner, p.columns));
     const dnn::Desc destination = dnn::plain(matrix(rows, p.columns));
-    const dnn::Desc bias = as_bias ? dnn::plain({1, p.columns}) : dnn::none();
+    const Shape of_bias = matrices > 1 ? Shape{1, 1, p.columns} : Shape{1, p.columns};
+    const dnn::Desc bias = as_bias ? dnn::plain(of_bias) : dnn::none();
     const std::span<const PostOp> post_ops = scales() ? std::span<const PostOp>() : std::span<const PostOp>(post_ops_);
     const bool pack = constant_ && (launches == 1 || p.batch_b.elements() == 1);
     auto program = dnn::matmul(device_, source, pack ? dnn::any(matrix(p.inner, p.columns)) : given, bias, destination,
