@@ -85,10 +85,10 @@ Window WindowAttributes::resolve(const Call& call, const Shape& input, const Sha
       continue;
     }
     const std::int64_t room = size + window.pads_begin[i] + window.pads_end[i] - reach;
-    if (room < 0)
+    if (ceil_mode ? room <= -stride : room < 0)
       call.fail(
           fmt::format("a window of {} does not fit into {} elements of spatial dimension {}", reach, room + reach, i));
-    window.output[i] = (ceil_mode ? (room + stride - 1) / stride : room / stride) + 1;
+    window.output[i] = (ceil_mode ? (room + stride - 1) / stride : room / stride) + 1;  // room > -stride
     // A last window that would start behind the input and its front padding is dropped.
     if (ceil_mode && (window.output[i] - 1) * stride >= size + window.pads_begin[i]) --window.output[i];
   }

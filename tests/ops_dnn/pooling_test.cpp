@@ -86,6 +86,23 @@ TEST(Pooling, GlobalFormsInBothLayouts) {
   }
 }
 
+/// As PyTorch and ONNX's reference have it: a last window counts that begins inside, however little of it is there.
+TEST(Pooling, CeilTakesAWindowThatHangsOver) {
+  const Tensor x = Tensor::of<float>({1, 1, 2, 2}, std::array{1.0f, 2.0f, 3.0f, 4.0f});
+  const auto run = [&](const char* type, std::int64_t size, std::int64_t stride) {
+    return NodeRunner(type, 1)
+        .set("kernel_shape", Ints{size, size})
+        .set("strides", Ints{stride, stride})
+        .set("ceil_mode", std::int64_t{1})
+        .run({x})[0];
+  };
+  expect_close(run("MaxPool", 3, 2), {1, 1, 1, 1}, std::vector<double>{4}, 0);
+  expect_close(run("AveragePool", 3, 2), {1, 1, 1, 1}, std::vector<double>{2.5}, 0);
+  expect_close(run("AveragePool", 4, 3), {1, 1, 1, 1}, std::vector<double>{2.5}, 0);
+  EXPECT_THROW(run("MaxPool", 4, 2), Error);
+  EXPECT_THROW(run("MaxPool", 3, 1), Error);
+}
+
 TEST(Pooling, RefusesWhatDoesNotFit) {
   const auto run = [](const Shape& shape, Ints kernel) {
     return NodeRunner("MaxPool", 1).set("kernel_shape", std::move(kernel)).run({random_tensor(shape, 1)});
