@@ -5,6 +5,7 @@
 #include <cmath>
 #include <utility>
 
+#include "calib/encoding.hpp"
 #include "tare/numerics.hpp"
 
 namespace tare {
@@ -253,8 +254,7 @@ TensorStatistics mapped(const TensorStatistics& statistics,
     }
   }
   result.bins.clear();
-  if (statistics.bins.empty()) return result;
-  result.bins.reserve(statistics.bins.size());
+  if (calib::lacks_histogram(statistics)) return result;
   for (std::uint32_t bin = 0; bin < histogram_bin_count; ++bin)
     if (counts[bin] > 0) result.bins.emplace_back(bin, counts[bin]);
   result.points = uneven_points(result, images, bins, counts);

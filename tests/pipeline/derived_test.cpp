@@ -4,11 +4,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 
 #include "batches.hpp"
 #include "plan/derived_values.hpp"
 #include "plan/fuse.hpp"
 #include "run/executor.hpp"
+#include "support/model_builder.hpp"
 #include "tare/calibration.hpp"
 #include "tare/numerics.hpp"
 #include "tare/placement.hpp"
@@ -122,6 +124,31 @@ TEST(Derived, ExtremesDoNotDependOnWhatIsRead) {
     ASSERT_EQ(found[0].tensors.size(), found[1].tensors.size());
     for (std::size_t t = 0; t < found[0].tensors.size(); ++t)
       EXPECT_EQ(found[0].tensors[t].encodings, found[1].tensors[t].encodings) << found[0].tensors[t].tensor;
+  }
+}
+
+/// A dead branch: its zeros have no histogram, what follows from them has.
+TEST(Derived, AFunctionOfZerosIsFound) {
+  const test::TemporaryFolder folder;
+  onnx::ModelProto model = test::empty_model();
+  onnx::GraphProto& graph = *model.mutable_graph();
+  test::add_input(graph, "x", {-1, 4});
+  test::add_output(graph, "y", {-1, 4});
+  test::add_initializer<float>(graph, "w", 1, {4, 4}, std::vector<float>(16, 0.5f));
+  test::add_node(graph, "MatMul", {"x", "w"}, {"zeros"});
+  test::add_node(graph, "Sigmoid", {"zeros"}, {"y"});
+  Session session(test::write_model(model, folder / "m.onnx"));
+  Tensor zeros = Tensor::host(DataType::float32, {8, 4});
+  std::fill_n(zeros.mutable_data<float>(), zeros.elements(), 0.0f);
+  for (const Scheme scheme : {Scheme::sqnr, Scheme::mse, Scheme::percentile, Scheme::min_max}) {
+    CalibrationOptions options;
+    options.search.scheme = scheme;
+    Calibration calibration = session.start_calibration(options);
+    calibration.add(std::array{zeros});
+    const CalibrationResult result = calibration.finish();
+    const TensorEncodings* found = result.encodings.find("y", SiteRole::activation);
+    ASSERT_NE(found, nullptr);
+    EXPECT_NEAR(found->encodings.at(0).max, 0.5, 1e-6);
   }
 }
 
