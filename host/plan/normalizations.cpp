@@ -20,6 +20,45 @@ bool is_vector(const Graph& graph, const Op& op, ValueId value) {
          });
 }
 
+/// The last dimension of a value, where that follows from what made it; longer than 1, so that it stays what it is
+/// beside what broadcasts.
+std::optional<std::int64_t> last_dimension(const Graph& graph, const std::vector<std::int32_t>& producers,
+                                           ValueId value, int depth = 0) {
+  if (value == absent || depth > 64) return std::nullopt;
+  const Tensor* constant = graph.constant(value);
+  const std::optional<Shape> shape = constant != nullptr ? std::optional(constant->shape()) : graph.value(value).shape;
+  if (shape) return !shape->empty() && shape->back() > 1 ? std::optional(shape->back()) : std::nullopt;
+  const std::int32_t n = producers[static_cast<std::size_t>(value)];
+  if (n < 0) return std::nullopt;
+  const Node& node = graph.nodes[static_cast<std::size_t>(n)];
+  const auto of_input = [&](std::size_t i) { return last_dimension(graph, producers, node.input(i), depth + 1); };
+  if (!node.domain.empty()) return std::nullopt;
+  if (node.op_type == "MatMul") {
+    const Tensor* weight = node.input(1) == absent ? nullptr : graph.constant(node.inputs[1]);
+    return weight != nullptr && weight->rank() >= 2 ? of_input(1) : std::nullopt;
+  }
+  if (node.op_type == "Gather" && node.integer("axis", 0) == 0) {
+    const Tensor* table = node.input(0) == absent ? nullptr : graph.constant(node.inputs[0]);
+    return table != nullptr && table->rank() == 2 ? of_input(0) : std::nullopt;
+  }
+  if (node.op_type == "LayerNormalization" || node.op_type == "Relu" || node.op_type == "Gelu") return of_input(0);
+  if (node.op_type != "Add" && node.op_type != "Sub" && node.op_type != "Mul" && node.op_type != "Div")
+    return std::nullopt;
+  const auto first = of_input(0);
+  return first ? first : of_input(1);
+}
+
+/// Whether the numbers of a group beside its parameters add no dimension.
+bool numbers_add_no_dimension(const Graph& graph, const Op& op) {
+  return std::all_of(op.nodes.begin(), op.nodes.end(), [&](std::int32_t n) {
+    const std::vector<ValueId>& inputs = graph.nodes[static_cast<std::size_t>(n)].inputs;
+    return std::all_of(inputs.begin(), inputs.end(), [&](ValueId input) {
+      const Tensor* number = input == absent ? nullptr : graph.constant(input);
+      return number == nullptr || number->rank() <= 1;
+    });
+  });
+}
+
 /// What is added to the mean square: the number, which adds no dimension, beside the parameters.
 std::optional<float> epsilon_of(const Graph& graph, const Op& op) {
   for (const std::int32_t n : op.nodes) {
@@ -38,10 +77,13 @@ std::optional<float> epsilon_of(const Graph& graph, const Op& op) {
 }
 
 /// The node that stands for a group; none where it is no LayerNormalization of ONNX.
-std::optional<Node> node_of(const Graph& graph, const Op& op) {
+std::optional<Node> node_of(const Graph& graph, const std::vector<std::int32_t>& producers, const Op& op) {
   if (op.parameters.empty() || op.parameters.size() > 2) return std::nullopt;
+  const std::optional<std::int64_t> length = last_dimension(graph, producers, op.inputs.at(0));
+  if (!length || !numbers_add_no_dimension(graph, op)) return std::nullopt;
   for (const Parameter& parameter : op.parameters)
-    if (!is_vector(graph, op, parameter.value)) return std::nullopt;
+    if (!is_vector(graph, op, parameter.value) || graph.constant(parameter.value)->elements() != *length)
+      return std::nullopt;
   for (const std::int32_t n : op.nodes) {
     const Node& member = graph.nodes[static_cast<std::size_t>(n)];
     if (member.op_type == "ReduceMean" &&
@@ -65,6 +107,7 @@ std::optional<Node> node_of(const Graph& graph, const Op& op) {
 
 Graph join_normalizations(Graph graph, const std::vector<bool>& visible, const Backend& backend) {
   std::vector<bool> removed(graph.nodes.size());
+  const std::vector<std::int32_t> made_by = producers(graph);
   for (const Op& op : find_patterns(graph, {"LayerNormalization"})) {
     const auto is_seen = [&](std::int32_t n) {
       const ValueId made = graph.nodes[static_cast<std::size_t>(n)].outputs[0];
@@ -72,7 +115,7 @@ Graph join_normalizations(Graph graph, const std::vector<bool>& visible, const B
              visible[static_cast<std::size_t>(made)];
     };
     if (std::any_of(op.nodes.begin(), op.nodes.end(), is_seen)) continue;
-    std::optional<Node> node = node_of(graph, op);
+    std::optional<Node> node = node_of(graph, made_by, op);
     if (!node || !backend.unsupported(graph, *node).empty() || !backend.fallback(graph, *node).empty()) continue;
     for (const std::int32_t n : op.nodes) removed[static_cast<std::size_t>(n)] = true;
     const auto last = static_cast<std::size_t>(op.nodes.back());

@@ -21,6 +21,8 @@ struct Spelling {
   bool has_bias = true;
   Shape weights = {width};
   Shape epsilon = {};
+  Shape exponent = {};
+  std::optional<Shape> input = Shape{-1, -1, width};
 };
 
 struct Model {
@@ -30,6 +32,8 @@ struct Model {
 
   explicit Model(const Spelling& spelling) {
     const ValueId x = b.input("x");
+    b.graph.value(x).shape = spelling.input;
+    const ValueId two = b.constant(spelling.exponent, {2});
     const auto mean = [&](ValueId of) {
       std::vector<ValueId> inputs = {of};
       if (spelling.axes_as_input) {
@@ -43,7 +47,7 @@ struct Model {
     };
     const ValueId centred = b.node("Sub", {x, mean(x)});
     const ValueId square =
-        spelling.squares_by_product ? b.node("Mul", {centred, centred}) : b.node("Pow", {centred, b.number(2)});
+        spelling.squares_by_product ? b.node("Mul", {centred, centred}) : b.node("Pow", {centred, two});
     const ValueId epsilon =
         b.constant(spelling.epsilon, std::vector<float>(static_cast<std::size_t>(spelling.epsilon.elements()), 0.01f));
     const ValueId sum = b.node("Add", {mean(square), epsilon});
@@ -131,6 +135,14 @@ TEST_F(Normalizations, StayWhereTheyAreNoLayerNormalization) {
   expect_apart(Model(epsilons).b.graph, "an epsilon for every row");
   epsilons.epsilon = {1, 1, 1, 1};
   expect_apart(Model(epsilons).b.graph, "an epsilon that adds a dimension");
+  Spelling exponent;
+  exponent.exponent = {1, 1, 1, 1};
+  expect_apart(Model(exponent).b.graph, "an exponent that adds a dimension");
+  Spelling column;
+  column.input = Shape{-1, -1, 1};
+  expect_apart(Model(column).b.graph, "weights that make rows of single values longer");
+  column.input = std::nullopt;
+  expect_apart(Model(column).b.graph, "rows may be shorter than their weights");
   Model passed_on({});
   Builder& b = passed_on.b;
   Node identity;
