@@ -257,7 +257,7 @@ std::unordered_set<ValueId> on_grids_of_inputs(const Graph& graph,
   std::unordered_set<ValueId> result;
   for (const Node& node : graph.nodes) {
     if (!node.domain.empty() || !selects_values(node.op_type)) continue;
-    if (is_grid_preserving(node.op_type) && !moves_values(graph, node)) continue;
+    if (node.op_type != "Pad" && is_grid_preserving(node.op_type) && !moves_values(graph, node)) continue;
     const std::vector<Encoding>* common = nullptr;
     bool same = true;
     for (std::size_t i = 0; i < (node.op_type == "Pad" ? 1 : node.inputs.size()); ++i) {
