@@ -130,6 +130,11 @@ class Planner {
     }
     if (!current_.pieces.empty() && !(joinable_ && rows_ != 0 && same_rows(current_.pieces[0].record, r))) close();
     const std::int64_t all = rows_in(r);
+    if (all == 0 && records_.grouped()) {
+      const auto input = static_cast<std::size_t>(std::find(batched_.begin(), batched_.end(), true) - batched_.begin());
+      refuse(records_.where(r, input),
+             "is a batch of 0 samples; leave it out: those behind it would change their numbers");
+    }
     std::int64_t rows = std::min<std::int64_t>(
         all, static_cast<std::int64_t>(std::min<std::size_t>(options_.samples - taken_ - current_.samples, 1u << 30)));
     for (std::int64_t first = 0; rows > 0;) {

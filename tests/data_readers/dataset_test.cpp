@@ -158,6 +158,10 @@ TEST_F(DatasetTest, NumberedKeysAreBatches) {
   EXPECT_THAT(refusal("c.npz", graph), HasSubstr("c.npz': keys '1/a/b:0' and '01/a/b:0' are the same batch and input"));
   save("d.npz", {{"a/b:0", counting<float>({2, 3})}, {"01/a/b:0", counting<float>({1, 5})}});
   EXPECT_THAT(refusal("d.npz", graph), HasSubstr("d.npz': key '01/a/b:0' is one batch of 'a/b:0', beside keys that"));
+  save("e.npz", {{"000/a/b:0", counting<float>({2, 3})},
+                 {"001/a/b:0", counting<float>({0, 3})},
+                 {"002/a/b:0", counting<float>({1, 3})}});
+  EXPECT_THAT(refusal("e.npz", graph), AllOf(HasSubstr("001/a/b:0"), HasSubstr("0 samples")));
 }
 
 TEST_F(DatasetTest, BatchesWithStatesAreNotJoined) {
