@@ -112,8 +112,8 @@ __global__ void __launch_bounds__(queries / 4 * lines) attention_kernel(const __
     if (queries_agree) {
       if (thread < keys) key_mask[thread] = mask_of(first, begin + thread);
     } else {
-      TARE_NO_UNROLL for (int i = thread; i < keys * queries; i += threads)
-        score_tile[i % keys][i / keys] = mask_of(first + i / keys, begin + i % keys);
+      TARE_NO_UNROLL for (int i = thread; i < keys * queries; i += threads) score_tile[i % keys][i / keys] =
+          mask_of(first + i / keys, begin + i % keys);
     }
     __syncthreads();
     float score[4][own_keys] = {};
@@ -130,8 +130,8 @@ __global__ void __launch_bounds__(queries / 4 * lines) attention_kernel(const __
     }
     TARE_UNROLL for (int j = 0; j < own_keys; ++j) {
       const float* of_queries = &score_tile[line * own_keys + j][own];
-      TARE_UNROLL for (int i = 0; i < 4; ++i)
-        score[i][j] += queries_agree ? key_mask[line * own_keys + j] : of_queries[i];
+      TARE_UNROLL for (int i = 0; i < 4; ++i) score[i][j] +=
+          queries_agree ? key_mask[line * own_keys + j] : of_queries[i];
     }
     if (view.softcap > 0) {  // in a loop that is not unrolled: few models have one
       const auto put = [&](bool back) {
@@ -176,9 +176,7 @@ __global__ void __launch_bounds__(queries / 4 * lines) attention_kernel(const __
     }
     __syncwarp();  // who shares queries is of one warp
     TARE_UNROLL for (int f = 0; f < fours; ++f) {
-      TARE_UNROLL for (int i = 0; i < 4; ++i) {
-        TARE_UNROLL for (int n = 0; n < 4; ++n) out[f][i][n] *= factor[i];
-      }
+      TARE_UNROLL for (int i = 0; i < 4; ++i) { TARE_UNROLL for (int n = 0; n < 4; ++n) out[f][i][n] *= factor[i]; }
     }
 #pragma unroll 4
     for (int k = 0; k < keys; ++k) {
@@ -196,12 +194,10 @@ __global__ void __launch_bounds__(queries / 4 * lines) attention_kernel(const __
     }
   }
   TARE_UNROLL for (int i = 0; i < 4; ++i) {
-    TARE_UNROLL for (int distance = lines / 2; distance > 0; distance /= 2)
-      sum[i] += __shfl_xor_sync(~0u, sum[i], distance);
+    TARE_UNROLL for (int distance = lines / 2; distance > 0; distance /= 2) sum[i] +=
+        __shfl_xor_sync(~0u, sum[i], distance);
     const float scale = 1.0f / sum[i];
-    TARE_UNROLL for (int f = 0; f < fours; ++f) {
-      TARE_UNROLL for (int n = 0; n < 4; ++n) out[f][i][n] *= scale;
-    }
+    TARE_UNROLL for (int f = 0; f < fours; ++f) { TARE_UNROLL for (int n = 0; n < 4; ++n) out[f][i][n] *= scale; }
   }
   // By way of shared memory, so that neighbours write neighbours.
   __syncthreads();
@@ -283,7 +279,7 @@ struct AttentionRow {
 
 /// Past positions and new ones in one tensor of [batch, head, position, feature]; `strides` become its own.
 Tensor join_past(const Call& call, std::size_t past, std::size_t now, const View& view, std::int64_t features,
-              cpu::HeadStrides& strides) {
+                 cpu::HeadStrides& strides) {
   const Tensor& tensor = call.input(now);
   Tensor all = call.device.allocate(tensor.type(), {view.batch, view.key_heads, view.keys, features});
   const std::size_t size = size_of(tensor.type());
@@ -332,8 +328,9 @@ void attention(Call& call) {
   const std::int64_t widest = std::max(view.features, view.value_features);
   if (shown.present() || widest > 128) {
     Tensor scores = call.device.allocate(DataType::float32, {view.rows(), view.keys});
-    return for_each_row(view.rows(), view.keys, stream_of(call),
-                        AttentionRow{a, scores.mutable_data<float>(), shown.present() ? FloatOutput(shown) : FloatOutput()});
+    return for_each_row(
+        view.rows(), view.keys, stream_of(call),
+        AttentionRow{a, scores.mutable_data<float>(), shown.present() ? FloatOutput(shown) : FloatOutput()});
   }
   if (widest <= 32)
     launch_tiles<32, 64, 32>(a, stream_of(call));

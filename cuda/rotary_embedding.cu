@@ -2,7 +2,6 @@
 #include "cpu/rotary_embedding.hpp"
 
 #include "cpu/strided_copy.hpp"
-
 #include "float_element.hpp"
 #include "operators.hpp"
 
@@ -52,7 +51,8 @@ void rotary_embedding(Call& call) {
     plan.run(call.device, size_of(in.type()), in.data(), out.mutable_data());
   }
   for_each(view.pairs(), stream_of(call),
-           Rotate{view, in, call.input(1), call.input(2), positions.present() ? positions.data<std::int64_t>() : nullptr, out});
+           Rotate{view, in, call.input(1), call.input(2),
+                  positions.present() ? positions.data<std::int64_t>() : nullptr, out});
 }
 
 }  // namespace

@@ -131,7 +131,8 @@ class Joiner {
     if (type == "Unsqueeze") {
       const Tensor* axes = graph_.constant(node(n).input(1));
       const auto inside = rank_of(node(n).inputs[0], depth + 1);
-      const std::size_t more = axes == nullptr ? node(n).integers("axes").size() : static_cast<std::size_t>(axes->elements());
+      const std::size_t more =
+          axes == nullptr ? node(n).integers("axes").size() : static_cast<std::size_t>(axes->elements());
       return inside && more > 0 ? std::optional(*inside + more) : std::nullopt;
     }
     if (type == "Cast" || type == "Not") return rank_of(node(n).inputs[0], depth + 1);
@@ -204,17 +205,16 @@ class Joiner {
     std::size_t last = second;
     const ValueId result = node(second).outputs[0];
     const auto& readers = readers_[static_cast<std::size_t>(result)];
-    const bool turns = inner_producer(result) == second &&
-                       order_of(static_cast<std::size_t>(readers[0])) == swaps_heads_and_positions;
+    const bool turns =
+        inner_producer(result) == second && order_of(static_cast<std::size_t>(readers[0])) == swaps_heads_and_positions;
     if (turns) {
       nodes.push_back(second);
       last = static_cast<std::size_t>(readers[0]);
       joined.outputs = node(last).outputs;
     }
     joined.attributes.emplace("scale", scores->factor * query.factor * key->factor);
-    joined.attributes.emplace("positions_first",
-                              std::vector<std::int64_t>{query.positions_first, key->positions_first,
-                                                        value.positions_first, turns});
+    joined.attributes.emplace("positions_first", std::vector<std::int64_t>{query.positions_first, key->positions_first,
+                                                                           value.positions_first, turns});
     if (!backend_.unsupported(graph_, joined).empty() || !backend_.fallback(graph_, joined).empty()) return;
     for (const std::size_t n : nodes) removed_[n] = true;
     graph_.nodes[last] = std::move(joined);

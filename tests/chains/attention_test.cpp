@@ -100,28 +100,34 @@ std::vector<Operator> operators() {
   std::vector<Operator> result;
   // Features around the tiles' sizes, queries and keys around and far from multiples of them.
   for (const std::int64_t features : {1, 8, 33, 64, 100, 128, 130})
-    result.push_back({{numbers({2, 3, 70, features}, 1), numbers({2, 3, 37, features}, 2), numbers({2, 3, 37, features}, 3)}});
+    result.push_back(
+        {{numbers({2, 3, 70, features}, 1), numbers({2, 3, 37, features}, 2), numbers({2, 3, 37, features}, 3)}});
   result.push_back({{numbers({1, 2, 1, 16}, 1), numbers({1, 2, 200, 16}, 2), numbers({1, 2, 200, 48}, 3)}});
   result.push_back({{numbers({1, 1, 65, 32}, 1), numbers({1, 1, 1, 32}, 2), numbers({1, 1, 1, 96}, 3)}});
   result.push_back({{numbers({1, 2, 66, 24}, 1), numbers({1, 2, 33, 24}, 2), numbers({1, 2, 33, 24}, 3),
-                     mask_with_a_hidden_row(66, 33)}, {{"scale", 0.5f}}});
+                     mask_with_a_hidden_row(66, 33)},
+                    {{"scale", 0.5f}}});
   result.push_back({{numbers({2, 4, 40, 16}, 1), numbers({2, 2, 50, 16}, 2), numbers({2, 2, 50, 16}, 3),
                      booleans({2, 1, 40, 50}, 4)}});
   auto causal = wide(6, 2);
   causal["is_causal"] = std::int64_t{1};
   result.push_back({{numbers({2, 67, 6 * 20}, 1), numbers({2, 67, 2 * 20}, 2), numbers({2, 67, 2 * 12}, 3)}, causal});
   causal["softcap"] = 2.0f;
-  result.push_back({{numbers({2, 9, 6 * 20}, 1), numbers({2, 9, 2 * 20}, 2), numbers({2, 9, 2 * 12}, 3), booleans({9, 40}, 5),
-                     numbers({2, 2, 31, 20}, 6), numbers({2, 2, 31, 12}, 7)}, causal, 3});
+  result.push_back({{numbers({2, 9, 6 * 20}, 1), numbers({2, 9, 2 * 20}, 2), numbers({2, 9, 2 * 12}, 3),
+                     booleans({9, 40}, 5), numbers({2, 2, 31, 20}, 6), numbers({2, 2, 31, 12}, 7)},
+                    causal,
+                    3});
   for (const std::int64_t mode : {0, 1, 2, 3}) {
     auto shown = causal;
     shown["qk_matmul_output_mode"] = mode;
     result.push_back({{numbers({2, 9, 6 * 20}, 1), numbers({2, 9, 2 * 20}, 2), numbers({2, 9, 2 * 12}, 3), Tensor(),
-                       numbers({2, 2, 31, 20}, 6), numbers({2, 2, 31, 12}, 7)}, shown, 4});
+                       numbers({2, 2, 31, 20}, 6), numbers({2, 2, 31, 12}, 7)},
+                      shown,
+                      4});
   }
   // A mask of few keys, and a cache that is not full.
-  result.push_back({{numbers({2, 2, 5, 16}, 1), numbers({2, 2, 70, 16}, 2), numbers({2, 2, 70, 16}, 3), numbers({5, 60}, 4),
-                     Tensor(), Tensor(), Tensor::of<std::int64_t>({2}, Numbers{3, 55})}});
+  result.push_back({{numbers({2, 2, 5, 16}, 1), numbers({2, 2, 70, 16}, 2), numbers({2, 2, 70, 16}, 3),
+                     numbers({5, 60}, 4), Tensor(), Tensor(), Tensor::of<std::int64_t>({2}, Numbers{3, 55})}});
   return result;
 }
 
@@ -132,7 +138,8 @@ TEST_P(AttentionTest, TheOperatorIsAsInDoublePrecision) {
     const std::vector<Tensor> have = run(*backend_, op, op.inputs);
     const std::vector<Tensor> want = run(*host_, op, wide);
     for (std::size_t i = 0; i < want.size(); ++i)
-      expect_near(have.at(i), want[i], 2e-6, fmt::format("{} {} output {}", op.inputs[0].shape().text(), op.inputs[1].shape().text(), i));
+      expect_near(have.at(i), want[i], 2e-6,
+                  fmt::format("{} {} output {}", op.inputs[0].shape().text(), op.inputs[1].shape().text(), i));
   }
 }
 
@@ -206,8 +213,8 @@ struct Model {
 
  private:
   ValueId operand(const char* name, const Spelling& s, std::int64_t heads, std::int64_t positions, unsigned seed) {
-    const Shape shape = s.positions_first ? Shape{s.batch, positions, heads, s.features}
-                                          : Shape{s.batch, heads, positions, s.features};
+    const Shape shape =
+        s.positions_first ? Shape{s.batch, positions, heads, s.features} : Shape{s.batch, heads, positions, s.features};
     const ValueId id = b.input(name);
     b.graph.value(id).shape = shape;
     inputs.push_back(numbers(shape, seed));
@@ -228,12 +235,18 @@ std::vector<std::string> operators_of(const Graph& graph) {
 }
 
 TEST_P(AttentionTest, SpelledOutItIsOneNode) {
-  std::vector<Spelling> spellings = {{}, {.positions_first = false}, {.scales_scores = false},
+  std::vector<Spelling> spellings = {{},
+                                     {.positions_first = false},
+                                     {.scales_scores = false},
                                      {.positions_first = false, .scales_scores = false},
-                                     {.mask = {2, 1, 1, 37}}, {.mask = {40, 37}, .mask_first = true},
-                                     {.mask = {1, 3, 40, 1}}, {.batch = 1, .mask = {2, 3, 1, 37}},
-                                     {.key_heads = 1}, {.heads = 1, .key_heads = 4, .positions_first = false},
-                                     {.queries = 1, .mask = {5, 37}}, {.queries = 130, .keys = 129, .features = 64},
+                                     {.mask = {2, 1, 1, 37}},
+                                     {.mask = {40, 37}, .mask_first = true},
+                                     {.mask = {1, 3, 40, 1}},
+                                     {.batch = 1, .mask = {2, 3, 1, 37}},
+                                     {.key_heads = 1},
+                                     {.heads = 1, .key_heads = 4, .positions_first = false},
+                                     {.queries = 1, .mask = {5, 37}},
+                                     {.queries = 130, .keys = 129, .features = 64},
                                      {.queries = 3, .keys = 5, .features = 140}};
   for (const Spelling& spelling : spellings) {
     const Model model(spelling);

@@ -167,7 +167,7 @@ std::map<std::string, std::string> read_skipped(const fs::path& file) {
 
 /// What has to pass at least, by category: all of the models, and most of the directories of single operators.
 constexpr std::pair<const char*, int> floors[] = {
-    {"node", 1574}, {"simple", 23}, {"pytorch-operator", 35}, {"pytorch-converted", 82}, {"light", 9}};
+    {"node", 1644}, {"simple", 23}, {"pytorch-operator", 35}, {"pytorch-converted", 82}, {"light", 9}};
 
 /// Counts per category, printed at the end.
 class Tally : public testing::EmptyTestEventListener {

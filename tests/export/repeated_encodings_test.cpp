@@ -1,4 +1,5 @@
-// Encodings that a file lists beside those of quantizers: what repeats the grid of what it is selected from does not act.
+// Encodings that a file lists beside those of quantizers: what repeats the grid of what it is selected from does not
+// act.
 #include <gtest/gtest.h>
 
 #include "export/derived_encodings.hpp"

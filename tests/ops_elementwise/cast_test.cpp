@@ -203,6 +203,21 @@ TEST(BitCast, RefusesOtherSizesAndWhatIsNoNumber) {
   EXPECT_THROW(bit_cast(Tensor::host(DataType::string, {1}), DataType::float32), Error);
 }
 
+/// Numbers of ONNX 1.17's own data, which 1.21 has no longer.
+TEST(Cast, TextAndNumbers) {
+  const std::vector<std::string> texts{"0.9767611", "0.039187793", "0.2961402", "NaN", "INF", "+INF", "-INF"};
+  Tensor x = Tensor::host(DataType::string, {7});
+  std::copy(texts.begin(), texts.end(), x.mutable_data<std::string>());
+  const std::vector<float> numbers = values<float>(cast(x, DataType::float32));
+  EXPECT_EQ(numbers[0], 0.9767611026763916f);
+  EXPECT_EQ(numbers[1], 0.03918779268860817f);
+  EXPECT_EQ(numbers[2], 0.296140193939209f);
+  EXPECT_TRUE(std::isnan(numbers[3]));
+  EXPECT_EQ((std::vector<float>(numbers.begin() + 4, numbers.end())), (std::vector<float>{inf, inf, -inf}));
+  const Tensor written = cast(tensor<float>({3}, {numbers[0], numbers[1], numbers[2]}), DataType::string);
+  for (std::size_t i = 0; i < 3; ++i) EXPECT_EQ(written.data<std::string>()[i], texts[i]);
+}
+
 TEST(Cast, KeepsTheLayoutAndRefusesUnknownTypes) {
   const Tensor x = tensor<float>({2, 3, 4}, numbers(24, -9, 9));
   const Tensor last = cast(to_channels_last(x), DataType::int32);
