@@ -112,8 +112,9 @@ __global__ void __launch_bounds__(queries / 4 * lines) attention_kernel(const __
     if (queries_agree) {
       if (thread < keys) key_mask[thread] = mask_of(first, begin + thread);
     } else {
-      TARE_NO_UNROLL for (int i = thread; i < keys * queries; i += threads) score_tile[i % keys][i / keys] =
-          mask_of(first + i / keys, begin + i % keys);
+      TARE_NO_UNROLL for (int i = thread; i < keys * queries; i += threads) {
+        score_tile[i % keys][i / keys] = mask_of(first + i / keys, begin + i % keys);
+      }
     }
     __syncthreads();
     float score[4][own_keys] = {};
@@ -130,8 +131,9 @@ __global__ void __launch_bounds__(queries / 4 * lines) attention_kernel(const __
     }
     TARE_UNROLL for (int j = 0; j < own_keys; ++j) {
       const float* of_queries = &score_tile[line * own_keys + j][own];
-      TARE_UNROLL for (int i = 0; i < 4; ++i) score[i][j] +=
-          queries_agree ? key_mask[line * own_keys + j] : of_queries[i];
+      TARE_UNROLL for (int i = 0; i < 4; ++i) {
+        score[i][j] += queries_agree ? key_mask[line * own_keys + j] : of_queries[i];
+      }
     }
     if (view.softcap > 0) {  // in a loop that is not unrolled: few models have one
       const auto put = [&](bool back) {
@@ -194,8 +196,9 @@ __global__ void __launch_bounds__(queries / 4 * lines) attention_kernel(const __
     }
   }
   TARE_UNROLL for (int i = 0; i < 4; ++i) {
-    TARE_UNROLL for (int distance = lines / 2; distance > 0; distance /= 2) sum[i] +=
-        __shfl_xor_sync(~0u, sum[i], distance);
+    TARE_UNROLL for (int distance = lines / 2; distance > 0; distance /= 2) {
+      sum[i] += __shfl_xor_sync(~0u, sum[i], distance);
+    }
     const float scale = 1.0f / sum[i];
     TARE_UNROLL for (int f = 0; f < fours; ++f) { TARE_UNROLL for (int n = 0; n < 4; ++n) out[f][i][n] *= scale; }
   }
