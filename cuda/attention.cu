@@ -25,6 +25,7 @@ struct Attention {
   const void* mask = nullptr;
   const std::int64_t* lengths = nullptr;
   FloatOutput result;
+  float scale = 1;
 
   /// What a query's scores meet: the first element of its mask, and the keys from which on none counts.
   struct Row {
@@ -83,7 +84,7 @@ __global__ void __launch_bounds__(queries / 4 * lines) attention_kernel(const __
     const int row = i / size;
     const int d = i % size;
     const bool inside = first + row < view.queries && d < features;
-    query_tile[d][row] = inside ? a.query[view.query.at(b, h, first + row) + d] * view.scale : 0.0f;
+    query_tile[d][row] = inside ? a.query[view.query.at(b, h, first + row) + d] * a.scale : 0.0f;
   }
   const int own = thread / lines * 4;  // the first of four queries
   const int line = thread % lines;
@@ -244,7 +245,7 @@ struct AttentionRow {
     for (int k = team.thread; k < view.keys; k += team.size) {
       const std::int64_t key = view.key.at(b, h / view.heads_a_key, k);
       float x = 0;
-      for (std::int64_t d = 0; d < view.features; ++d) x = fmaf(a.query[query + d] * view.scale, a.key[key + d], x);
+      for (std::int64_t d = 0; d < view.features; ++d) x = fmaf(a.query[query + d] * a.scale, a.key[key + d], x);
       show(View::Scores::products, row, k, x);
       x = a.masked(x, limits, k);
       show(View::Scores::masked, row, k, x);
@@ -325,7 +326,8 @@ void attention(Call& call) {
     const std::uint32_t zero = 0;
     return cpu::fill(call.device, size_of(type), &zero, result.mutable_data(), result.elements());
   }
-  Attention a{view, call.input(View::query_input), keys, values, nullptr, nullptr, result};
+  Attention a{view,   call.input(View::query_input), keys, values, nullptr, nullptr,
+              result, static_cast<float>(view.scale)};
   if (view.mask.present) a.mask = call.input(View::mask_input).data();
   if (call.has(View::lengths_input)) a.lengths = call.input(View::lengths_input).data<std::int64_t>();
   const std::int64_t widest = std::max(view.features, view.value_features);

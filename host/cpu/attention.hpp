@@ -44,7 +44,7 @@ struct AttentionView {
   std::int64_t heads_a_key = 1;  ///< heads of queries that share one of keys and values
   HeadStrides query, key, value, past_key, past_value, result;
   AttentionMask mask;
-  float scale = 1;
+  double scale = 1;
   float softcap = 0;    ///< 0: none
   bool causal = false;  ///< a query looks at the past ones and at as many new keys as there are queries up to it
   Scores scores = Scores::products;

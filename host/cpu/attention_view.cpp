@@ -111,7 +111,11 @@ AttentionView attention_view(const Call& call) {
     share(call, view.heads, key.heads, "heads");
     share(call, view.heads, value.heads, "heads");
   }
-  if (key.features != query.features || key.positions != value.positions)
+  // A mask may make several of one score, before it meets the values.
+  const bool repeats_key = !call.node.domain.empty() && key.positions == 1 && value.positions != 1 &&
+                           call.has(View::mask_input) && call.input(View::mask_input).rank() > 0 &&
+                           call.input(View::mask_input).shape().back() == value.positions;
+  if (key.features != query.features || (key.positions != value.positions && !repeats_key))
     call.fail(fmt::format("queries of shape {}, keys of {} and values of {}", call.inputs[0].shape().text(),
                           call.inputs[1].shape().text(), call.inputs[2].shape().text()));
   view.queries = query.positions;
@@ -125,7 +129,7 @@ AttentionView attention_view(const Call& call) {
     view.past_value = past_of(call, View::past_value_input, value, values);
     if (values != view.past) call.fail(fmt::format("{} past keys and {} past values", view.past, values));
   }
-  view.keys = view.past + key.positions;
+  view.keys = view.past + value.positions;
   if (call.has(View::mask_input)) view.mask = mask_of(call, view);
   if (call.has(View::lengths_input)) {
     const Tensor& lengths = call.input(View::lengths_input);
@@ -147,7 +151,8 @@ AttentionView attention_view(const Call& call) {
   const bool positions_first = call.inputs[0].rank() == 3 || has_positions_first(call.node, 3);
   view.result = positions_first ? HeadStrides{view.queries * view.heads * row, row, view.heads * row}
                                 : HeadStrides{view.heads * view.queries * row, view.queries * row, row};
-  view.scale = call.node.real("scale", static_cast<float>(1.0 / std::sqrt(static_cast<double>(view.features))));
+  view.scale = call.node.has("scale") ? static_cast<double>(call.node.real("scale"))
+                                      : 1.0 / std::sqrt(static_cast<double>(view.features));
   view.softcap = call.node.real("softcap", 0.0f);
   view.causal = call.node.integer("is_causal", 0) != 0;
   view.scores = scores_of(call);

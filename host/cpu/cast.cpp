@@ -88,7 +88,7 @@ U convert_number(T x) {
 struct Conversion {
   bool saturate;
   PowerRounding rounding;
-  bool wraps;  ///< integers of 4 bits and fewer
+  bool wraps;  ///< floats to integers of 4 bits and fewer
 
   explicit Conversion(const Call& call)
       : saturate(call.node.integer("saturate", 1) != 0), wraps(call.node.opset >= 24) {
@@ -99,11 +99,11 @@ struct Conversion {
   }
 };
 
-/// An integer of 4 bits or fewer: rounded to even, NaN and infinities to 0 where they wrap.
+/// An integer of 4 bits or fewer: of integers the lower bits, as ONNX has it; floats rounded to even, NaN and
+/// infinities to 0 where they wrap.
 template <class T>
 std::uint8_t small_integer(T x, DataType type, bool wraps) {
-  if constexpr (std::is_integral_v<T>)
-    if (wraps) return unpacked_element(type, static_cast<std::uint8_t>(x));
+  if constexpr (std::is_integral_v<T>) return unpacked_element(type, static_cast<std::uint8_t>(x));
   const double rounded = std::nearbyint(static_cast<double>(x));
   if (wraps)
     return unpacked_element(type, std::isfinite(rounded)

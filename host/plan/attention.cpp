@@ -49,20 +49,22 @@ class Joiner {
     const std::int32_t n = value == absent ? -1 : producers_[static_cast<std::size_t>(value)];
     return n < 0 ? none : static_cast<std::size_t>(n);
   }
-  /// The node that makes a value which nobody but one reader sees.
+  /// The node that makes a value which nobody but one reader sees, and that once.
   std::size_t inner_producer(ValueId value) const {
     const std::size_t n = producer(value);
-    const bool hidden = n != none && !seen_[static_cast<std::size_t>(value)] &&
-                        readers_[static_cast<std::size_t>(value)].size() == 1 && node(n).outputs.size() == 1;
-    return hidden ? n : none;
+    if (n == none || seen_[static_cast<std::size_t>(value)] || node(n).outputs.size() != 1) return none;
+    const std::vector<std::int32_t>& readers = readers_[static_cast<std::size_t>(value)];
+    if (readers.size() != 1) return none;
+    const std::vector<ValueId>& read = node(static_cast<std::size_t>(readers[0])).inputs;
+    return std::count(read.begin(), read.end(), value) == 1 ? n : none;
   }
 
-  /// The other operand of a Mul or Div, where it is one number.
+  /// The other operand of a Mul or Div, where it is one number that adds no dimension.
   std::optional<float> factor_of(std::size_t n, ValueId& value) const {
     if ((!is(n, "Mul") && !is(n, "Div")) || node(n).inputs.size() != 2) return std::nullopt;
     for (const std::size_t i : {1u, 0u}) {
       const Tensor* number = node(n).inputs[i] == absent ? nullptr : graph_.constant(node(n).inputs[i]);
-      if (number == nullptr || number->elements() != 1 || number->rank() > rank || number->type() != DataType::float32)
+      if (number == nullptr || number->elements() != 1 || number->rank() > 1 || number->type() != DataType::float32)
         continue;
       if (i == 0 && is(n, "Div")) continue;
       value = node(n).inputs[1 - i];

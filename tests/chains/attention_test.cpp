@@ -258,6 +258,51 @@ TEST_P(AttentionTest, SpelledOutItIsOneNode) {
   }
 }
 
+/// What looks like attention and is not quite what it looks like.
+TEST_P(AttentionTest, IsRightInOddCorners) {
+  const auto expect_same = [&](const char* what, Builder& b, const std::vector<Tensor>& inputs) {
+    for (std::size_t i = 0; i < inputs.size(); ++i) b.graph.value(b.graph.inputs[i]).shape = inputs[i].shape();
+    const Graph planned =
+        make_runnable(b.graph, std::vector<bool>(b.graph.values.size()), *backend_, Visible::replaced);
+    expect_near(Executor(planned, *backend_).run(inputs).at(0), Executor(b.graph, *host_).run(inputs).at(0), 3e-6,
+                what);
+  };
+  const auto turned = [](Builder& b, ValueId x, const Numbers& order) {
+    const ValueId y = b.node("Transpose", {x});
+    b.graph.nodes.back().attributes["perm"] = order;
+    return y;
+  };
+  {
+    Builder b;
+    const ValueId both = turned(b, b.input("x"), {0, 1, 3, 2});
+    b.output(b.node("MatMul", {b.node("Softmax", {b.node("MatMul", {both, both})}), b.input("v")}));
+    expect_same("queries that are the keys", b, {numbers({1, 2, 5, 5}, 1), numbers({1, 2, 5, 4}, 2)});
+  }
+  {
+    Builder b;
+    const ValueId keys = turned(b, b.input("k"), {0, 1, 3, 2});
+    const ValueId scores = b.node("Mul", {b.node("MatMul", {b.input("q"), keys}), b.number(0.5f)});
+    b.output(b.node("MatMul", {b.node("Softmax", {b.node("Add", {scores, scores})}), b.input("v")}));
+    expect_same("scores that are the mask", b,
+                {numbers({1, 2, 5, 4}, 1), numbers({1, 2, 3, 4}, 2), numbers({1, 2, 5, 4}, 3)});
+  }
+  {
+    Builder b;
+    const ValueId lifted = b.node("Mul", {b.input("k"), b.constant({1, 1, 1, 1}, {0.5f})});
+    const ValueId scores = b.node("MatMul", {b.input("q"), turned(b, lifted, {0, 1, 3, 2})});
+    b.output(b.node("MatMul", {b.node("Softmax", {scores}), b.input("v")}));
+    expect_same("keys that a factor gives a dimension", b,
+                {numbers({3, 5, 4}, 1), numbers({1, 3, 2, 4}, 2), numbers({1, 3, 5, 4}, 3)});
+  }
+  {
+    Builder b;
+    const ValueId scores = b.node("MatMul", {b.input("q"), turned(b, b.input("k"), {0, 1, 3, 2})});
+    b.output(b.node("MatMul", {b.node("Softmax", {b.node("Add", {scores, b.input("mask")})}), b.input("v")}));
+    expect_same("a key for all values", b,
+                {numbers({1, 2, 3, 4}, 1), numbers({1, 2, 1, 4}, 2), numbers({3, 5}, 3), numbers({1, 2, 5, 4}, 4)});
+  }
+}
+
 TEST_P(AttentionTest, StaysSpelledOutWhereSomebodyLooksInside) {
   for (const int which : {0, 1, 2, 3, 4}) {
     Model model(Spelling{});
