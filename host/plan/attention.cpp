@@ -119,7 +119,8 @@ class Joiner {
 
   /// How many dimensions a value has, where that follows from what made it.
   std::optional<std::size_t> rank_of(ValueId value, int depth = 0) const {
-    if (value == absent || depth > 16) return std::nullopt;
+    constexpr int deepest = 8;  // what reads a value twice walks it twice
+    if (value == absent || depth > deepest) return std::nullopt;
     if (const Tensor* constant = graph_.constant(value)) return constant->rank();
     if (const std::optional<Shape>& shape = graph_.value(value).shape) return shape->rank();
     const std::size_t n = producer(value);

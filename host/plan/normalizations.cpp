@@ -24,7 +24,8 @@ bool is_vector(const Graph& graph, const Op& op, ValueId value) {
 /// beside what broadcasts.
 std::optional<std::int64_t> last_dimension(const Graph& graph, const std::vector<std::int32_t>& producers,
                                            ValueId value, int depth = 0) {
-  if (value == absent || depth > 64) return std::nullopt;
+  constexpr int deepest = 8;  // sums of sums of the same values would be walked twice as often at every step
+  if (value == absent || depth > deepest) return std::nullopt;
   const Tensor* constant = graph.constant(value);
   const std::optional<Shape> shape = constant != nullptr ? std::optional(constant->shape()) : graph.value(value).shape;
   if (shape) return !shape->empty() && shape->back() > 1 ? std::optional(shape->back()) : std::nullopt;

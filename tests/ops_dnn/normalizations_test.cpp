@@ -1,6 +1,7 @@
 // Layer norms that are spelled out become one node, with the same values, where nobody looks inside.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "chains/graphs.hpp"
@@ -115,6 +116,25 @@ TEST_F(Normalizations, StayWhereSomebodyLooksInside) {
   EXPECT_EQ(joined(model.b.graph, {model.result}).nodes.size(), 1u);
   for (const ValueId value : model.inside)
     EXPECT_EQ(joined(model.b.graph, {value}).nodes.size(), model.b.graph.nodes.size()) << value;
+}
+
+/// Sums of a sum with itself, whose length nobody knows: looking for it must not double with every one.
+TEST_F(Normalizations, BehindManySumsAreFoundOrLeft) {
+  Spelling spelling;
+  spelling.input = std::nullopt;
+  Model model(spelling);
+  Builder& b = model.b;
+  ValueId sum = b.input("other");
+  std::vector<Node> sums;
+  for (int i = 0; i < 60; ++i) {
+    sum = b.node("Add", {sum, sum});
+    sums.push_back(b.graph.nodes.back());
+    b.graph.nodes.pop_back();
+  }
+  const ValueId x = b.graph.inputs[0];
+  for (Node& node : b.graph.nodes) std::replace(node.inputs.begin(), node.inputs.end(), x, sum);
+  b.graph.nodes.insert(b.graph.nodes.begin(), sums.begin(), sums.end());
+  expect_apart(b.graph, "rows of a length that is not known");
 }
 
 TEST_F(Normalizations, StayWhereTheyAreNoLayerNormalization) {
