@@ -33,8 +33,7 @@ struct Attention {
     int end;
   };
   __device__ Row row(std::int64_t b, std::int64_t h, std::int64_t q) const {
-    const cpu::AttentionMask& m = view.mask;
-    return {b * m.batch + h * m.head + q * m.query, static_cast<int>(end(b, q))};
+    return {view.mask.first(b, h, q), static_cast<int>(view.end(b, q, lengths))};
   }
   /// A product with what is added to it.
   __device__ float masked(float score, const Row& row, int k) const {
@@ -47,13 +46,6 @@ struct Attention {
     return k < row.end ? score : score + nothing;
   }
   __device__ static float capped(float score, float cap) { return elementary::tanh(score / cap) * cap; }
-  /// Keys from there on count for no query up to this one.
-  __device__ std::int64_t end(std::int64_t b, std::int64_t q) const {
-    std::int64_t end = view.mask.present ? view.mask.keys : view.keys;
-    if (view.causal) end = min(end, view.past + q + 1);
-    if (lengths != nullptr) end = min(end, max(lengths[b], std::int64_t{0}));
-    return end;
-  }
 };
 
 constexpr int lines = 8;  ///< threads that share four queries
@@ -281,39 +273,21 @@ struct AttentionRow {
   }
 };
 
-/// Past positions and new ones in one tensor of [batch, head, position, feature]; `strides` become its own.
-Tensor join_past(const Call& call, std::size_t past, std::size_t now, const View& view, std::int64_t features,
-                 cpu::HeadStrides& strides) {
-  const Tensor& tensor = call.input(now);
-  Tensor all = call.device.allocate(tensor.type(), {view.batch, view.key_heads, view.keys, features});
-  const std::size_t size = size_of(tensor.type());
-  const cpu::HeadStrides dense{view.key_heads * view.keys * features, view.keys * features, features};
-  const auto copy = [&](const Tensor& from, const cpu::HeadStrides& own, std::int64_t positions, std::int64_t at) {
-    cpu::CopyPlan plan;
-    plan.add(view.batch, own.batch, dense.batch);
-    plan.add(view.key_heads, own.head, dense.head);
-    plan.add(positions, own.position, dense.position);
-    plan.add(features, 1, 1);
-    plan.run(call.device, size, from.data(),
-             all.mutable_data<std::byte>() + static_cast<std::size_t>(at * features) * size);
-  };
-  if (call.has(past))
-    copy(call.input(past), {view.key_heads * view.past * features, view.past * features, features}, view.past, 0);
-  copy(tensor, strides, view.keys - view.past, view.past);
-  strides = dense;
-  return all;
-}
-
 void attention(Call& call) {
   View view = cpu::attention_view(call);
   const DataType type = call.input(0).type();
   if (!is_quantizable(type)) call.fail("takes floating-point tensors, not " + std::string(name_of(type)));
-  Tensor keys = call.input(View::key_input);
-  Tensor values = call.input(View::value_input);
-  if (view.past > 0 || call.wants(1))
-    keys = join_past(call, View::past_key_input, View::key_input, view, view.features, view.key);
-  if (view.past > 0 || call.wants(2))
-    values = join_past(call, View::past_value_input, View::value_input, view, view.value_features, view.value);
+  // The kernel reads operands wherever they lie, but past and new positions as one.
+  const auto operand = [&](std::size_t input, std::size_t cache, std::size_t present, cpu::HeadStrides& strides,
+                           std::int64_t features) {
+    if (view.past == 0 && !call.wants(present)) return call.input(input);
+    const Shape shape{view.batch, view.key_heads, view.keys, features};
+    const Tensor tensor = cpu::in_order(call, input, cache, view.past, strides, shape);
+    strides = cpu::dense_heads(shape);
+    return tensor;
+  };
+  const Tensor keys = operand(View::key_input, View::past_key_input, 1, view.key, view.features);
+  const Tensor values = operand(View::value_input, View::past_value_input, 2, view.value, view.value_features);
   if (call.wants(1)) call.outputs[1] = keys;
   if (call.wants(2)) call.outputs[2] = values;
   Tensor& result = call.output(0, type, cpu::attention_shape(call, view));

@@ -28,32 +28,22 @@ struct Sizes {
   std::int64_t groups, rows, keys, features, value_features;
 };
 
+/// A product by plain loops: `transposed`, b is [columns, inner] of its group, else [inner, columns].
 template <class T>
-void multiply(Device& device, const Sizes& s, const T* queries, const T* keys, T* scores) {
-  device.parallel(s.groups * s.rows, std::max<std::int64_t>(1, 8192 / (s.keys * s.features + 1)),
+void multiply(Device& device, const Sizes& s, std::int64_t inner, std::int64_t columns, bool transposed, const T* a,
+              const T* b, T* c) {
+  const std::int64_t inner_step = transposed ? 1 : columns;
+  const std::int64_t column_step = transposed ? inner : 1;
+  device.parallel(s.groups * s.rows, std::max<std::int64_t>(1, 8192 / (inner * columns + 1)),
                   [&](std::int64_t begin, std::int64_t end) {
-                    for (std::int64_t i = begin; i < end; ++i)
-                      for (std::int64_t k = 0; k < s.keys; ++k) {
-                        const T* key = keys + (i / s.rows * s.keys + k) * s.features;
+                    for (std::int64_t row = begin; row < end; ++row)
+                      for (std::int64_t column = 0; column < columns; ++column) {
+                        const T* left = a + row * inner;
+                        const T* right = b + row / s.rows * inner * columns + column * column_step;
                         double sum = 0;
-                        for (std::int64_t d = 0; d < s.features; ++d)
-                          sum += static_cast<double>(queries[i * s.features + d]) * static_cast<double>(key[d]);
-                        scores[i * s.keys + k] = static_cast<T>(sum);
-                      }
-                  });
-}
-template <class T>
-void weigh(Device& device, const Sizes& s, const T* weights, const T* values, T* results) {
-  device.parallel(s.groups * s.rows, std::max<std::int64_t>(1, 8192 / (s.keys * s.value_features + 1)),
-                  [&](std::int64_t begin, std::int64_t end) {
-                    for (std::int64_t i = begin; i < end; ++i)
-                      for (std::int64_t d = 0; d < s.value_features; ++d) {
-                        const T* value = values + i / s.rows * s.keys * s.value_features + d;
-                        double sum = 0;
-                        for (std::int64_t k = 0; k < s.keys; ++k)
-                          sum += static_cast<double>(weights[i * s.keys + k]) *
-                                 static_cast<double>(value[k * s.value_features]);
-                        results[i * s.value_features + d] = static_cast<T>(sum);
+                        for (std::int64_t i = 0; i < inner; ++i)
+                          sum += static_cast<double>(left[i]) * static_cast<double>(right[i * inner_step]);
+                        c[row * columns + column] = static_cast<T>(sum);
                       }
                   });
 }
@@ -89,7 +79,7 @@ class Row {
   void add_mask(T* scores, std::int64_t batch, std::int64_t head, std::int64_t query) const {
     const T nothing = -std::numeric_limits<T>::infinity();
     const AttentionMask& mask = view_.mask;
-    const std::int64_t first = batch * mask.batch + head * mask.head + query * mask.query;
+    const std::int64_t first = mask.first(batch, head, query);
     if (mask.present && mask.boolean) {
       const bool* counts = call_.inputs[View::mask_input].template data<bool>() + first;
       for (std::int64_t k = 0; k < mask.keys; ++k)
@@ -98,40 +88,15 @@ class Row {
       const T* added = call_.inputs[View::mask_input].template data<T>() + first;
       for (std::int64_t k = 0; k < mask.keys; ++k) scores[k] += added[k * mask.key];
     }
-    std::int64_t end = mask.present ? mask.keys : view_.keys;
-    if (view_.causal) end = std::min(end, view_.past + query + 1);
-    if (call_.has(View::lengths_input))
-      end = std::min(end, std::max<std::int64_t>(0, call_.inputs[View::lengths_input].data<std::int64_t>()[batch]));
-    for (std::int64_t k = end; k < view_.keys; ++k) scores[k] += nothing;
+    const std::int64_t* lengths =
+        call_.has(View::lengths_input) ? call_.inputs[View::lengths_input].data<std::int64_t>() : nullptr;
+    for (std::int64_t k = view_.end(batch, query, lengths); k < view_.keys; ++k) scores[k] += nothing;
   }
 
   const Call& call_;
   const View& view_;
   T* shown_;
 };
-
-/// An operand as [batch, head, position, feature], behind the past ones: itself where it lies so.
-Tensor in_order(const Call& call, std::size_t input, std::size_t past, const HeadStrides& strides, const Shape& shape,
-                std::int64_t past_positions) {
-  const Tensor& tensor = call.input(input);
-  const bool in_heads = tensor.rank() == 4 && tensor.shape() == shape && strides.position == shape[3];
-  if (past_positions == 0 && in_heads) return tensor;
-  Tensor all = call.device.allocate(tensor.type(), shape);
-  const std::size_t size = size_of(tensor.type());
-  const auto copy = [&](const void* from, const HeadStrides& own, std::int64_t positions, std::int64_t at) {
-    CopyPlan plan;
-    plan.add(shape[0], own.batch, shape.elements(1, 4));
-    plan.add(shape[1], own.head, shape.elements(2, 4));
-    plan.add(positions, own.position, shape[3]);
-    plan.add(shape[3], 1, 1);
-    plan.run(call.device, size, from, all.mutable_data<std::byte>() + static_cast<std::size_t>(at * shape[3]) * size);
-  };
-  if (past_positions > 0)
-    copy(call.input(past).data(), {shape[1] * past_positions * shape[3], past_positions * shape[3], shape[3]},
-         past_positions, 0);
-  copy(tensor.data(), strides, shape[2] - past_positions, past_positions);
-  return all;
-}
 
 class AttentionKernel final : public Kernel {
  public:
@@ -146,13 +111,12 @@ class AttentionKernel final : public Kernel {
  private:
   template <class T>
   void attend(Call& call, const View& view) {
-    const std::int64_t heads = view.heads / view.heads_a_key;
+    const Shape of_keys{view.batch, view.key_heads, view.keys, view.features};
+    const Shape of_values{view.batch, view.key_heads, view.keys, view.value_features};
     const Tensor queries =
-        in_order(call, View::query_input, 0, view.query, {view.batch, view.heads, view.queries, view.features}, 0);
-    const Tensor keys = in_order(call, View::key_input, View::past_key_input, view.key,
-                                 {view.batch, heads, view.keys, view.features}, view.past);
-    const Tensor values = in_order(call, View::value_input, View::past_value_input, view.value,
-                                   {view.batch, heads, view.keys, view.value_features}, view.past);
+        in_order(call, View::query_input, 0, 0, view.query, {view.batch, view.heads, view.queries, view.features});
+    const Tensor keys = in_order(call, View::key_input, View::past_key_input, view.past, view.key, of_keys);
+    const Tensor values = in_order(call, View::value_input, View::past_value_input, view.past, view.value, of_values);
     if (call.wants(1)) call.outputs[1] = keys;
     if (call.wants(2)) call.outputs[2] = values;
     T* shown = nullptr;
@@ -168,14 +132,15 @@ class AttentionKernel final : public Kernel {
     const bool in_heads = view.result.position == view.value_features;
     Tensor weighed = in_heads ? result : device_.allocate(type_of<T>(), {view.rows(), view.value_features});
     Tensor scores = device_.allocate(type_of<T>(), {view.rows(), view.keys});
-    const Sizes sizes{view.batch * heads, view.heads_a_key * view.queries, view.keys, view.features,
+    const Sizes sizes{view.batch * view.key_heads, view.heads_a_key * view.queries, view.keys, view.features,
                       view.value_features};
     Products* products = nullptr;
     if constexpr (std::is_same_v<T, float>) products = products_of(sizes);
     if (products != nullptr)
       run_product(products->scores, queries, keys, scores);
     else
-      multiply(device_, sizes, queries.data<T>(), keys.data<T>(), scores.mutable_data<T>());
+      multiply(device_, sizes, view.features, view.keys, true, queries.data<T>(), keys.data<T>(),
+               scores.mutable_data<T>());
     const Row<T> row(call, view, shown);
     device_.parallel(view.rows(), std::max<std::int64_t>(1, 8192 / view.keys),
                      [&](std::int64_t begin, std::int64_t end) {
@@ -185,12 +150,14 @@ class AttentionKernel final : public Kernel {
     if (products != nullptr)
       run_product(products->results, scores, values, weighed);
     else
-      weigh(device_, sizes, scores.data<T>(), values.data<T>(), weighed.mutable_data<T>());
+      multiply(device_, sizes, view.keys, view.value_features, false, scores.data<T>(), values.data<T>(),
+               weighed.mutable_data<T>());
     if (in_heads) return;
     CopyPlan plan;
-    plan.add(view.batch, view.heads * view.queries * view.value_features, view.result.batch);
-    plan.add(view.heads, view.queries * view.value_features, view.result.head);
-    plan.add(view.queries, view.value_features, view.result.position);
+    const HeadStrides dense = dense_heads({view.batch, view.heads, view.queries, view.value_features});
+    plan.add(view.batch, dense.batch, view.result.batch);
+    plan.add(view.heads, dense.head, view.result.head);
+    plan.add(view.queries, dense.position, view.result.position);
     plan.add(view.value_features, 1, 1);
     plan.run(device_, sizeof(T), weighed.data(), result.mutable_data());
   }

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "cpu/attention.hpp"
+#include "cpu/strided_copy.hpp"
 
 namespace tare::cpu {
 namespace {
@@ -37,19 +38,18 @@ Operand operand_of(const Call& call, std::size_t input, std::int64_t heads) {
   if (shape.rank() != 4) call.fail(fmt::format("input {} has the shape {}", input, shape.text()));
   if (has_positions_first(call.node, input))
     return {shape[0], shape[2], shape[1], shape[3], {shape.elements(1, 4), shape[3], shape.elements(2, 4)}};
-  return {shape[0], shape[1], shape[2], shape[3], {shape.elements(1, 4), shape.elements(2, 4), shape[3]}};
+  return {shape[0], shape[1], shape[2], shape[3], dense_heads(shape)};
 }
 
-/// What a cache of past keys or values adds; it must fit the new ones.
-HeadStrides past_of(const Call& call, std::size_t input, const Operand& now, std::int64_t& positions) {
+/// Positions of a cache of past keys or values, which must fit the new ones.
+std::int64_t past_of(const Call& call, std::size_t input, const Operand& now) {
   const Tensor& tensor = call.input(input);
   const Shape& shape = tensor.shape();
   if (tensor.type() != call.input(View::query_input).type() || shape.rank() != 4 || shape[0] != now.batch ||
       shape[1] != now.heads || shape[3] != now.features)
     call.fail(fmt::format("input {} of shape {} does not continue one of {} x {} heads of {} features", input,
                           shape.text(), now.batch, now.heads, now.features));
-  positions = shape[2];
-  return {shape.elements(1, 4), shape.elements(2, 4), shape[3]};
+  return shape[2];
 }
 
 /// A size that operands share, or that those of one broadcast to.
@@ -92,6 +92,8 @@ View::Scores scores_of(const Call& call) {
 
 }  // namespace
 
+HeadStrides dense_heads(const Shape& shape) { return {shape.elements(1, 4), shape.elements(2, 4), shape[3]}; }
+
 AttentionView attention_view(const Call& call) {
   const Operand query = operand_of(call, View::query_input, call.node.integer("q_num_heads", 0));
   const Operand key = operand_of(call, View::key_input, call.node.integer("kv_num_heads", 0));
@@ -124,13 +126,13 @@ AttentionView attention_view(const Call& call) {
   if (call.has(View::past_key_input) != call.has(View::past_value_input))
     call.fail("past keys and past values come together");
   if (call.has(View::past_key_input)) {
-    std::int64_t values = 0;
-    view.past_key = past_of(call, View::past_key_input, key, view.past);
-    view.past_value = past_of(call, View::past_value_input, value, values);
+    view.past = past_of(call, View::past_key_input, key);
+    const std::int64_t values = past_of(call, View::past_value_input, value);
     if (values != view.past) call.fail(fmt::format("{} past keys and {} past values", view.past, values));
   }
   view.keys = view.past + value.positions;
   if (call.has(View::mask_input)) view.mask = mask_of(call, view);
+  if (!call.node.domain.empty()) view.key_heads = view.heads;  // what broadcasts is repeated
   if (call.has(View::lengths_input)) {
     const Tensor& lengths = call.input(View::lengths_input);
     if (lengths.type() != DataType::int64 || lengths.rank() != 1 || lengths.shape()[0] != view.batch)
@@ -163,6 +165,28 @@ Shape attention_shape(const Call& call, const AttentionView& view) {
   if (call.inputs[0].rank() == 3) return {view.batch, view.queries, view.heads * view.value_features};
   if (has_positions_first(call.node, 3)) return {view.batch, view.queries, view.heads, view.value_features};
   return {view.batch, view.heads, view.queries, view.value_features};
+}
+
+Tensor in_order(const Call& call, std::size_t input, std::size_t cache, std::int64_t past, const HeadStrides& strides,
+                const Shape& shape) {
+  const Tensor& tensor = call.input(input);
+  const bool lies_so = tensor.rank() == 4 && tensor.shape() == shape && strides.position == shape[3];
+  if (past == 0 && lies_so) return tensor;
+  Tensor all = call.device.allocate(tensor.type(), shape);
+  const std::size_t size = size_of(tensor.type());
+  const HeadStrides dense = dense_heads(shape);
+  const auto copy = [&](const Tensor& from, const HeadStrides& own, std::int64_t positions, std::int64_t at) {
+    CopyPlan plan;
+    plan.add(shape[0], own.batch, dense.batch);
+    plan.add(shape[1], own.head, dense.head);
+    plan.add(positions, own.position, dense.position);
+    plan.add(shape[3], 1, 1);
+    plan.run(call.device, size, from.data(),
+             all.mutable_data<std::byte>() + static_cast<std::size_t>(at * dense.position) * size);
+  };
+  if (past > 0) copy(call.input(cache), dense_heads(call.input(cache).shape()), past, 0);
+  copy(tensor, strides, shape[2] - past, past);
+  return all;
 }
 
 }  // namespace tare::cpu

@@ -60,7 +60,7 @@ bool numbers_add_no_dimension(const Graph& graph, const Op& op) {
   });
 }
 
-/// What is added to the mean square: the number, which adds no dimension, beside the parameters.
+/// What is added to the mean square: the number beside the parameters.
 std::optional<float> epsilon_of(const Graph& graph, const Op& op) {
   for (const std::int32_t n : op.nodes) {
     const Node& node = graph.nodes[static_cast<std::size_t>(n)];
@@ -69,8 +69,7 @@ std::optional<float> epsilon_of(const Graph& graph, const Op& op) {
       const Tensor* number = graph.constant(input);
       const bool is_parameter = std::any_of(op.parameters.begin(), op.parameters.end(),
                                             [&](const Parameter& parameter) { return parameter.value == input; });
-      if (number != nullptr && !is_parameter && number->elements() == 1 && number->rank() <= 1 &&
-          is_quantizable(number->type()))
+      if (number != nullptr && !is_parameter && number->elements() == 1 && is_quantizable(number->type()))
         return real_element(*number, 0);
     }
   }

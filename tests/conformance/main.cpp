@@ -82,8 +82,7 @@ class BackendTest : public testing::Test {
     if (!reason_.empty()) GTEST_SKIP() << reason_;
     if (!device_.missing.empty()) GTEST_SKIP() << device_.missing;
     const auto backend = device_.make();
-    const bool light = folder_.extension() == ".onnx";
-    const Model model = load_model(light ? folder_ : folder_ / "model.onnx");
+    const Model model = load_model(is_light() ? folder_ : folder_ / "model.onnx");
     // Another device than the host may lack an operator, as long as it says so.
     if (device_.name != "cpu") {
       try {
@@ -102,9 +101,11 @@ class BackendTest : public testing::Test {
   }
 
  private:
+  bool is_light() const { return folder_.extension() == ".onnx"; }
+
   void run(Backend& backend, const Graph& graph, Graph plan, int runs) const {
     Executor executor(std::move(plan), backend);
-    if (folder_.extension() == ".onnx") {
+    if (is_light()) {
       const fs::path expected = folder_.parent_path() / (folder_.stem().string() + "_output_0.pb");
       compare(backend, 0, executor.run(ramps(graph)).at(0), load_tensor(expected));
       return;
