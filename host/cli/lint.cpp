@@ -13,6 +13,7 @@
 #include "cli/options.hpp"
 #include "cli/overrides.hpp"
 #include "cli/terminal.hpp"
+#include "plan/simplify.hpp"
 #include "run/derived_statistics.hpp"
 #include "run/fingerprint.hpp"
 #include "tare/backend.hpp"
@@ -95,7 +96,8 @@ std::vector<NamedStatistics> statistics_of(const StatisticsFile& file, const Gra
 }
 
 int lint(const Flags& flags) {
-  const UnquantizedModel parts = take_quantizers(load_model(flags.model));
+  UnquantizedModel parts = take_quantizers(load_model(flags.model));
+  drop_dead_that_cannot_run(parts.model.graph, *make_cpu_backend());  // as a session does, before it places
   const Model& model = parts.model;
   const EncodingsFile listed = load_encodings_file(flags.encodings);
   const EncodingSet& encodings = listed.set;

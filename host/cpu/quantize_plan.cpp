@@ -37,11 +37,25 @@ QuantizePlan::QuantizePlan(const VectorKernels& vector, const Tensor& tensor, co
       loops_(loops_of(vector, encodings.spec.format, rounding)),
       runs_(grid_runs(tensor.shape(), tensor.layout(), encodings)),
       row_(runs_.dimensions[0].size * runs_.run),
+      same_rows_(runs_.dimensions[1].stride == 0),
       neighbours_(runs_.dimensions[0].block * runs_.run) {
+  join_dimensions();
   if (runs_.count() == 1)
     grid_ = grids_of(runs_, encodings).front();
   else
     keep_grids();
+}
+
+/// Where the grids of one row follow those of the one before it there is one long row: pieces of it are found by one
+/// division, which counts beside a piece of a few hundred elements.
+void QuantizePlan::join_dimensions() {
+  const GridDimension& inner = runs_.dimensions[0];
+  const GridDimension& outer = runs_.dimensions[1];
+  if (same_rows_ || inner.block != 1 || outer.block != 1 || inner.stride != 1 || outer.stride != inner.size ||
+      outer.runs_inside != inner.size)
+    return;
+  row_ *= outer.size;
+  same_rows_ = true;
 }
 
 /// Few columns side by side: several rows become one, so that the loop over a row pays.
@@ -50,7 +64,7 @@ void QuantizePlan::keep_grids() {
   const bool columns = neighbours_ == 1;
   if (!columns && count > most_kept) return;
   std::int64_t copies = 1;
-  if (columns && runs_.dimensions[1].stride == 0) {
+  if (columns && same_rows_) {
     const std::int64_t rows = runs_.elements / row_;
     while (copies * row_ < narrow_row && rows % (copies * 2) == 0) copies *= 2;
     row_ *= copies;
@@ -86,13 +100,12 @@ Grids QuantizePlan::kept_from(std::int64_t grid) const {
 void QuantizePlan::run(const float* in, float* out, std::int64_t begin, std::int64_t end, Window& window) const {
   if (runs_.count() == 1) return loops_.uniform(in, out, static_cast<std::size_t>(end - begin), grid_);
   const bool columns = neighbours_ == 1;
-  const bool same_rows = runs_.dimensions[1].stride == 0;
   while (begin < end) {
-    const std::int64_t at = begin % row_;
-    const std::int64_t first = same_rows ? 0 : runs_.grid_of(begin / row_ * runs_.dimensions[0].size);
+    const std::int64_t at = begin < row_ ? begin : begin % row_;
+    const std::int64_t first = same_rows_ ? 0 : runs_.grid_of(begin / row_ * runs_.dimensions[0].size);
     std::int64_t done = std::min(row_ - at, end - begin);
     if (columns) {
-      const std::int64_t rows = same_rows && at == 0 ? std::max<std::int64_t>((end - begin) / row_, 1) : 1;
+      const std::int64_t rows = same_rows_ && at == 0 ? std::max<std::int64_t>((end - begin) / row_, 1) : 1;
       loops_.columns(in, out, static_cast<std::size_t>(rows), static_cast<std::size_t>(done), kept_from(first + at));
       done *= rows;
     } else {

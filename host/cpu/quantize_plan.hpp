@@ -39,6 +39,7 @@ class QuantizePlan {
   };
   static Loops loops_of(const VectorKernels& vector, NumberFormat format, Rounding rounding);
 
+  void join_dimensions();
   void keep_grids();
   /// Grids [first, first + count) to `members`, arrays `pitch` apart; true when all have a reciprocal.
   bool make(std::int64_t first, std::int64_t count, float* members, std::int64_t pitch) const;
@@ -50,7 +51,8 @@ class QuantizePlan {
   double steps_;
   Loops loops_;
   GridRuns runs_;
-  std::int64_t row_;            ///< elements of the innermost dimension that has grids and of those further in
+  std::int64_t row_;            ///< elements whose grids follow each other: of one dimension, or of two
+  bool same_rows_;              ///< every row has the same grids
   std::int64_t neighbours_;     ///< of a row, which share a grid; 1: columns
   std::vector<float> members_;  ///< of the grids that are kept
   std::int64_t kept_ = 0;       ///< all, or none

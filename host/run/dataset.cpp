@@ -101,18 +101,29 @@ class Planner {
   std::size_t rows_seen() const { return taken_ + left_over_; }
 
  private:
-  std::int64_t rows_in(std::size_t record) const {
-    std::int64_t rows = -1;
+  /// Of the first input with a batch axis; `uneven`: another one has more or fewer, so that nothing can be cut.
+  struct Rows {
+    std::int64_t count = -1;
+    bool uneven = false;
+  };
+  Rows rows_in(std::size_t record) const {
+    Rows rows;
     std::size_t counted = 0;
     for (std::size_t i = 0; i < inputs_.size(); ++i) {
       if (!batched_[i]) continue;
       const std::int64_t found = records_.shape(record, i)[0];
-      if (rows >= 0 && found != rows)
-        refuse(records_.where(record, i),
-               fmt::format("input '{}' has {} rows here, but input '{}' has {}; inputs with a batch axis need as many",
-                           inputs_[i].name, found, inputs_[counted].name, rows));
-      rows = found;
-      counted = i;
+      if (rows.count < 0) {
+        rows.count = found;
+        counted = i;
+      } else if (found != rows.count) {
+        if (rows_ != 0 || records_.one_sample_each())
+          refuse(
+              records_.where(record, i),
+              fmt::format("input '{}' has {} rows here, but input '{}' has {}; where these are no samples, give one "
+                          "batch a key ('000/{}', '001/{}', ...), and no batch size",
+                          inputs_[i].name, found, inputs_[counted].name, rows.count, inputs_[i].name, inputs_[i].name));
+        rows.uneven = true;
+      }
     }
     return rows;
   }
@@ -129,14 +140,14 @@ class Planner {
       return;
     }
     if (!current_.pieces.empty() && !(joinable_ && rows_ != 0 && same_rows(current_.pieces[0].record, r))) close();
-    const std::int64_t all = rows_in(r);
+    const auto [all, uneven] = rows_in(r);
     if (all == 0 && records_.grouped()) {
       const auto input = static_cast<std::size_t>(std::find(batched_.begin(), batched_.end(), true) - batched_.begin());
       refuse(records_.where(r, input),
              "is a batch of 0 samples; leave it out: those behind it would change their numbers");
     }
-    std::int64_t rows = std::min<std::int64_t>(
-        all, static_cast<std::int64_t>(std::min<std::size_t>(options_.samples - taken_ - current_.samples, 1u << 30)));
+    const std::size_t wanted = std::min<std::size_t>(options_.samples - taken_ - current_.samples, 1u << 30);
+    std::int64_t rows = uneven ? all : std::min(all, static_cast<std::int64_t>(wanted));
     for (std::int64_t first = 0; rows > 0;) {
       const std::int64_t room = rows_ == 0 ? rows : rows_ - static_cast<std::int64_t>(current_.samples);
       const std::int64_t part = std::min(rows, room);

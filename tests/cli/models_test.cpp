@@ -80,6 +80,27 @@ TEST_F(Models, WithBodies) {
   EXPECT_EQ(outputs_of(at("out/m.onnx"), at("x.npz"), "000/z"), grown);
 }
 
+/// A branch that nobody reads is not looked into, neither when quantizers are placed nor when the file is checked.
+TEST_F(Models, WithDeadBodies) {
+  onnx::ModelProto model = small_model();
+  onnx::GraphProto& graph = *model.mutable_graph();
+  add_node(graph, "ReduceMax", {"y"}, {"largest"});
+  add_initializer(graph, "zero", 1, {}, std::vector<float>{0});
+  add_node(graph, "Greater", {"largest", "zero"}, {"positive"});
+  onnx::NodeProto& choice = add_node(graph, "If", {"positive"}, {"unread"}, "choice");
+  for (const auto& [branch, op] : {std::pair{"then_branch", "Erf"}, {"else_branch", "Tanh"}}) {
+    onnx::GraphProto& taken = *add_attribute(choice, branch, onnx::AttributeProto::GRAPH).mutable_g();
+    taken.set_name(branch);
+    add_node(taken, op, {"y"}, {"b"}, branch);
+    add_output(taken, "b", {-1, 4, 8, 8});
+  }
+  write_model(model, folder_ / "m.onnx");
+  write_samples(folder_ / "x.npz", 8);
+  EXPECT_GT(simulated_sqnr(at("x.npz")), 25);
+  const CommandResult linted = tare({"lint", at("m.onnx"), at("out/m.encodings")});
+  EXPECT_EQ(linted.exit_code, 0) << linted.output << linted.errors;
+}
+
 TEST_F(Models, WithExternalData) {
   onnx::ModelProto model = small_model();
   move_outside(*model.mutable_graph()->mutable_initializer(0), folder_ / "weights.bin");

@@ -45,6 +45,22 @@ std::vector<T> all_values(Dataset& dataset, std::size_t input = 0) {
   return values;
 }
 
+/// First dimensions that are no batch: tokens beside boxes. Whole batches need no cutting.
+TEST_F(DatasetTest, InputsOfOneBatchMayDifferInRows) {
+  const Graph graph = graph_with({{"x", f32, Shape{-1, 3}}, {"y", f32, Shape{-1}}});
+  save("a.npz", {{"000/x", counting<float>({4, 3})},
+                 {"000/y", counting<float>({7})},
+                 {"001/x", counting<float>({2, 3})},
+                 {"001/y", counting<float>({2})}});
+  auto dataset = open_dataset(file("a.npz"), graph, {.samples = 5, .image = {}});
+  EXPECT_THAT(batch_sizes(*dataset), ElementsAre(4, 1));
+  const auto first = dataset->next();
+  EXPECT_EQ(first->inputs[0].shape(), (Shape{4, 3}));
+  EXPECT_EQ(first->inputs[1].shape(), (Shape{7}));
+  EXPECT_THAT(refusal("a.npz", graph, {.batch_size = 2, .image = {}}),
+              AllOf(HasSubstr("input 'y' has 7 rows"), HasSubstr("no batch size")));
+}
+
 TEST_F(DatasetTest, PlainArraysAreCutIntoBatches) {
   for (const bool deflated : {false, true}) {
     save("a.npz", {{"x", counting<float>({20, 3})}, {"unused", counting<float>({1})}}, deflated);
