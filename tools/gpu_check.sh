@@ -8,7 +8,7 @@
 # tools/gpu_report.py.
 set -u
 cd "$(dirname "$0")/.." || exit 1
-all="graphs kernels bench_kernels bench_resnet50 bench_minilm pytorch conformance golden sweep"
+all="graphs kernels bench_kernels bench_resnet50 bench_minilm pytorch conformance golden random sweep"
 all="$all memcheck memcheck_operators racecheck"
 begin=$(date +%s)
 total=${GPU_CHECK_SECONDS:-450}
@@ -138,7 +138,7 @@ for step in $steps; do
   case $step in
     graphs) tests graphs 40 0 "$bin/test_cuda=CudaGraphs*:CudaChoices*" ;;
     kernels)
-      tests kernels 35 0 "$bin/test_cuda=-CudaGraphs*:CudaChoices*:CudaDevice*:*EveryFloat*" "$bin/test_chains=*/cuda"
+      tests kernels 35 0 "$bin/test_cuda=-CudaGraphs*:CudaChoices*:CudaDevice*:*EveryFloat*" "$bin/test_chains=*/cuda-*RandomGraphs*"
       ;;
     bench_kernels) step bench_kernels 40 "$bin/bench_cuda_kernels" "$logs/kernels-figures.json" ;;
     bench_resnet50) step bench_resnet50 60 "$bin/bench_cuda_models" --output "$logs/resnet50-figures.json" ;;
@@ -151,6 +151,7 @@ for step in $steps; do
       ;;
     conformance) tests conformance 95 16 "$bin/test_conformance=cuda_*" ;;
     golden) tests golden 40 8 "$bin/test_golden=*cuda_*:*/cuda-*minilm*" ;;
+    random) tests random 40 0 "$bin/test_chains=*RandomGraphs*/cuda" ;;
     sweep) tests sweep 40 0 "$bin/test_cuda=*EveryFloat*" ;;
     memcheck)
       checked memcheck 30 "$bin/test_cuda" \

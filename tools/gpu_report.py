@@ -8,7 +8,7 @@ import re
 import sys
 
 STEPS = ["device", "graphs", "kernels", "bench_kernels", "bench_resnet50", "bench_minilm", "pytorch", "conformance",
-         "golden", "sweep", "memcheck", "memcheck_operators", "racecheck"]
+         "golden", "random", "sweep", "memcheck", "memcheck_operators", "racecheck"]
 STATUSES = ["passed", "failed", "crashed", "hung", "cut off", "not run", "skipped"]
 MOST_NAMES = 40
 

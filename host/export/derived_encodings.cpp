@@ -276,25 +276,38 @@ std::unordered_set<ValueId> on_grids_of_inputs(const Graph& graph,
 
 }  // namespace
 
-EncodingSet acting_encodings(const EncodingSet& encodings, const Graph& graph) {
+EncodingSet without_repeated(const EncodingSet& encodings, const Graph& graph) {
   std::unordered_map<std::string_view, ValueId> by_name;
   for (std::size_t v = 0; v < graph.values.size(); ++v) by_name.emplace(graph.values[v].name, static_cast<ValueId>(v));
   std::unordered_map<ValueId, const TensorEncodings*> listed;
   for (const TensorEncodings& tensor : encodings.tensors)
     if (const auto it = by_name.find(tensor.tensor); it != by_name.end() && !is_wider_than_searched(tensor.spec))
       listed.emplace(it->second, &tensor);
-  std::unordered_set<ValueId> parameters;
-  for (const Op& op : collect_ops(graph, {}))
-    for (const Parameter& parameter : op.parameters) parameters.insert(parameter.value);
   const std::unordered_set<ValueId> repeated = on_grids_of_inputs(graph, listed);
-  EncodingSet result;
-  for (const auto& [value, tensor] : listed) {
-    if (repeated.contains(value)) continue;
-    TensorEncodings& added = result.tensors.emplace_back(*tensor);
-    if (graph.constant(value) == nullptr)
-      added.role = SiteRole::activation;
-    else if (parameters.contains(value))
-      added.role = SiteRole::parameter;
+  EncodingSet result = encodings;
+  std::erase_if(result.tensors, [&](const TensorEncodings& tensor) {
+    const auto it = by_name.find(tensor.tensor);
+    return it != by_name.end() && repeated.contains(it->second);
+  });
+  return result;
+}
+
+EncodingSet acting_encodings(const EncodingSet& encodings, const Graph& graph) {
+  std::unordered_set<std::string_view> parameters;
+  for (const Op& op : collect_ops(graph, {}))
+    for (const Parameter& parameter : op.parameters) parameters.insert(graph.value(parameter.value).name);
+  std::unordered_map<std::string_view, bool> is_constant;
+  for (std::size_t v = 0; v < graph.values.size(); ++v)
+    is_constant.emplace(graph.values[v].name, graph.constant(static_cast<ValueId>(v)) != nullptr);
+  EncodingSet result = without_repeated(encodings, graph);
+  std::erase_if(result.tensors, [&](const TensorEncodings& tensor) {
+    return !is_constant.contains(tensor.tensor) || is_wider_than_searched(tensor.spec);
+  });
+  for (TensorEncodings& tensor : result.tensors) {
+    if (!is_constant.at(tensor.tensor))
+      tensor.role = SiteRole::activation;
+    else if (parameters.contains(tensor.tensor))
+      tensor.role = SiteRole::parameter;
   }
   result.sort();
   return result;

@@ -300,10 +300,10 @@ class Placement {
       if (node.inputs.size() < 2) continue;
       // That the first operand of a MatMul is constant changes nothing: the hardware's weight is the second.
       if (std::find(op.inputs.begin(), op.inputs.end(), node.inputs[1]) == op.inputs.end()) continue;
-      std::optional<bool> symmetric = config_.default_parameter.symmetric;
+      bool symmetric = config_.default_parameter.symmetric.value_or(false);
       const auto refine = [&](const std::map<std::string, QuantizerRule>& rules) {
         if (const auto it = rules.find("weight"); it != rules.end() && it->second.symmetric)
-          symmetric = it->second.symmetric;
+          symmetric = *it->second.symmetric;
       };
       refine(config_.parameters);
       if (const OpRule* rule = rule_of(op)) refine(rule->parameters);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "export/derived_encodings.hpp"
 #include "plan/fuse.hpp"
 #include "plan/quantized_graph.hpp"
 #include "plan/simplify.hpp"
@@ -224,7 +225,8 @@ CalibrationResult Session::calibrate_from(const StatisticsFile& statistics, cons
 
 void Session::set_encodings(const EncodingSet& encodings) {
   Implementation& self = *implementation_;
-  QuantizedGraph quantized = make_simulated(self.model.graph, encodings, *self.backend, self.options.rounding);
+  QuantizedGraph quantized = make_simulated(self.model.graph, without_repeated(encodings, self.model.graph),
+                                            *self.backend, self.options.rounding);
   self.simulated_executor.emplace(std::move(quantized.graph), *self.backend, quantized.site_of_value,
                                   self.options.stop);
   self.simulated_sites = std::move(quantized.sites);

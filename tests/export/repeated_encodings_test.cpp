@@ -2,9 +2,12 @@
 // act.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
+
 #include "export/derived_encodings.hpp"
 #include "support/model_builder.hpp"
-#include "tare/model.hpp"
+#include "tare/session.hpp"
 
 namespace tare::test {
 namespace {
@@ -37,11 +40,17 @@ TEST(RepeatedEncodings, OfSelectedValuesDoNotAct) {
   add_node(graph, "Pad", {"a", "pads", "half"}, {"padded"});
   add_node(graph, "Clip", {"a", "half"}, {"cut"});
   add_node(graph, "Col2Im", {"a", "image", "block"}, {"sums"});
-  const Model loaded = load_model(write_model(model, folder / "m.onnx"));
-  const EncodingSet acting = acting_encodings(on_one_grid({"a", "half", "padded", "cut", "sums"}), loaded.graph);
+  Session session(write_model(model, folder / "m.onnx"));
+  const EncodingSet acting = acting_encodings(on_one_grid({"a", "half", "padded", "cut", "sums"}), session.graph());
   std::vector<std::string> names;
   for (const TensorEncodings& tensor : acting.tensors) names.push_back(tensor.tensor);
   EXPECT_EQ(names, (std::vector<std::string>{"a", "half", "sums"}));
+  session.set_encodings(on_one_grid({"a", "padded", "cut", "sums"}));
+  Tensor x = Tensor::host(DataType::float32, {1, 4, 4});
+  std::fill_n(x.mutable_data<float>(), x.elements(), 0.312f);
+  const std::vector<Tensor> outputs = session.simulate(std::array{x});
+  EXPECT_FLOAT_EQ(outputs[0].data<float>()[0], 0.31f);
+  EXPECT_FLOAT_EQ(outputs[0].data<float>()[5], 0.505f);
 }
 
 }  // namespace

@@ -173,6 +173,16 @@ TEST_F(Product, ASecondOperandThatIsNoConstantIsSymmetricLikeAWeight) {
   EXPECT_FALSE(scene.site("n").spec.symmetric);
 }
 
+/// Where the config says nothing of parameters a weight is asymmetric, and so is what stands in its place.
+TEST_F(Product, ASecondOperandIsAsymmetricLikeAWeight) {
+  ConfigText config;
+  config.ops = R"({"is_output_quantized": "True", "is_symmetric": "True"})";
+  config.params = R"({"is_quantized": "True"})";
+  scene.place(config);
+  EXPECT_FALSE(scene.site("z").spec.symmetric);
+  EXPECT_TRUE(scene.site("n").spec.symmetric);
+}
+
 /// As AIMET 2.42 has it: the weight of a product is its second operand. A range a channel of the first would change
 /// along the axis that is summed over.
 TEST(Products, AConstantFirstOperandIsAnActivation) {

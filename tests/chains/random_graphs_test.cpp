@@ -1,0 +1,131 @@
+// What plans make of random graphs: the numbers of its operators one by one, whatever is joined, on every backend, and
+// statistics of every tensor that are those of its numbers.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "plan/fuse.hpp"
+#include "chains/random_graph.hpp"
+
+namespace tare::test {
+namespace {
+
+constexpr unsigned graphs = 1000;  ///< on the CPU; a fifth of them elsewhere
+
+/// Sums come in another order, and a joined node rounds less often.
+float tolerance(std::span<const float> expected) {
+  float largest = 0;
+  for (const float x : expected) largest = std::max(largest, std::fabs(x));
+  return 1e-3f * largest + 1e-4f;
+}
+
+void expect_near(const Tensor& actual, const Tensor& expected, const std::string& where) {
+  ASSERT_EQ(actual.shape(), expected.shape()) << where;
+  const float allowed = tolerance(expected.span<float>());
+  for (std::int64_t i = 0; i < expected.elements(); ++i)
+    ASSERT_NEAR(actual.data<float>()[i], expected.data<float>()[i], allowed) << where << ", element " << i;
+}
+
+std::string text_of(const Graph& graph) {
+  std::string text;
+  for (const Node& node : graph.nodes) {
+    text += fmt::format("{}(", node.op_type);
+    for (const ValueId input : node.inputs) text += input == absent ? "-, " : graph.value(input).name + ", ";
+    text += fmt::format(") -> {}\n", graph.value(node.outputs[0]).name);
+  }
+  return text;
+}
+
+/// Takes the statistics of all values that have a site, in kernels where these can.
+class Statistics final : public ValueHook {
+ public:
+  Statistics(Backend& backend, std::size_t sites) : observer_(backend.make_observer(ObserverKind::histogram, sites)) {}
+  Tap tap(std::size_t site) override { return {observer_.get(), site}; }
+  Tensor on_value(std::size_t site, Tensor value) override {
+    observer_->observe(site, value);
+    return value;
+  }
+  std::vector<TensorStatistics> collect() const { return observer_->collect(); }
+
+ private:
+  std::unique_ptr<Observer> observer_;
+};
+
+void expect_statistics(const TensorStatistics& found, const Tensor& expected, const std::string& where) {
+  const std::span<const float> numbers = expected.span<float>();
+  const auto [low, high] = std::minmax_element(numbers.begin(), numbers.end());
+  const float allowed = tolerance(numbers);
+  EXPECT_NEAR(found.min, *low, allowed) << where;
+  EXPECT_NEAR(found.max, *high, allowed) << where;
+  EXPECT_EQ(found.count, numbers.size()) << where;
+  std::uint64_t counted = found.zero_count;
+  for (const auto& [bin, count] : found.bins) counted += count;
+  EXPECT_EQ(counted, numbers.size()) << where;
+}
+
+class RandomGraphs : public testing::TestWithParam<NamedBackend> {
+ protected:
+  void SetUp() override {
+    if (!GetParam().missing.empty()) GTEST_SKIP() << GetParam().missing;
+    backend_ = GetParam().make();
+  }
+
+  template <class Check>
+  void for_each_graph(Check&& check) {
+    const auto cpu = make_cpu_backend();
+    for (unsigned seed = 0; seed < (backend_->name() == "cpu" ? graphs : graphs / 5) && !HasFailure(); ++seed) {
+      RandomGraph random(seed, *cpu);
+      random.grow(4 + random.below(18));
+      SCOPED_TRACE(fmt::format("seed {}\n{}", seed, text_of(random.graph())));
+      check(random);
+    }
+  }
+
+  std::unique_ptr<Backend> backend_;
+};
+
+TEST_P(RandomGraphs, JoinedTheyGiveTheSame) {
+  for_each_graph([&](const RandomGraph& random) {
+    const Graph& graph = random.graph();
+    Executor executor(make_runnable(graph, std::vector<bool>(graph.values.size()), *backend_), *backend_);
+    for (int run = 0; run < 2; ++run) {  // the second one finds its memory
+      const std::vector<Tensor> outputs = executor.run(random.inputs());
+      for (std::size_t o = 0; o < outputs.size(); ++o)
+        expect_near(outputs[o], random.values().at(graph.outputs[o]), graph.value(graph.outputs[o]).name);
+    }
+  });
+}
+
+TEST_P(RandomGraphs, WhatIsLookedAtIsObservedAsItIs) {
+  for_each_graph([&](RandomGraph& random) {
+    const Graph& graph = random.graph();
+    const std::size_t one_in = 1 + random.below(3);
+    std::vector<bool> visible(graph.values.size());
+    std::vector<std::int32_t> site_of_value(graph.values.size(), -1);
+    std::vector<ValueId> sites;
+    const auto look_at = [&](ValueId value) {
+      if (random.below(one_in) != 0) return;
+      visible[static_cast<std::size_t>(value)] = true;
+      site_of_value[static_cast<std::size_t>(value)] = static_cast<std::int32_t>(sites.size());
+      sites.push_back(value);
+    };
+    for (const ValueId input : graph.inputs) look_at(input);
+    for (const Node& node : graph.nodes)
+      for (const ValueId output : node.outputs) look_at(output);
+    if (sites.empty()) return;
+    Executor executor(make_runnable(graph, visible, *backend_, Visible::observed), *backend_, site_of_value);
+    Statistics statistics(*backend_, sites.size());
+    const std::vector<Tensor> outputs = executor.run(random.inputs(), &statistics);
+    for (std::size_t o = 0; o < outputs.size(); ++o)
+      expect_near(outputs[o], random.values().at(graph.outputs[o]), graph.value(graph.outputs[o]).name);
+    const std::vector<TensorStatistics> found = statistics.collect();
+    for (std::size_t s = 0; s < sites.size(); ++s)
+      expect_statistics(found[s], random.values().at(sites[s]), graph.value(sites[s]).name);
+  });
+}
+
+INSTANTIATE_TEST_SUITE_P(Backends, RandomGraphs, testing::ValuesIn(backends()),
+                         [](const auto& instance) { return instance.param.name; });
+
+}  // namespace
+}  // namespace tare::test
