@@ -47,7 +47,9 @@ void set_overrides(const OverrideFlags& flags, CalibrationOptions& options) {
     return;
   }
   GivenEncodings given;
-  given.set = load_encodings(flags.encodings_in);
+  EncodingsFile file = load_encodings_file(flags.encodings_in);
+  given.set = std::move(file.set);
+  given.tells_symmetry = file.version != EncodingVersion::v2_0_0;
   given.parameters_only = flags.freeze_parameters;
   given.strict = flags.strict;
   options.given = std::move(given);

@@ -177,7 +177,8 @@ TensorEncodings read_1_0_0(const json& entry, SiteRole role, const Place& place)
 }
 
 /// Where the scale of every block stands in the file, in the order [channel, block]; sets the axes. Scales have the
-/// rank of their tensor, and one element along all other axes.
+/// rank of their tensor, and one element along all other axes. Where they have one along all but that of the blocks,
+/// only the model can say which of several is that of the channels: it stays open.
 std::vector<std::size_t> block_order(const std::vector<std::size_t>& dims, int axis, QuantizerSpec& spec,
                                      const Place& place) {
   const auto block_axis = static_cast<std::size_t>(axis);
@@ -193,7 +194,7 @@ std::vector<std::size_t> block_order(const std::vector<std::size_t>& dims, int a
                  ErrorKind::unsupported);
   }
   spec.block_axis = axis;
-  spec.channel_axis = static_cast<int>(channel_axis);
+  if (wide > 0 || dims.size() == 2) spec.channel_axis = static_cast<int>(channel_axis);
   const std::size_t blocks = dims[block_axis];
   const std::size_t channels = dims[channel_axis];
   std::vector<std::size_t> order;

@@ -1,6 +1,7 @@
 // Encodings that are known before the search. A file says more than a quantizer needs (32-bit biases, tensors on the
 // grid of another) and less (axes): both are settled here. Odd: version 2.0.0 writes symmetric activations as unsigned
-// ones with the zero point in the middle; on a symmetric quantizer they are what they were.
+// ones with the zero point in the middle, and signed ones without a zero point, whether symmetric or not; on a
+// quantizer of the other kind they are what they were.
 #include "export/given_encodings.hpp"
 
 #include <fmt/format.h>
@@ -100,6 +101,8 @@ class Adopter {
       return e.offset == -middle || (site.spec.unsigned_symmetric && e.offset == 0);
     });
     if (site.spec.symmetric && !site.spec.strict_symmetric && !spec.symmetric && centred) spec.symmetric = true;
+    if (!given_.tells_symmetry && site.role == SiteRole::activation && !site.spec.symmetric && centred)
+      spec.symmetric = false;
     // A quantizer that may be unsigned is signed where the data is; one that may not never is unsigned.
     if (spec.symmetric && site.spec.symmetric && site.spec.unsigned_symmetric) spec.unsigned_symmetric = true;
     if (!spec.symmetric) {  // the flags mean nothing there

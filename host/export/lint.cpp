@@ -68,6 +68,7 @@ class Linter {
         lists_every_tensor_(version == EncodingVersion::v2_0_0),
         listed_(by_name(encodings)) {
     for (const QuantSite& site : sites) site_of_.emplace(site.tensor, &site);
+    given_.tells_symmetry = !lists_every_tensor_;
     std::unordered_set<std::string_view> values;
     for (const Value& value : graph.values) values.insert(value.name);
     for (const TensorEncodings& tensor : encodings.tensors) {

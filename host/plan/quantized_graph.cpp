@@ -60,7 +60,8 @@ class Builder {
 
  private:
   void complete_axes(ValueId value, const Tensor& constant, TensorEncodings& tensor) const {
-    if (tensor.encodings.size() <= 1 || tensor.spec.channel_axis || constant.rank() == 0) return;
+    const bool one_for_all = tensor.encodings.size() <= 1 && tensor.spec.block_size == 0;
+    if (one_for_all || tensor.spec.channel_axis || constant.rank() == 0) return;
     const auto it = parameters_.find(value);
     if (it != parameters_.end()) {
       tensor.spec.channel_axis = it->second.channel_axis;

@@ -60,6 +60,7 @@ struct GivenEncodings {
   /// searched.
   bool strict = false;
   bool only_quantizers = false;  ///< tensors without a given encoding have no quantizer
+  bool tells_symmetry = true;    ///< false of version 2.0.0: a signed grid around 0 may be of an asymmetric quantizer
 };
 
 struct AdoptedEncodings {

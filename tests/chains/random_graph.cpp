@@ -11,9 +11,10 @@ std::vector<std::int64_t> list_of(const Shape& shape) { return {shape.begin(), s
 
 void RandomGraph::add_some() {
   using Step = void (RandomGraph::*)();
-  static constexpr Step steps[] = {&RandomGraph::arithmetic, &RandomGraph::arithmetic, &RandomGraph::convolution,   &RandomGraph::convolution,
-                                   &RandomGraph::product,    &RandomGraph::product,    &RandomGraph::normalization, &RandomGraph::attention,
-                                   &RandomGraph::movement,   &RandomGraph::movement,   &RandomGraph::pool,          &RandomGraph::reduction};
+  static constexpr Step steps[] = {&RandomGraph::arithmetic,    &RandomGraph::arithmetic, &RandomGraph::convolution,
+                                   &RandomGraph::convolution,   &RandomGraph::product,    &RandomGraph::product,
+                                   &RandomGraph::normalization, &RandomGraph::attention,  &RandomGraph::movement,
+                                   &RandomGraph::movement,      &RandomGraph::pool,       &RandomGraph::reduction};
   const std::size_t nodes_before = builder_.graph.nodes.size();
   const std::size_t known_before = known_.size();
   try {
@@ -166,8 +167,8 @@ void RandomGraph::normalization() {
   const Attributes axes = {{"axes", std::vector<std::int64_t>{-1}}};
   const bool centered = below(3) != 0;
   const ValueId deviation = centered ? node("Sub", {x, node("ReduceMean", {x}, axes)}) : x;
-  const ValueId square = below(2) == 0 ? node("Mul", {deviation, deviation})
-                                       : node("Pow", {deviation, builder_.number(2)});
+  const ValueId square =
+      below(2) == 0 ? node("Mul", {deviation, deviation}) : node("Pow", {deviation, builder_.number(2)});
   const ValueId root =
       node("Sqrt", {node("Add", {node("ReduceMean", {square}, axes), builder_.number(below(2) == 0 ? 1e-2f : 0.1f)})});
   ValueId y = below(2) == 0 ? node("Div", {deviation, root}) : node("Mul", {deviation, node("Reciprocal", {root})});
@@ -192,9 +193,9 @@ void RandomGraph::attention() {
   const bool scales_query = below(3) == 0;
   const ValueId factor = builder_.number(1.0f / std::sqrt(static_cast<float>(width)));
   if (scales_query) query = node("Mul", {query, factor});
-  const ValueId key = below(2) == 0 ? head({0, 2, 3, 1})
-                                    : node("Transpose", {head({0, 2, 1, 3})},
-                                           {{"perm", std::vector<std::int64_t>{0, 1, 3, 2}}});
+  const ValueId key = below(2) == 0
+                          ? head({0, 2, 3, 1})
+                          : node("Transpose", {head({0, 2, 1, 3})}, {{"perm", std::vector<std::int64_t>{0, 1, 3, 2}}});
   ValueId scores = node("MatMul", {query, key});
   if (!scales_query && below(4) != 0) scores = node("Mul", {scores, factor});
   if (below(2) == 0) {
@@ -265,8 +266,8 @@ void RandomGraph::reduction() {
     return;
   }
   static constexpr const char* names[] = {"ReduceMean", "ReduceMax", "ReduceMin", "ReduceL2"};
-  node(pick(names), {x}, {{"axes", std::vector<std::int64_t>{static_cast<std::int64_t>(below(rank))}},
-                          {"keepdims", std::int64_t{1}}});
+  node(pick(names), {x},
+       {{"axes", std::vector<std::int64_t>{static_cast<std::int64_t>(below(rank))}}, {"keepdims", std::int64_t{1}}});
 }
 
 }  // namespace tare::test

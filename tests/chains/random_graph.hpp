@@ -97,7 +97,8 @@ class RandomGraph {
     Graph& graph = builder_.graph;
     builder_.node(type, inputs);
     Node& node = graph.nodes.back();
-    while (node.outputs.size() < outputs) node.outputs.push_back(builder_.value(fmt::format("v{}", graph.values.size())));
+    while (node.outputs.size() < outputs)
+      node.outputs.push_back(builder_.value(fmt::format("v{}", graph.values.size())));
     for (auto& [key, attribute] : attributes) node.attributes.emplace(key, std::move(attribute));
     Graph alone;
     alone.values = graph.values;

@@ -4,8 +4,8 @@
 
 #include <algorithm>
 
-#include "plan/fuse.hpp"
 #include "chains/random_graph.hpp"
+#include "plan/fuse.hpp"
 
 namespace tare::test {
 namespace {

@@ -98,6 +98,46 @@ TEST(BlockEncodings, OneChannelAndOneBlock) {
   EXPECT_EQ(one.read.spec.channel_axis, 1);
 }
 
+/// Beside the blocks' axis there are two of one element in the file, and only the model says which one has the
+/// channels.
+TEST(BlockEncodings, OfOneColumnFitTheModelTheyCameFrom) {
+  const test::TemporaryFolder folder;
+  onnx::ModelProto model = test::empty_model(18);
+  onnx::GraphProto& graph = *model.mutable_graph();
+  test::add_input(graph, "x", {2, 3, 16});
+  test::add_output(graph, "y", {2, 3, 1});
+  std::vector<float> weights(32);
+  for (std::size_t i = 0; i < weights.size(); ++i) weights[i] = std::cos(static_cast<float>(i));
+  test::add_initializer<float>(graph, "w", 1, {2, 16, 1}, weights);
+  test::add_node(graph, "MatMul", {"x", "w"}, {"y"});
+  Session session(test::write_model(model, folder / "m.onnx"));
+  Tensor x = Tensor::host(DataType::float32, {2, 3, 16});
+  for (std::int64_t i = 0; i < x.elements(); ++i) x.mutable_data<float>()[i] = std::sin(static_cast<float>(i));
+  for (const char* override : {"w:block=4,bits=4", "w:block=16,bits=4"}) {
+    SCOPED_TRACE(override);
+    CalibrationOptions options;
+    options.overrides.push_back(parse_override(override));
+    Calibration calibration = session.start_calibration(options);
+    calibration.add(std::array{x});
+    const EncodingSet found = calibration.finish().encodings;
+    session.set_encodings(found);
+    const Tensor before = session.simulate(std::array{x}).at(0);
+    ExportInfo info;
+    info.graph = &session.graph();
+    for (const EncodingVersion version : {EncodingVersion::v1_0_0, EncodingVersion::v2_0_0}) {
+      SCOPED_TRACE(name_of(version));
+      const EncodingSet read = encodings_from_json(encodings_to_json(found, version, info), "text");
+      session.set_encodings(read);
+      const Tensor after = session.simulate(std::array{x}).at(0);
+      for (std::int64_t i = 0; i < before.elements(); ++i) EXPECT_EQ(after.data<float>()[i], before.data<float>()[i]);
+      options.given.emplace();
+      options.given->set = read;
+      options.given->strict = true;
+      EXPECT_EQ(session.calibrate(options).encodings.find("w", SiteRole::parameter)->spec.channel_axis, 2);
+    }
+  }
+}
+
 TEST(BlockEncodings, OldestVersionHasNone) {
   QuantizerSpec low_power = blocks_of(2, 1, 0);
   low_power.decompressed_bitwidth = 8;

@@ -320,6 +320,22 @@ TEST_F(Overrides, EveryVersionFitsTheQuantizersItCameFrom) {
   }
 }
 
+/// Version 2.0.0 writes an asymmetric signed grid whose zero point is 0 as a symmetric one.
+TEST_F(Overrides, ASignedGridAroundZeroFitsAnAsymmetricQuantizer) {
+  EncodingSet set = calibrate(with({})).encodings;
+  for (TensorEncodings& tensor : set.tensors)
+    if (tensor.tensor == "c1") tensor.encodings = {{-1.28, 1.27, 0.01, -128}};
+  ExportInfo info;
+  info.activations = ActivationCodes::as_signed;
+  CalibrationOptions options;
+  options.given.emplace();
+  options.given->set = encodings_from_json(encodings_to_json(set, EncodingVersion::v2_0_0, info), "text");
+  options.given->strict = true;
+  expect_error(ErrorKind::model, "'c1': given 8 bits symmetric, placed 8 bits asymmetric", [&] { calibrate(options); });
+  options.given->tells_symmetry = false;
+  EXPECT_FALSE(of(session_->calibrate(options), "c1").spec.symmetric);
+}
+
 TEST(GivenEncodings, AimetsFilesFitStrictly) {
   struct Case {
     const char* model;
