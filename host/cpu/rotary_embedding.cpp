@@ -63,7 +63,8 @@ RotaryView rotary_view(const Call& call) {
   } else if (shape.rank() == 3) {
     view.heads = call.node.integer("num_heads", 0);
     if (view.heads <= 0) call.fail("an input of rank 3 needs num_heads");
-    if (shape[2] % view.heads != 0) call.fail(fmt::format("{} features are not {} heads", shape[2], view.heads));
+    if (shape[2] % view.heads != 0 || view.heads > std::max<std::int64_t>(shape[2], 1))
+      call.fail(fmt::format("{} features are not {} heads", shape[2], view.heads));
     view.batch = shape[0];
     view.positions = shape[1];
     view.features = shape[2] / view.heads;

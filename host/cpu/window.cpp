@@ -8,6 +8,8 @@ namespace {
 
 /// Larger values cannot be meant, and products of two of them still fit.
 constexpr std::int64_t limit = std::int64_t{1} << 30;
+/// Elements of a window; each is walked.
+constexpr std::int64_t most_taps = std::int64_t{1} << 28;
 
 Shape small_shape(const Node& node, std::string_view key, std::int64_t lowest) {
   const std::vector<std::int64_t> values = node.integers(key);
@@ -57,6 +59,10 @@ Window WindowAttributes::base(const Call& call, std::size_t rank, const Shape& k
     call.fail(fmt::format("a kernel of shape {} on {} spatial dimensions", kernel.text(), rank));
   if (!kernel_shape.empty() && !(kernel_shape == kernel))
     call.fail(fmt::format("kernel_shape is {}, but the weights have {}", kernel_shape.text(), kernel.text()));
+  std::int64_t taps = 1;
+  for (const std::int64_t size : kernel)
+    if (taps *= size; taps > most_taps)
+      call.fail(fmt::format("a window of shape {} has more than {} elements", kernel.text(), most_taps));
   Window window;
   window.kernel = kernel;
   window.strides = strides.empty() ? Shape(rank, 1) : strides;

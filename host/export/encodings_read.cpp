@@ -5,13 +5,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <numeric>
 #include <unordered_set>
 
 #include "calib/low_power_blocks.hpp"
 #include "export/json_fields.hpp"
 #include "plan/json_text.hpp"
+#include "run/bytes.hpp"
 #include "tare/error.hpp"
 #include "tare/export.hpp"
 
@@ -380,19 +380,7 @@ EncodingSet encodings_from_json(std::string_view json_text, const std::string& s
 EncodingSet load_encodings(const std::filesystem::path& file) { return load_encodings_file(file).set; }
 
 EncodingsFile load_encodings_file(const std::filesystem::path& file) {
-  std::error_code failed;
-  if (std::filesystem::is_directory(file, failed))
-    throw Error(ErrorKind::io, fmt::format("cannot read '{}': it is a folder; give an encodings file", file.string()));
-  std::ifstream stream(file, std::ios::binary);
-  if (!stream)
-    throw Error(ErrorKind::io, fmt::format("cannot read '{}': check the path and its permissions", file.string()));
-  const std::uintmax_t size = std::filesystem::file_size(file, failed);
-  if (!failed && size > largest_file)
-    throw Error(ErrorKind::model, fmt::format("{}: {} bytes are too many for an encodings file", file.string(), size));
-  const std::string bytes{std::istreambuf_iterator<char>(stream), {}};
-  if (stream.bad())
-    throw Error(ErrorKind::io, fmt::format("cannot read '{}': the device reports an error", file.string()));
-  return parse(bytes, file.string());
+  return parse(read_text(file, largest_file), file.string());
 }
 
 }  // namespace tare

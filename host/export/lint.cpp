@@ -154,8 +154,13 @@ class Linter {
 
   /// A converter that finds a tensor in a file of 2.0.0 takes it, and calibrates the others itself.
   void find_underived(const EncodingSet& with_derived) {
+    // Of biases it lists all or, with --no-int32-bias, none.
+    const bool lists_biases =
+        std::any_of(given_.set.tensors.begin(), given_.set.tensors.end(),
+                    [](const TensorEncodings& tensor) { return is_wider_than_searched(tensor.spec); });
     for (const TensorEncodings& tensor : with_derived.tensors)
-      if (!is_placed(tensor.tensor) && !listed_.contains(tensor.tensor))
+      if (!is_placed(tensor.tensor) && !listed_.contains(tensor.tensor) &&
+          (lists_biases || !is_wider_than_searched(tensor.spec)))
         add(FindingKind::missing, tensor.tensor,
             fmt::format("version 2.0.0 lists what follows from other tensors, too: {}; export again, with 'tare "
                         "calibrate --encodings-in' of this file",

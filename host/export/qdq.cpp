@@ -121,7 +121,8 @@ class Writer {
     if (as_integers(encodings)) return prequantize(encodings, weights);
     const std::string before = names_.make(encodings.tensor + "_unquantized");
     weights.set_name(before);
-    quantize(encodings, before, encodings.tensor, front_);
+    const Shape shape(weights.dims().begin(), weights.dims().end());
+    quantize(encodings, before, encodings.tensor, front_, encodings.spec.block_axis ? &shape : nullptr);
     freed_inputs_.insert(encodings.tensor);
   }
 
@@ -250,7 +251,8 @@ class Writer {
                             encodings.tensor));
   }
 
-  void quantize(const TensorEncodings& encodings, const std::string& from, const std::string& to, Nodes& nodes) {
+  void quantize(const TensorEncodings& encodings, const std::string& from, const std::string& to, Nodes& nodes,
+                const Shape* known = nullptr) {
     if (encodings.spec.format == NumberFormat::float16) {
       const std::string half = names_.make(encodings.tensor + "_half");
       set_integer(add("Cast", {from}, half, nodes), "to", static_cast<int>(DataType::float16));
@@ -261,7 +263,7 @@ class Writer {
     if (grid.type == DataType::int32)
       throw Error(ErrorKind::unsupported, fmt::format("tensor '{}': {} bits cannot be written for an activation",
                                                       encodings.tensor, encodings.spec.bitwidth));
-    const Shape shape = shape_of(encodings);
+    const Shape shape = known != nullptr ? *known : shape_of(encodings);
     const Parameters parameters = add_parameters(encodings, grid, shape);
     std::string input = from;
     if (!grid.whole_range) input = clamp(encodings, grid, shape, from, nodes);

@@ -149,7 +149,7 @@ class Builder {
       if (!node.name().empty()) reserved_.insert(scope.prefix + node.name());
     for (int i = 0; i < nodes.size(); ++i) {
       const onnx::NodeProto& proto = nodes[i];
-      if (!scope.prefix.empty() && ++nodes_inlined_ > most_nodes)
+      if (scope.inlined && ++nodes_inlined_ > most_nodes)
         throw Error(ErrorKind::unsupported,
                     fmt::format("the model has more than {} nodes once its functions are inlined", most_nodes));
       const std::string name = name_of_node(proto, i, scope);
@@ -241,6 +241,7 @@ class Builder {
     body.outer = &written_in;
     body.target = &target;
     body.opsets = written_in.opsets;
+    body.inlined = scope.inlined || written_in.inlined;
     body.depth = deeper(scope, what);
     read_graph(proto, body);
     return {std::make_shared<const Graph>(std::move(target.graph)), std::move(body.outer_captures)};
@@ -304,6 +305,7 @@ class Builder {
     scope.target = caller.target;
     scope.prefix = name + "/";
     scope.opsets = &function.opsets;
+    scope.inlined = true;
     scope.depth = deeper(caller, what);
     for (int i = 0; i < proto.input_size(); ++i) {
       const ValueId id = i < call.input_size() ? resolve(caller, call.input(i), what) : absent;

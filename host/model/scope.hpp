@@ -47,7 +47,8 @@ struct Scope {
   std::vector<ValueId> outer_captures;  ///< ids in the outer scope's graph, beside target->graph.captures
   const std::map<std::string, std::int64_t>* opsets = nullptr;
   std::map<std::string, AttributeBinding> attributes;
-  int depth = 0;  ///< calls and bodies around this scope
+  bool inlined = false;  ///< inside of a function, or of a body in one
+  int depth = 0;         ///< calls and bodies around this scope
 };
 
 }  // namespace tare

@@ -4,14 +4,12 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "plan/json_text.hpp"
 #include "plan/patterns.hpp"
 #include "plan/shipped_configs.hpp"
+#include "run/bytes.hpp"
 #include "tare/placement.hpp"
 
 namespace tare {
@@ -209,13 +207,14 @@ std::vector<std::string> config_names() {
 Config load_config(const std::string& name_or_path) {
   for (const ShippedConfig& config : shipped_configs())
     if (config.name == name_or_path) return read_config(parse(std::string(config.text), name_or_path), name_or_path);
-  std::ifstream stream(name_or_path, std::ios::binary);
-  std::stringstream text;
-  text << stream.rdbuf();
-  if (!stream || std::filesystem::is_directory(name_or_path))
-    throw Error(ErrorKind::io, fmt::format("no config '{}': neither a file that can be read nor one of {}",
-                                           name_or_path, fmt::join(config_names(), ", ")));
-  return read_config(parse(text.str(), name_or_path), name_or_path);
+  std::string text;
+  try {
+    text = read_text(name_or_path);
+  } catch (const Error& error) {
+    throw Error(error.kind(), fmt::format("no config '{}': neither one of {} nor a file that can be read: {}",
+                                          name_or_path, fmt::join(config_names(), ", "), error.what()));
+  }
+  return read_config(parse(text, name_or_path), name_or_path);
 }
 
 QuantizedType parse_quantized_type(const std::string& name) {

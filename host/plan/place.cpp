@@ -86,6 +86,7 @@ class Placement {
 
   void add_site(ValueId value, SiteRole role) {
     if (value == absent || !is_float(value) || site(value) != nullptr) return;
+    if (is_constant(value) && graph_.constant(value)->elements() == 0) return;  // it has no range
     QuantSite s;
     s.value = value;
     s.tensor = graph_.value(value).name;

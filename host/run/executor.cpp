@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <stdexcept>
 
 #include "plan/control_flow.hpp"
 #include "plan/simplify.hpp"
@@ -213,7 +214,8 @@ struct Executor::Implementation {
       const ValueId value = node.outputs[i];
       if (value == absent || (tapped && output_taps[i].only)) continue;
       if (!outputs[i].present())
-        throw Error(ErrorKind::internal, fmt::format("{}: output {} was not computed", node.label(), i));
+        throw Error(ErrorKind::model, fmt::format("{}: the operator gives no output {} ('{}') here; leave it out",
+                                                  node.label(), i, graph.value(value).name));
       // An output that nobody reads still has to pass its hook, then goes at once.
       produce(value, std::move(outputs[i]), hook);
     }
@@ -267,13 +269,17 @@ struct Executor::Implementation {
     }
   };
 
+  void end_if_stopped() const {
+    if (stop != nullptr && stop->load(std::memory_order_relaxed))
+      throw Error(ErrorKind::interrupted, "interrupted: nothing was written");
+  }
+
   /// Node by node, from inputs that are uploaded to outputs wherever they are.
   std::vector<Tensor> run_nodes(std::vector<Tensor> uploaded, ValueHook* hook) {
     const Ending ending{*this};
     for (std::size_t i = 0; i < uploaded.size(); ++i) produce(graph.inputs[i], std::move(uploaded[i]), hook);
     for (std::size_t n = 0; n < graph.nodes.size(); ++n) {
-      if (stop != nullptr && stop->load(std::memory_order_relaxed))
-        throw Error(ErrorKind::interrupted, "interrupted: nothing was written");
+      end_if_stopped();
       try {
         run_node(n, hook);
       } catch (const Error& error) {
@@ -281,6 +287,8 @@ struct Executor::Implementation {
         throw Error(error.kind(), naming_node(graph.nodes[n], error.what()));
       } catch (const std::bad_alloc&) {
         throw Error(ErrorKind::data, fmt::format("{}: out of memory; lower --batch-size", graph.nodes[n].label()));
+      } catch (const std::length_error&) {  // more than any memory can hold
+        throw Error(ErrorKind::data, fmt::format("{}: out of memory", graph.nodes[n].label()));
       } catch (const std::exception& error) {
         throw Error(ErrorKind::internal, fmt::format("{}: {}", graph.nodes[n].label(), error.what()));
       }
@@ -313,6 +321,7 @@ struct Executor::Implementation {
   /// The outputs wherever they are.
   std::vector<Tensor> run_on_device(std::span<const Tensor> given, ValueHook* hook) {
     check_inputs(given);
+    end_if_stopped();  // a body may have no node
     const void* mark = hook != nullptr ? hook->repeats() : nullptr;
     if (repeater == nullptr || watcher || (hook != nullptr && mark == nullptr)) {
       std::vector<Tensor> uploaded;

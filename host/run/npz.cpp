@@ -123,8 +123,12 @@ struct NpzWriter::State {
     const std::string header = npy_header(type, shape, key);
     WrittenMember member;
     member.name = std::string(key) + ".npy";
-    if (member.name.size() > 0xffff || !names.insert(member.name).second)
-      throw Error(ErrorKind::internal, fmt::format("NpzWriter: key '{}' is taken or too long", key));
+    if (member.name.size() > 0xffff)
+      throw Error(ErrorKind::unsupported,
+                  fmt::format("the name '{}…' of {} bytes is too long for a key of an .npz file", key.substr(0, 100),
+                              key.size()));
+    if (!names.insert(member.name).second)
+      throw Error(ErrorKind::internal, fmt::format("NpzWriter: key '{}' is taken", key));
     member.checksum = static_cast<std::uint32_t>(::crc32(0, nullptr, 0));
     member.offset = file.bytes_written();
     expected = header.size() + static_cast<std::uint64_t>(shape.elements()) * size_of(type);

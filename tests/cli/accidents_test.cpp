@@ -1,6 +1,7 @@
 // What happens by accident: outputs named like inputs, folders where files are meant, weights and outputs that are no
 // numbers, readers that go away.
 #include <fmt/format.h>
+#include <sys/stat.h>
 
 #include <cmath>
 
@@ -201,6 +202,30 @@ TEST_F(Accidents, ReadersMayGoAway) {
   const CommandResult result = run_command({"/bin/bash", "-c", command});
   EXPECT_EQ(result.errors, "");
   EXPECT_THAT(result.output, testing::AnyOf("141\n", "0\n"));  // all of it may have gone into the pipe
+}
+
+/// Whoever writes into a pipe may never come, and a device may never end.
+TEST_F(Accidents, WhatIsNoRegularFileIsNotWaitedFor) {
+  ASSERT_EQ(::mkfifo(at("pipe").c_str(), 0600), 0);
+  for (const std::string& file : {at("pipe"), std::string("/dev/zero")}) {
+    const std::string message = file + "': is no regular file";
+    expect_error(tare({"calibrate", at("m.onnx"), "--data", at("x.npz"), "--config", file}), 5, message);
+    expect_error(tare({"simulate", at("m.onnx"), "--data", at("x.npz"), "--encodings", file}), 5, message);
+    expect_error(tare({"lint", at("m.onnx"), file}), 5, message);
+  }
+}
+
+/// What nohup and the background of a script ignore stays ignored.
+TEST_F(Accidents, SignalsThatAreIgnoredDoNotInterrupt) {
+  write_samples(folder_ / "x.npz", 2000);
+  CommandOptions options;
+  options.ignores_interrupts = true;
+  options.interrupt_when = [&] { return names_in(folder_.path()).size() > 2; };  // the temporary file of the outputs
+  const std::vector<std::string> run = {"run",      at("m.onnx"), "--data",       at("x.npz"),
+                                        "--output", at("o.npz"),  "--batch-size", "1"};
+  const CommandResult result = tare(run, options);
+  EXPECT_EQ(result.exit_code, 0) << result.errors;
+  EXPECT_TRUE(std::filesystem::exists(at("o.npz")));
 }
 
 }  // namespace

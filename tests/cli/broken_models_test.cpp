@@ -4,6 +4,7 @@
 #include <sstream>
 
 #include "cli/command.hpp"
+#include "tare/dataset.hpp"
 #include "tare/session.hpp"
 
 namespace tare::test {
@@ -79,6 +80,53 @@ TEST_F(BrokenModels, NodesThatCannotBeMadeReadyAreListed) {
   }
   Session session(folder_ / "m.onnx");
   EXPECT_THROW(session.prepare(), Error);
+}
+
+/// Sizes that nobody means, and that would be walked for years.
+TEST_F(BrokenModels, WindowsAndHeadsBeyondMeasure) {
+  write_samples(folder_ / "x.npz", 1);
+  const std::int64_t large = std::int64_t{1} << 30;
+  for (const char* type : {"AveragePool", "MaxPool", "LpPool"}) {
+    onnx::ModelProto model = small_model();
+    onnx::NodeProto& pool = add_node(*model.mutable_graph(), type, {"y"}, {"p"}, "pool");
+    for (const char* key : {"kernel_shape", "strides"}) add_integers(pool, key, {large, large});
+    add_integers(pool, "pads", {large, large, large, large});
+    add_output(*model.mutable_graph(), "p", {-1, 4, -1, -1});
+    expect_error(tare({"run", write(model), "--data", at("x.npz")}), 4, "a window of shape [1073741824,1073741824]");
+  }
+  onnx::ModelProto model = empty_model(23);
+  onnx::GraphProto& graph = *model.mutable_graph();
+  add_input(graph, "x", {1, 1, 0});
+  add_output(graph, "y", {1, 1, 0});
+  for (const char* cache : {"cos", "sin"}) add_initializer<float>(graph, cache, 1, {1, 1, 0}, {});
+  add_integer(add_node(graph, "RotaryEmbedding", {"x", "cos", "sin"}, {"y"}, "turn"), "num_heads",
+              std::int64_t{1} << 62);
+  NpzWriter writer(folder_ / "none.npz");
+  writer.add("000/x", Tensor::host(DataType::float32, {1, 1, 0}));
+  writer.commit();
+  expect_error(tare({"run", write(model), "--data", at("none.npz")}), 4,
+               "0 features are not 4611686018427387904 heads");
+}
+
+TEST_F(BrokenModels, OutputsThatTheOperatorDoesNotGive) {
+  onnx::ModelProto model = small_model();
+  add_node(*model.mutable_graph(), "Sigmoid", {"y"}, {"s", "second"}, "two");
+  add_output(*model.mutable_graph(), "s", {-1, 4, 8, 8});
+  write_samples(folder_ / "x.npz", 1);
+  expect_error(tare({"run", write(model), "--data", at("x.npz")}), 3,
+               "Sigmoid 'two': the operator gives no output 1 ('second') here; leave it out");
+}
+
+TEST_F(BrokenModels, NamesTooLongForAKey) {
+  onnx::ModelProto model = small_model();
+  const std::string name(70'000, 'n');
+  add_node(*model.mutable_graph(), "Sigmoid", {"y"}, {name}, "s");
+  add_output(*model.mutable_graph(), name, {-1, 4, 8, 8});
+  write_samples(folder_ / "x.npz", 1);
+  const CommandResult result = tare({"run", write(model), "--data", at("x.npz"), "--output", at("o.npz")});
+  expect_error(result, 6, "of 70004 bytes is too long for a key");
+  EXPECT_LT(result.errors.size(), 1000u);
+  EXPECT_FALSE(std::filesystem::exists(at("o.npz")));
 }
 
 TEST_F(BrokenModels, BodiesAreLookedThrough) {

@@ -73,6 +73,7 @@ CommandResult run_command(const std::vector<std::string>& arguments, const Comma
       ::setrlimit(RLIMIT_FSIZE, &limit);
       ::signal(SIGXFSZ, SIG_IGN);  // stays ignored across exec: writes fail instead
     }
+    if (options.ignores_interrupts) ::signal(SIGINT, SIG_IGN);
     ::execv(pointers[0], pointers.data());
     ::_exit(127);
   }

@@ -25,6 +25,7 @@ struct CommandOptions {
   std::size_t largest_file = 0;          ///< writing more to one file fails, as on a full disk
   bool obeys_permissions = false;        ///< root loses its right to write everywhere
   bool on_terminal = false;              ///< standard error is a terminal
+  bool ignores_interrupts = false;       ///< as whoever starts it in the background of a script has it
   std::function<bool()> interrupt_when;  ///< polled; once true, the command gets Ctrl-C
 };
 

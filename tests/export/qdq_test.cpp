@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <map>
 
 #include "support/model_builder.hpp"
 #include "tare/export.hpp"
@@ -87,6 +88,26 @@ class Qdq : public testing::Test {
 TEST_F(Qdq, WithoutEncodingsTheModelStaysAsItWas) {
   const onnx::ModelProto model = linear(9);
   EXPECT_EQ(export_model(model, {}).SerializeAsString(), model.SerializeAsString());
+}
+
+/// 8-bit floats stay floats, whose nodes are told of the blocks.
+TEST_F(Qdq, WeightsOfSmallFloatsInBlocks) {
+  const onnx::ModelProto model = linear(21);
+  TensorEncodings weights = encodings_of("w", 8, true, {});
+  weights.role = SiteRole::parameter;
+  weights.spec.format = NumberFormat::float8e4m3fn;
+  weights.spec.block_size = 2;
+  weights.spec.block_axis = 0;
+  weights.spec.channel_axis = 1;
+  weights.encodings.assign(3, {-448 * 0.25, 448 * 0.25, 0.25, 0});
+  const onnx::ModelProto result = export_model(model, {{weights}});
+  for (const char* value : {"w_quantized", "w"}) {
+    const onnx::NodeProto& node = producer(result, value);
+    std::map<std::string, std::int64_t> attributes;
+    for (const onnx::AttributeProto& attribute : node.attribute()) attributes[attribute.name()] = attribute.i();
+    EXPECT_EQ(attributes, (std::map<std::string, std::int64_t>{{"axis", 0}, {"block_size", 2}})) << value;
+  }
+  EXPECT_EQ(constant("w_scale").shape(), (Shape{1, 3}));
 }
 
 TEST_F(Qdq, ActivationsKeepTheirNames) {

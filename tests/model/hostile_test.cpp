@@ -150,6 +150,33 @@ TEST_F(Hostile, Functions) {
   for (int i = 0; i < 60; ++i) doubling.emplace_back(fmt::format("F{}", i), fmt::format("F{}", i + 1));
   doubling.emplace_back("F60", "Neg");
   expect_spoilt(calling(doubling), "nodes once its functions are inlined");
+  // Bodies inside of functions count, too: 300 calls of 300 calls of two branches of ten.
+  expect_spoilt(
+      [](onnx::ModelProto& model, onnx::GraphProto& graph) {
+        const auto function = [&](const char* name) -> onnx::FunctionProto& {
+          onnx::FunctionProto& made = *model.add_functions();
+          made.set_name(name);
+          made.set_domain("mine");
+          made.add_input("a");
+          made.add_output("b");
+          made.add_opset_import()->set_version(17);
+          return made;
+        };
+        onnx::FunctionProto& branches = function("Branches");
+        onnx::NodeProto& choice = add_node(*branches.mutable_node(), "If", {"a"}, {"b"});
+        for (const auto* name : {"then_branch", "else_branch"}) {
+          onnx::GraphProto& body = *test::add_attribute(choice, name, onnx::AttributeProto::GRAPH).mutable_g();
+          for (int i = 0; i < 10; ++i) add_node(body, "Neg", {"a"}, {fmt::format("n{}", i)});
+          body.add_output()->set_name("n0");
+        }
+        onnx::FunctionProto& calls = function("Calls");
+        for (int i = 0; i < 300; ++i) {
+          const std::string last = i == 0 ? "b" : fmt::format("b{}", i);
+          add_node(*calls.mutable_node(), "Branches", {"a"}, {last}).set_domain("mine");
+          add_node(graph, "Calls", {"x"}, {fmt::format("z{}", i)}).set_domain("mine");
+        }
+      },
+      "nodes once its functions are inlined");
   std::vector<std::pair<std::string, std::string>> deep;
   for (int i = 0; i < 5000; ++i) deep.emplace_back(fmt::format("F{}", i), fmt::format("F{}", i + 1));
   deep.emplace_back("F5000", "Neg");

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <chrono>
 #include <functional>
+#include <string_view>
 #include <thread>
 
 #include "batches.hpp"
@@ -12,8 +13,8 @@
 namespace tare {
 namespace {
 
-/// y = x, negated n times.
-std::filesystem::path write_loop(const std::filesystem::path& path) {
+/// y = x, through a node n times: negated, or, where that node is gone, as it was.
+std::filesystem::path write_loop(const std::filesystem::path& path, const char* type) {
   onnx::ModelProto model = test::empty_model();
   onnx::GraphProto& graph = *model.mutable_graph();
   test::add_input(graph, "x", {-1, 4});
@@ -24,7 +25,7 @@ std::filesystem::path write_loop(const std::filesystem::path& path) {
   test::add_input(body, "i", {}, 7);
   test::add_input(body, "goes_on", {}, 9);
   body.add_input()->set_name("before");
-  test::add_node(body, "Neg", {"before"}, {"after"});
+  test::add_node(body, type, {"before"}, {"after"});
   test::add_output(body, "goes_on", {}, 9);
   body.add_output()->set_name("after");
   return test::write_model(model, path);
@@ -36,8 +37,8 @@ std::vector<Tensor> inputs(std::int64_t n) {
 
 TEST(Stop, EndsWhatRunsBeforeItsNextNode) {
   const test::TemporaryFolder folder;
-  const std::filesystem::path model = write_loop(folder / "m.onnx");
-  for (const int threads : {1, 2}) {
+  for (const auto& [threads, type] : {std::pair{1, "Neg"}, {2, "Neg"}, {1, "Identity"}}) {
+    const std::filesystem::path model = write_loop(folder / "m.onnx", type);
     std::atomic<bool> stop = false;
     SessionOptions options;
     options.cpu.threads = threads;
@@ -70,7 +71,8 @@ TEST(Stop, EndsWhatRunsBeforeItsNextNode) {
     });
     stop = false;
     const Tensor y = session.run(inputs(3)).at(0);
-    EXPECT_THAT(y.span<float>(), testing::ElementsAre(-1, -2, -3, -4)) << "the session goes on as before";
+    const float sign = std::string_view(type) == "Neg" ? -1 : 1;
+    EXPECT_THAT(y.span<float>(), testing::ElementsAre(sign, 2 * sign, 3 * sign, 4 * sign)) << "it goes on as before";
   }
 }
 

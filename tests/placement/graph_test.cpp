@@ -202,6 +202,14 @@ TEST(Products, AConstantFirstOperandIsAnActivation) {
   EXPECT_FALSE(scene.site("y").spec.symmetric);
 }
 
+TEST(Products, WeightsWithoutElementsHaveNoQuantizer) {
+  Scene scene;
+  scene.input("x", {2, 4}).output("y", {2, 0}).constant("w", {4, 0});
+  scene.node("MatMul", {"x", "w"}, {"y"});
+  scene.place(per_channel());
+  EXPECT_EQ(scene.enabled(), (std::set<std::string>{"x", "y"}));
+}
+
 TEST(Products, OfTwoConstantsTheSecondIsTheWeight) {
   Scene scene;
   scene.input("x", {3, 6}).output("y", {3, 6}).constant("w", {4, 3}).constant("v", {4, 6});
