@@ -6,6 +6,9 @@
 
 #include "chains/random_graph.hpp"
 #include "plan/fuse.hpp"
+#include "plan/quantized_graph.hpp"
+#include "run/quantize_hook.hpp"
+#include "tare/calibration.hpp"
 
 namespace tare::test {
 namespace {
@@ -121,6 +124,57 @@ TEST_P(RandomGraphs, WhatIsLookedAtIsObservedAsItIs) {
     const std::vector<TensorStatistics> found = statistics.collect();
     for (std::size_t s = 0; s < sites.size(); ++s)
       expect_statistics(found[s], random.values().at(sites[s]), graph.value(sites[s]).name);
+  });
+}
+
+/// Encodings of half of the values and constants, of 8 bits.
+EncodingSet some_encodings(RandomGraph& random) {
+  const Graph& graph = random.graph();
+  EncodingSet set;
+  const auto add = [&](ValueId value, const Tensor& tensor, SiteRole role) {
+    if (random.below(2) == 0 || tensor.type() != DataType::float32 || tensor.elements() == 0) return;
+    TensorEncodings& added = set.tensors.emplace_back();
+    added.tensor = graph.value(value).name;
+    added.role = role;
+    added.spec.symmetric = role == SiteRole::parameter;
+    SearchOptions options;
+    options.scheme = Scheme::min_max;
+    added.encodings = {find_encoding(observe_values(tensor.span<float>()), added.spec, options)};
+  };
+  for (const auto& [value, tensor] : random.values()) add(value, tensor, SiteRole::activation);
+  for (std::size_t v = 0; v < graph.values.size(); ++v)  // in an order that does not depend on the library
+    if (const Tensor* tensor = graph.constant(static_cast<ValueId>(v)); tensor != nullptr)
+      add(static_cast<ValueId>(v), *tensor, SiteRole::parameter);
+  return set;
+}
+
+/// A number that lies between two codes may take either, and what follows from it moves: few do, and not far.
+void expect_close(const Tensor& actual, const Tensor& expected, const std::string& where) {
+  ASSERT_EQ(actual.shape(), expected.shape()) << where;
+  double largest = 0, sum = 0, difference = 0;
+  for (std::int64_t i = 0; i < expected.elements(); ++i) {
+    const double x = expected.data<float>()[i];
+    largest = std::max(largest, std::fabs(x));
+    sum += x;
+    difference += std::fabs(actual.data<float>()[i] - x);
+  }
+  if (!std::isfinite(sum)) return;  // a divisor was quantized to zero
+  EXPECT_LE(difference / static_cast<double>(expected.elements()), 0.005 * largest + 1e-4) << where;
+}
+
+TEST_P(RandomGraphs, SimulatedTheyGiveWhatTheirQuantizersDo) {
+  const auto cpu = make_cpu_backend();
+  for_each_graph([&](RandomGraph& random) {
+    const Graph& graph = random.graph();
+    const EncodingSet encodings = some_encodings(random);
+    const auto run = [&](const QuantizedGraph& quantized, Backend& backend) {
+      QuantizeHook hook(backend, quantized.sites, Rounding::half_even);
+      return Executor(quantized.graph, backend, quantized.site_of_value).run(random.inputs(), &hook);
+    };
+    const std::vector<Tensor> expected = run(quantize_constants(graph, encodings, *cpu, Rounding::half_even), *cpu);
+    const std::vector<Tensor> actual = run(make_simulated(graph, encodings, *backend_, Rounding::half_even), *backend_);
+    for (std::size_t o = 0; o < expected.size(); ++o)
+      expect_close(actual[o], expected[o], graph.value(graph.outputs[o]).name);
   });
 }
 
