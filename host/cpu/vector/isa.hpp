@@ -23,9 +23,12 @@ inline constexpr bool has_multiply_add = true;
 inline constexpr bool has_multiply_add = false;
 #endif
 
-/// NaN when any is NaN.
+/// NaN when any is NaN; of a float or of lanes of them.
 struct Maximum {
-  TARE_HD float operator()(float best, float x) const { return ((x > best) | (x != x)) ? x : best; }
+  template <class T>
+  TARE_HD T operator()(T best, T x) const {
+    return ((x > best) | (x != x)) ? x : best;
+  }
 };
 
 /// Calls body(in, out, rows) for as many rows of n elements as stay in the first-level cache with their results.
