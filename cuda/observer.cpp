@@ -13,7 +13,7 @@ class HostObserver final : public Observer {
     const CurrentDevice current(device_.index());
     host_->observe(site, device_.download(tensor));
   }
-  std::uint64_t nonfinite_count() const override { return host_->nonfinite_count(); }
+  std::uint64_t unusable_count() const override { return host_->unusable_count(); }
   std::vector<TensorStatistics> collect() const override { return host_->collect(); }
 
  private:
@@ -50,17 +50,17 @@ SiteMemory CudaObserver::memory_of(std::size_t site) const {
   return statistics_.memory_of(site);
 }
 
-std::uint64_t CudaObserver::nonfinite_count() const {
+std::uint64_t CudaObserver::unusable_count() const {
   const CurrentDevice current(device_.index());
   launch_waiting();
-  return statistics_.nonfinite_count(device_.stream().get());
+  return statistics_.unusable_count(device_.stream().get());
 }
 
 std::uint64_t CudaObserver::end_batch() {
   const CurrentDevice current(device_.index());
   launch_waiting();
-  const std::uint64_t before = statistics_.requested_nonfinite_count();
-  statistics_.request_nonfinite_count(device_.stream().get());
+  const std::uint64_t before = statistics_.requested_unusable_count();
+  statistics_.request_unusable_count(device_.stream().get());
   return before;
 }
 

@@ -14,7 +14,7 @@ class CudaObserver final : public Observer {
   CudaObserver(Device& device, ObserverKind kind, std::size_t sites);
 
   void observe(std::size_t site, const Tensor& tensor) override;
-  std::uint64_t nonfinite_count() const override;
+  std::uint64_t unusable_count() const override;
   std::uint64_t end_batch() override;
   bool runs_behind() const override { return true; }
   bool repeats() const override { return true; }

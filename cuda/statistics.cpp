@@ -45,7 +45,7 @@ namespace {
 
 std::uint64_t sum_of(std::span<const Exact> sites) {
   std::uint64_t count = 0;
-  for (const Exact& site : sites) count += site.nan_count + site.positive_infinity_count + site.negative_infinity_count;
+  for (const Exact& site : sites) count += site.nan_count + site.positive_infinity_count;
   return count;
 }
 
@@ -90,7 +90,7 @@ void Statistics::observe(std::span<const ObservedTensor> tensors, Stream stream)
   implementation_->launch(list, StreamView(stream));
 }
 
-std::uint64_t Statistics::nonfinite_count(Stream stream) const {
+std::uint64_t Statistics::unusable_count(Stream stream) const {
   std::vector<Exact> exact(implementation_->sites.size());
   if (exact.empty()) return 0;
   download_exact(implementation_->sites, exact.data(), StreamView(stream));
@@ -98,7 +98,7 @@ std::uint64_t Statistics::nonfinite_count(Stream stream) const {
   return sum_of(exact);
 }
 
-void Statistics::request_nonfinite_count(Stream stream) {
+void Statistics::request_unusable_count(Stream stream) {
   Implementation& self = *implementation_;
   if (self.sites.size() == 0) return;
   if (self.requested.data() == nullptr) self.requested = PinnedBuffer(self.sites.size() * sizeof(Exact));
@@ -107,7 +107,7 @@ void Statistics::request_nonfinite_count(Stream stream) {
   self.arrived.record(StreamView(stream));
 }
 
-std::uint64_t Statistics::requested_nonfinite_count() const {
+std::uint64_t Statistics::requested_unusable_count() const {
   const Implementation& self = *implementation_;
   if (self.requested.data() == nullptr) return 0;
   self.arrived.synchronize();

@@ -92,6 +92,10 @@ Range observed_range(const TensorStatistics& statistics, bool keep_infinities) {
   return range;
 }
 
+bool only_masks(const TensorStatistics& statistics) {
+  return statistics.min > statistics.max && statistics.negative_infinity_count > 0;
+}
+
 SearchSpace search_space(const Range& range, const QuantizerSpec& spec) {
   SearchSpace space{{std::max(range.low, -largest_end), std::min(range.high, largest_end)},
                     grid_shape(spec, range.low),
@@ -121,7 +125,7 @@ Encoding float_encoding(const TensorStatistics& statistics, NumberFormat format)
 std::vector<Encoding> find(const TensorStatistics& statistics, const QuantizerSpec& spec, const SearchOptions& options,
                            std::size_t count) {
   const Scheme scheme = spec.scheme.value_or(options.scheme);
-  if (scheme == Scheme::min_max) {
+  if (scheme == Scheme::min_max || (only_masks(statistics) && scheme != Scheme::tf_enhanced)) {
     const Range range = observed_range(statistics, true);
     return {min_max_encoding(range.low, range.high, spec)};
   }

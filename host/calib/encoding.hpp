@@ -44,6 +44,8 @@ struct Range {
   double high = 0;
 };
 Range observed_range(const TensorStatistics& statistics, bool keep_infinities);
+/// Nothing but -inf, which the schemes that leave it out would take for zeros: it would mask nothing any more.
+bool only_masks(const TensorStatistics& statistics);
 
 /// Where the search looks for a grid.
 struct SearchSpace {

@@ -28,7 +28,7 @@ class TimedObserver final : public Observer {
     clock_.elements += static_cast<std::uint64_t>(tensor.elements());
     clock_.bytes += tensor.bytes();
   }
-  std::uint64_t nonfinite_count() const override { return inner_->nonfinite_count(); }
+  std::uint64_t unusable_count() const override { return inner_->unusable_count(); }
   std::uint64_t end_batch() override { return inner_->end_batch(); }
   bool runs_behind() const override { return inner_->runs_behind(); }
   void flush() override { inner_->flush(); }

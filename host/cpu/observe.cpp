@@ -83,9 +83,9 @@ class CpuObserver final : public Observer, public PieceObserver {
     p.counters[slot].close(device_.vector(), *p.site);
   }
 
-  std::uint64_t nonfinite_count() const override {
+  std::uint64_t unusable_count() const override {
     std::uint64_t count = 0;
-    for (const SiteCounts& site : sites_) count += site.nonfinite_count();
+    for (const SiteCounts& site : sites_) count += site.unusable_count();
     return count;
   }
 

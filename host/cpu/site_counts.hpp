@@ -46,9 +46,7 @@ class SiteCounts {
     if (counter < count) ++carries_[bin];
   }
   void add_group(std::uint32_t group, const std::uint32_t* more);
-  std::uint64_t nonfinite_count() const {
-    return extremes_.nan_count + extremes_.positive_infinity_count + extremes_.negative_infinity_count;
-  }
+  std::uint64_t unusable_count() const { return extremes_.nan_count + extremes_.positive_infinity_count; }
   TensorStatistics statistics() const;
 
  private:

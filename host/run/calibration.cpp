@@ -346,6 +346,9 @@ void Calibration::Implementation::warn_of_sentinels(std::size_t i, const std::op
   else if (values.min <= values.max && values.max <= highest_sentinel)
     lines.push_back(fmt::format("'{}': all {} values ({:g} and above) only mark something; {}", name, values.count,
                                 values.min, clamped ? taken : "kept"));
+  else if (calib::only_masks(values))
+    lines.push_back(
+        fmt::format("'{}': all {} values are -inf or NaN, and only mark something; kept", name, values.count));
 }
 
 /// What is not finite, but for the -inf that warn_of_sentinels() speaks of. Constants may hold it where data may not.
@@ -354,6 +357,7 @@ void Calibration::Implementation::warn_of_nonfinite(std::size_t i, const std::op
   const TensorStatistics& values = *statistics[i];
   const QuantSite& site = sites[observed[i]];
   if (options.nonfinite == NonfinitePolicy::error && graph.constant(site.value) != nullptr) return;
+  if (calib::only_masks(values)) return;
   const bool set_range =
       site.spec.scheme.value_or(options.search.scheme) == Scheme::min_max || site.spec.format != NumberFormat::integer;
   const std::uint64_t infinite = values.positive_infinity_count + (clamped ? 0 : values.negative_infinity_count);

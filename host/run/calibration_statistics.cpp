@@ -101,10 +101,11 @@ void Calibration::Implementation::collect() {
   }
   complete_statistics(*derived, std::move(known));
   for (const NamedStatistics& entry : kept.derived)
-    if (watched.checked && whole->constants_are_finite() && entry.statistics.nonfinite_count() > 0)
+    if (const std::uint64_t unusable = entry.statistics.nan_count + entry.statistics.positive_infinity_count;
+        watched.checked && whole->constants_are_finite() && unusable > 0)
       throw Error(ErrorKind::data,
                   fmt::format("tensor '{}' holds {} NaN or infinite values; mend the data, or use --nonfinite skip",
-                              entry.tensor, entry.statistics.nonfinite_count()));
+                              entry.tensor, unusable));
 }
 
 void Calibration::Implementation::complete_statistics(const DerivedStatistics& rules,

@@ -13,7 +13,7 @@ namespace {
 
 /// The bits of a float, and those of its exponent: all of them set say NaN or infinity.
 template <class Bits, Bits exponent>
-std::optional<std::int64_t> first_with_full_exponent(const Tensor& tensor) {
+std::optional<std::int64_t> first_with_full_exponent(const Tensor& tensor, Masks masks) {
   constexpr std::int64_t block = 4096 / sizeof(Bits);
   const std::int64_t count = tensor.elements();
   for (std::int64_t first = 0; first < count; first += block) {
@@ -25,8 +25,12 @@ std::optional<std::int64_t> first_with_full_exponent(const Tensor& tensor) {
     for (std::int64_t i = 0; i < size; ++i)
       found = static_cast<Bits>(found | static_cast<Bits>((values[i] & exponent) == exponent));
     if (found == 0) continue;
-    const Bits* bad = std::find_if(values, values + size, [](Bits value) { return (value & exponent) == exponent; });
-    return first + (bad - values);
+    const Bits* bad = std::find_if(values, values + size, [&](Bits value) {
+      const bool is_mask =
+          value == static_cast<Bits>(exponent | static_cast<Bits>(~(static_cast<Bits>(~Bits{0}) >> 1)));
+      return (value & exponent) == exponent && !(is_mask && masks == Masks::allowed);
+    });
+    if (bad != values + size) return first + (bad - values);
   }
   return std::nullopt;
 }
@@ -56,18 +60,19 @@ Shape position(std::int64_t element, const Tensor& tensor) {
 
 }  // namespace
 
-std::optional<std::int64_t> first_nonfinite(const Tensor& tensor) {
+std::optional<std::int64_t> first_nonfinite(const Tensor& tensor, Masks masks) {
   switch (tensor.type()) {
-    case DataType::float32: return first_with_full_exponent<std::uint32_t, 0x7f800000u>(tensor);
-    case DataType::float64: return first_with_full_exponent<std::uint64_t, 0x7ff0000000000000u>(tensor);
-    case DataType::float16: return first_with_full_exponent<std::uint16_t, 0x7c00u>(tensor);
-    case DataType::bfloat16: return first_with_full_exponent<std::uint16_t, 0x7f80u>(tensor);
+    case DataType::float32: return first_with_full_exponent<std::uint32_t, 0x7f800000u>(tensor, masks);
+    case DataType::float64: return first_with_full_exponent<std::uint64_t, 0x7ff0000000000000u>(tensor, masks);
+    case DataType::float16: return first_with_full_exponent<std::uint16_t, 0x7c00u>(tensor, masks);
+    case DataType::bfloat16: return first_with_full_exponent<std::uint16_t, 0x7f80u>(tensor, masks);
     default: return std::nullopt;
   }
 }
 
-void refuse_nonfinite(std::string_view what, const Tensor& tensor, std::size_t first_sample, std::size_t samples) {
-  const std::optional<std::int64_t> found = first_nonfinite(tensor);
+void refuse_nonfinite(std::string_view what, const Tensor& tensor, std::size_t first_sample, std::size_t samples,
+                      Masks masks) {
+  const std::optional<std::int64_t> found = first_nonfinite(tensor, masks);
   if (!found) return;
   Shape index = position(*found, tensor);
   std::size_t sample = first_sample;

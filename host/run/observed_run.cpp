@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 
 #include "model/real_element.hpp"
 #include "run/nonfinite.hpp"
@@ -38,9 +39,10 @@ class StatisticsHook final : public ValueHook {
   std::array<Observer*, 2> observers_;
 };
 
-std::uint64_t count_nonfinite(const Tensor& tensor) {
+std::uint64_t count_unusable(const Tensor& tensor) {
   std::uint64_t count = 0;
-  for (std::int64_t i = 0; i < tensor.elements(); ++i) count += std::isfinite(real_element(tensor, i)) ? 0 : 1;
+  for (std::int64_t i = 0; i < tensor.elements(); ++i)
+    count += real_element(tensor, i) < std::numeric_limits<double>::infinity() ? 0 : 1;
   return count;
 }
 
@@ -52,13 +54,13 @@ ObservedRun::ObservedRun(const ObservedSites& of, Backend& backend)
       observer_(backend.make_observer(of.kind, of.slots)),
       extremes_observer_(backend.make_observer(ObserverKind::min_max, of.sites.size())) {
   for (const ObservedSites::Site& site : of.sites)
-    if (site.constant != nullptr && site.in_run) nonfinite_in_run_ += count_nonfinite(*site.constant);
+    if (site.constant != nullptr && site.in_run) unusable_in_run_ += count_unusable(*site.constant);
 }
 
 void ObservedRun::observe_constants() {
   for (const ObservedSites::Site& site : of_.sites)
     if (site.constant != nullptr && !site.in_run) observer_->observe(site.slot, backend_.upload(*site.constant));
-  nonfinite_constants_ = nonfinite_count() + nonfinite_in_run_;
+  unusable_constants_ = unusable_count() + unusable_in_run_;
 }
 
 /// Built with the first batch: a search on saved statistics needs none.
@@ -71,7 +73,7 @@ void ObservedRun::add(const Batch& batch) {
   if (of_.constants_with_every_batch) observe_constants();
   StatisticsHook hook(of_, *observer_, *extremes_observer_);
   executor().run_for(batch.inputs, hook);
-  const bool found = observer_->end_batch() + extremes_observer_->end_batch() != nonfinite_constants_;
+  const bool found = observer_->end_batch() + extremes_observer_->end_batch() != unusable_constants_;
   if (!of_.checked) return;
   const bool behind = observer_->runs_behind();
   if (found && (unchecked_ || !behind)) refuse(behind ? *unchecked_ : batch);
@@ -82,7 +84,7 @@ void ObservedRun::refuse(const Batch& batch) {
   ObserveHook hook([&](std::size_t i, const Tensor& value) {
     if (of_.sites[i].constant != nullptr) return;
     refuse_nonfinite(fmt::format("tensor '{}'", of_.sites[i].tensor), backend_.download(value), batch.first_sample,
-                     batch.samples);
+                     batch.samples, Masks::allowed);
   });
   executor().run_for(batch.inputs, hook);
   throw Error(
@@ -94,7 +96,7 @@ void ObservedRun::refuse(const Batch& batch) {
 }
 
 void ObservedRun::end() {
-  if (unchecked_ && nonfinite_count() != nonfinite_constants_) refuse(*unchecked_);
+  if (unchecked_ && unusable_count() != unusable_constants_) refuse(*unchecked_);
   unchecked_.reset();
   executor_.reset();  // its packed weights and working memory need not be there beside the statistics
 }

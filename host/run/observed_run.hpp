@@ -60,22 +60,22 @@ class ObservedRun {
   /// Statistics of all slots; of the extremes by site. Once.
   std::vector<TensorStatistics> collect();
   std::vector<TensorStatistics> collect_extremes();
-  bool constants_are_finite() const { return nonfinite_constants_ == 0; }
+  bool constants_are_finite() const { return unusable_constants_ == 0; }
 
  private:
   Executor& executor();
   /// Runs a batch once more and throws Error(data) for the first NaN or infinity, or because there is none any more.
   [[noreturn]] void refuse(const Batch& batch);
-  std::uint64_t nonfinite_count() const { return observer_->nonfinite_count() + extremes_observer_->nonfinite_count(); }
+  std::uint64_t unusable_count() const { return observer_->unusable_count() + extremes_observer_->unusable_count(); }
 
   const ObservedSites& of_;
   Backend& backend_;
   std::unique_ptr<Observer> observer_;
   std::unique_ptr<Observer> extremes_observer_;
   std::optional<Executor> executor_;
-  std::uint64_t nonfinite_in_run_ = 0;     ///< of constants, with every run
-  std::uint64_t nonfinite_constants_ = 0;  ///< masks of -inf are the model's own business
-  std::optional<Batch> unchecked_;         ///< the last one, where the device runs behind
+  std::uint64_t unusable_in_run_ = 0;     ///< of constants, with every run
+  std::uint64_t unusable_constants_ = 0;  ///< masks of -inf are the model's own business
+  std::optional<Batch> unchecked_;        ///< the last one, where the device runs behind
 };
 
 }  // namespace tare

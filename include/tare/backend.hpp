@@ -71,11 +71,11 @@ class Observer {
   virtual void observe(std::size_t site, const Tensor& tensor) = 0;
   /// Null where it only takes whole tensors.
   virtual PieceObserver* pieces() { return nullptr; }
-  /// NaN and infinities seen so far, all sites together. Waits for the device.
-  virtual std::uint64_t nonfinite_count() const = 0;
+  /// NaN and +inf seen so far, all sites together: -inf masks something. Waits for the device.
+  virtual std::uint64_t unusable_count() const = 0;
   /// Called after every batch. The same number, where runs_behind(): as it was after the batch before, so that the
   /// device is not waited for. Before the second batch it means nothing then.
-  virtual std::uint64_t end_batch() { return nonfinite_count(); }
+  virtual std::uint64_t end_batch() { return unusable_count(); }
   virtual bool runs_behind() const { return false; }
   /// Whether all that observe() and flush() do is work of the device that can be done again (Repeater).
   virtual bool repeats() const { return false; }

@@ -135,11 +135,11 @@ class Statistics {
   /// be captured into a graph. One stream at a time. Throws Error(data) for other types, Error(usage) for a missing
   /// site.
   void observe(std::span<const ObservedTensor> tensors, Stream stream = nullptr);
-  /// NaN and infinities so far, all sites together. Waits for the stream.
-  std::uint64_t nonfinite_count(Stream stream = nullptr) const;
+  /// NaN and +inf so far, all sites together. Waits for the stream.
+  std::uint64_t unusable_count(Stream stream = nullptr) const;
   /// The same in two parts: the first one queues, the second one waits for what had been queued then.
-  void request_nonfinite_count(Stream stream = nullptr);
-  std::uint64_t requested_nonfinite_count() const;
+  void request_unusable_count(Stream stream = nullptr);
+  std::uint64_t requested_unusable_count() const;
   /// One entry a site, as an observer of the CPU collects it. Waits for the stream.
   std::vector<TensorStatistics> collect(Stream stream = nullptr) const;
 

@@ -127,7 +127,7 @@ void compare_with_the_cpu(const std::vector<std::vector<float>>& all, const std:
       const auto found = statistics.collect();
       for (std::size_t site = 0; site <= all.size(); ++site)
         EXPECT_EQ(found[site], expected[site]) << name_of(type) << " site " << site << " shifted by " << shift;
-      EXPECT_EQ(statistics.nonfinite_count(), observer->nonfinite_count());
+      EXPECT_EQ(statistics.unusable_count(), observer->unusable_count());
     }
 }
 

@@ -183,5 +183,39 @@ TEST_F(CalibrationTest, SaysWhatBecameOfInfinities) {
   EXPECT_NEAR(lowest(result, "a"), -20, 0.1);
 }
 
+/// As exporters write masked attention. The data is finite, so nothing is wrong with it.
+TEST_F(CalibrationTest, AMaskOfInfinitiesGoesOnMasking) {
+  onnx::ModelProto model = test::empty_model();
+  onnx::GraphProto& graph = *model.mutable_graph();
+  test::add_input(graph, "a", {-1, -1});
+  test::add_initializer<float>(graph, "zero", 1, {}, {0});
+  test::add_initializer<float>(graph, "fill", 1, {}, {-infinity});
+  test::add_node(graph, "Greater", {"a", "zero"}, {"keeps"});
+  test::add_node(graph, "Where", {"keeps", "zero", "fill"}, {"mask"});
+  test::add_node(graph, "Add", {"a", "mask"}, {"scores"});
+  test::add_node(graph, "Softmax", {"scores"}, {"y"});
+  test::add_output(graph, "y", {-1, -1});
+  Session masked(test::write_model(model, folder_ / "m.onnx"));
+  const std::vector<Tensor> batch = {row({0.5f, -1, 1.5f, -0.25f})};
+  for (const Scheme scheme : {Scheme::sqnr, Scheme::mse, Scheme::percentile}) {
+    CalibrationOptions options;
+    options.search.scheme = scheme;
+    const CalibrationResult result = calibrate(masked, batch, options);
+    EXPECT_LT(lowest(result, "fill"), -3e38);
+    EXPECT_LT(lowest(result, "mask"), -19);
+    masked.set_encodings(result.encodings);
+    const Tensor y = masked.simulate(batch).at(0);
+    EXPECT_LT(y.data<float>()[1], 0.01f);
+    EXPECT_NEAR(y.data<float>()[2], 1 / (1 + std::exp(-1.0f)), 0.02f);
+  }
+  // What the data brings stays an error, and so does what is no mask.
+  EXPECT_THAT(error_of([&] {
+                calibrate(masked, {row({1, -infinity})}, {});
+              }).second,
+              HasSubstr("input 'a' holds -inf"));
+  Session exponential = session("Exp", 1);
+  EXPECT_THAT(error_of([&] { calibrate(exponential, {row({1, 1000})}, {}); }).second, HasSubstr("'y' holds inf"));
+}
+
 }  // namespace
 }  // namespace tare
