@@ -75,11 +75,11 @@ void mel_weight_matrix(Call& call) {
   std::vector<std::int64_t> edges;
   for (std::int64_t i = 0; i < bands + 2; ++i) {
     const double hertz = 700 * (std::pow(10, (static_cast<double>(i) * step + mel(lowest)) / 2595) - 1);
-    edges.push_back(
-        static_cast<std::int64_t>(std::floor(static_cast<double>(length + 1) * hertz / static_cast<double>(rate))));
+    const double edge = std::floor(static_cast<double>(length + 1) * hertz / static_cast<double>(rate));
+    if (!(edge <= static_cast<double>(bins)))
+      call.fail(fmt::format("upper_edge_hertz {} is above half the sample_rate {}", highest, rate));
+    edges.push_back(static_cast<std::int64_t>(edge));
   }
-  if (edges.back() > bins)
-    call.fail(fmt::format("upper_edge_hertz {} is above half the sample_rate {}", highest, rate));
   std::vector<double> values(static_cast<std::size_t>(bins * bands), 0);
   for (std::int64_t band = 0; band < bands; ++band) {
     const std::int64_t lower = edges[static_cast<std::size_t>(band)];

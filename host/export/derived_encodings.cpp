@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cfloat>
 #include <cmath>
 #include <unordered_map>
 #include <unordered_set>
@@ -152,6 +153,8 @@ class Deriver {
     const auto already = known_.find(bias.value);
     if (already != known_.end() && !derived_biases_.contains(bias.value)) return;
     const std::vector<double> scales = bias_scales(op, *input, *weight, *values);
+    // No file can hold it: a mask's grid as the input.
+    if (std::any_of(scales.begin(), scales.end(), [](double scale) { return !(scale <= FLT_MAX); })) return;
     if (already != known_.end()) {  // shared by several operators: the coarsest of their grids holds it for all
       std::vector<Encoding>& known = set_.tensors[already->second].encodings;
       if (known.size() != scales.size()) return;

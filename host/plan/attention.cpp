@@ -1,7 +1,9 @@
 #include "plan/attention.hpp"
 
 #include <algorithm>
+#include <iterator>
 #include <optional>
+#include <string_view>
 
 #include "model/real_element.hpp"
 
@@ -131,16 +133,33 @@ class Joiner {
       const Tensor* shape = graph_.constant(node(n).input(1));
       return shape == nullptr ? std::nullopt : std::optional(static_cast<std::size_t>(shape->elements()));
     }
-    if (type == "Unsqueeze") {
-      const Tensor* axes = graph_.constant(node(n).input(1));
+    if (type == "Unsqueeze" || type == "Squeeze") {
+      const Tensor* given = graph_.constant(node(n).input(1));
       const auto inside = rank_of(node(n).inputs[0], depth + 1);
-      const std::size_t more =
-          axes == nullptr ? node(n).integers("axes").size() : static_cast<std::size_t>(axes->elements());
-      return inside && more > 0 ? std::optional(*inside + more) : std::nullopt;
+      const std::size_t axes =
+          given == nullptr ? node(n).integers("axes").size() : static_cast<std::size_t>(given->elements());
+      if (!inside || axes == 0 || (type == "Squeeze" && axes > *inside)) return std::nullopt;
+      return type == "Squeeze" ? *inside - axes : *inside + axes;
     }
-    if (type == "Cast" || type == "Not") return rank_of(node(n).inputs[0], depth + 1);
-    if (type != "Add" && type != "Sub" && type != "Mul" && type != "Div" && type != "Where") return std::nullopt;
+    static constexpr std::string_view keep_it[] = {"Cast", "Not", "IsNaN", "Split", "Slice", "Concat", "Neg"};
+    if (std::find(std::begin(keep_it), std::end(keep_it), type) != std::end(keep_it))
+      return rank_of(node(n).inputs[0], depth + 1);
+    if (type == "Gather") {
+      const auto inside = rank_of(node(n).inputs[0], depth + 1);
+      const auto indices = rank_of(node(n).input(1), depth + 1);
+      return inside && indices && *inside > 0 ? std::optional(*inside + *indices - 1) : std::nullopt;
+    }
     std::size_t most = 0;
+    if (type == "Expand") {
+      const Tensor* shape = graph_.constant(node(n).input(1));
+      const auto inside = rank_of(node(n).inputs[0], depth + 1);
+      if (shape == nullptr || !inside) return std::nullopt;
+      return std::max(*inside, static_cast<std::size_t>(shape->elements()));
+    }
+    static constexpr std::string_view broadcast[] = {"Add",         "Sub",     "Mul",           "Div",   "Where",
+                                                     "And",         "Or",      "Xor",           "Equal", "Less",
+                                                     "LessOrEqual", "Greater", "GreaterOrEqual"};
+    if (std::find(std::begin(broadcast), std::end(broadcast), type) == std::end(broadcast)) return std::nullopt;
     for (const ValueId input : node(n).inputs) {
       const auto one = rank_of(input, depth + 1);
       if (!one) return std::nullopt;

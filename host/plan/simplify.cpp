@@ -13,9 +13,13 @@
 namespace tare {
 namespace {
 
-bool is_pass_through(const Node& node) {
+bool is_pass_through(const Graph& graph, const Node& node) {
   if (!node.domain.empty() || node.inputs.empty() || node.inputs[0] == absent) return false;
   if (node.op_type == "Identity") return node.inputs.size() == 1;
+  if (node.op_type == "Cast") {
+    const DataType from = graph.value(node.inputs[0]).type;
+    return from != DataType::undefined && node.integer("to", 0) == static_cast<std::int64_t>(from);
+  }
   // The mask of a Dropout is a value of its own, and training_mode may be fed.
   if (node.op_type != "Dropout" || (node.inputs.size() > 2 && node.inputs[2] != absent)) return false;
   return node.outputs.size() < 2 || node.outputs[1] == absent;
@@ -39,7 +43,7 @@ void drop_pass_through(Graph& graph, const std::vector<bool>& visible) {
   std::vector<bool> is_output(graph.values.size(), false);
   for (const ValueId output : graph.outputs) is_output[static_cast<std::size_t>(output)] = true;
   std::erase_if(graph.nodes, [&](const Node& node) {
-    if (!is_pass_through(node)) return false;
+    if (!is_pass_through(graph, node)) return false;
     const auto out = static_cast<std::size_t>(node.outputs[0]);
     if (visible[out] || is_output[out]) return false;
     target[out] = target[static_cast<std::size_t>(node.inputs[0])];  // nodes are in order: the source is final

@@ -37,6 +37,8 @@ std::string read_image_file(const std::filesystem::path& path, int& width, int& 
                               &height, &channels) == 0)
     throw Error(ErrorKind::data, fmt::format("file '{}': is not a .jpg, .png or .bmp image that can be decoded ({})",
                                              path.string(), ::stbi_failure_reason()));
+  if (width < 1 || height < 1)
+    throw Error(ErrorKind::data, fmt::format("file '{}': {} x {} has no pixels", path.string(), width, height));
   if (std::int64_t{width} * height > largest_image)
     throw Error(ErrorKind::data, fmt::format("file '{}': {} x {} pixels are too many", path.string(), width, height));
   return bytes;

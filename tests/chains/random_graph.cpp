@@ -214,7 +214,8 @@ void RandomGraph::movement() {
   const Shape of = shape(x);
   const std::size_t rank = of.rank();
   const auto axis = static_cast<std::int64_t>(below(rank));
-  switch (below(9)) {
+  switch (below(10)) {
+    case 8: node("Cast", {x}, {{"to", static_cast<std::int64_t>(DataType::float32)}}); break;
     case 0: {
       std::vector<std::int64_t> order(rank);
       std::iota(order.begin(), order.end(), 0);
