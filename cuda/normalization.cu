@@ -88,6 +88,8 @@ void batch_normalization(Call& call) {
     const double momentum = static_cast<double>(call.node.real("momentum", 0.9f));
     update_running(call, 1, 3, moments, momentum);
     update_running(call, 2, 4, moments + c.channels, momentum);
+    update_running(call, 3, 3, moments, 0);  // until opset 13: the batch's own
+    update_running(call, 4, 4, moments + c.channels, 0);
   }
   for_each(c.channels, stream_of(call), [=] __device__(std::int64_t i) {
     factors[i] =

@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 
+#include "plan/ops.hpp"
+
 namespace tare::cpu {
 
 std::vector<double> parameter(const Call& call, std::size_t input, std::int64_t count, std::string_view what) {
@@ -27,8 +29,8 @@ Channels channels_of(const Call& call, const Shape& shape) {
 bool trains(const Call& call) {
   if (call.node.opset != 0 && call.node.opset < 7 && call.node.integer("is_test", 0) == 0)
     call.fail("is_test=0: batch norms of opset 6 are run for inference only; export the model for inference");
-  const bool training = call.node.integer("training_mode", 0) != 0;
-  if (!training && call.wants(1)) call.fail("more than one output needs training_mode=1 (opset 14 and later)");
+  const bool training = takes_moments_of_batch(call.node);
+  if (!training && call.wants(1)) call.fail("more than one output needs training_mode=1");
   return training;
 }
 
@@ -96,6 +98,8 @@ void batch_normalization(Call& call) {
     statistics = batch_statistics(call, in, c);
     update_running(call, 1, 3, statistics.mean, momentum);
     update_running(call, 2, 4, statistics.variance, momentum);
+    update_running(call, 3, 3, statistics.mean, 0);  // until opset 13: the batch's own
+    update_running(call, 4, 4, statistics.variance, 0);
   }
   const double epsilon = static_cast<double>(call.node.real("epsilon", 1e-5f));
   const bool columns = in.layout() == Layout::channels_last || c.spatial == 1;

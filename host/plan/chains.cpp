@@ -8,6 +8,7 @@
 #include <unordered_map>
 
 #include "plan/clip_range.hpp"
+#include "plan/ops.hpp"
 #include "plan/row_operation.hpp"
 
 namespace tare {
@@ -104,9 +105,9 @@ class Joiner {
     if (node.domain.empty() && node.op_type == "Clip") return clip_range(graph_, node).has_value();
     if (!node.domain.empty() || node.op_type != "BatchNormalization" || node.inputs.size() != 5 || node.opset < 9)
       return false;
-    return node.integer("training_mode", 0) == 0 &&
-           std::all_of(node.inputs.begin() + 1, node.inputs.end(),
-                       [&](ValueId input) { return input != absent && graph_.constant(input) != nullptr; });
+    return !takes_moments_of_batch(node) && std::all_of(node.inputs.begin() + 1, node.inputs.end(), [&](ValueId input) {
+      return input != absent && graph_.constant(input) != nullptr;
+    });
   }
 
   /// An operation on rows of the last dimension, with constant parameters.

@@ -10,6 +10,7 @@
 #include "plan/biases.hpp"
 #include "plan/clip_range.hpp"
 #include "plan/normalizations.hpp"
+#include "plan/ops.hpp"
 #include "plan/simplify.hpp"
 
 namespace tare {
@@ -87,8 +88,8 @@ class Fuser {
     const auto n = static_cast<std::size_t>(channels);
     Affine result{std::vector<double>(n, 0.0), std::vector<double>(n, 1.0), std::vector<double>(n, 0.0)};
     if (is(node, "BatchNormalization")) {
-      const bool trains = node.integer("training_mode", 0) != 0 ||
-                          (node.opset != 0 && node.opset < 7 && node.integer("is_test", 0) == 0);
+      const bool trains =
+          takes_moments_of_batch(node) || (node.opset != 0 && node.opset < 7 && node.integer("is_test", 0) == 0);
       if (node.inputs[0] != x || trains) return std::nullopt;
       const Tensor* scale = float_constant(node, 1, channels);
       const Tensor* shift = float_constant(node, 2, channels);

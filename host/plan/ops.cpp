@@ -164,6 +164,12 @@ std::vector<Op> collect_ops_of_all_passes(const Graph& graph) {
   return collect_ops(graph, {known_passes.begin(), known_passes.end()});
 }
 
+bool takes_moments_of_batch(const Node& node) {
+  if (node.opset >= 14 || node.opset < 7) return node.integer("training_mode", 0) != 0;
+  return std::any_of(node.outputs.begin() + std::min<std::ptrdiff_t>(1, std::ssize(node.outputs)), node.outputs.end(),
+                     [](ValueId output) { return output != absent; });
+}
+
 bool is_grid_preserving(const std::string& op_type) {
   static constexpr std::array<std::string_view, 28> list = {
       "Col2Im",         "Compress",  "DepthToSpace", "Dropout",   "Expand",       "Flatten",      "Gather",

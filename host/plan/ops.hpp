@@ -35,6 +35,10 @@ std::vector<Op> collect_ops(const Graph& graph, const std::vector<std::string>& 
 /// whether it is one.
 std::vector<Op> collect_ops_of_all_passes(const Graph& graph);
 
+/// Whether a BatchNormalization takes the moments of its batch: training_mode says so, and in opsets 7 to 13 that it
+/// has further outputs.
+bool takes_moments_of_batch(const Node& node);
+
 /// Moving or selecting elements keeps them on their grid: such outputs need no quantizer of their own.
 bool is_grid_preserving(const std::string& op_type);
 /// Ops whose outputs never get a quantizer, not even a disabled one.

@@ -72,6 +72,20 @@ TEST(BatchNormalization, TrainingModeUpdatesTheRunningStatistics) {
   expect_near(out[2], {1}, {3.95});
 }
 
+/// Until opset 13 it is the further outputs that ask for the moments of the batch.
+TEST(BatchNormalization, FurtherOutputsOfOldOpsetsTrain) {
+  const Tensor in = floats({2, 1, 2}, {1, 2, 3, 6});
+  const std::vector<Tensor> inputs = {in, floats({1}, {2}), floats({1}, {1}), floats({1}, {10}), floats({1}, {4})};
+  const std::vector<Tensor> out = run({"BatchNormalization", 9, {}, 5}, inputs);
+  const double deviation = std::sqrt(3.5 + 1e-5);
+  expect_near(out[0], in.shape(), {1 - 4 / deviation, 1 - 2 / deviation, 1, 1 + 6 / deviation});
+  expect_near(out[1], {1}, {9.3});
+  expect_near(out[2], {1}, {3.95});
+  expect_near(out[3], {1}, {3});
+  expect_near(out[4], {1}, {3.5});
+  EXPECT_THROW(run({"BatchNormalization", 14, {}, 3}, inputs), Error);
+}
+
 TEST(BatchNormalization, RefusesWhatDoesNotFit) {
   const Tensor in = random_floats({2, 3, 4});
   const Tensor three = random_floats({3}), four = random_floats({4});
