@@ -193,7 +193,10 @@ __global__ void __launch_bounds__(queries / 4 * lines) attention_kernel(const __
       sum[i] += __shfl_xor_sync(~0u, sum[i], distance);
     }
     const float scale = 1.0f / sum[i];
-    TARE_UNROLL for (int f = 0; f < fours; ++f) { TARE_UNROLL for (int n = 0; n < 4; ++n) out[f][i][n] *= scale; }
+    const bool is_none = view.fills && !(sum[i] > 0);
+    TARE_UNROLL for (int f = 0; f < fours; ++f) {
+      TARE_UNROLL for (int n = 0; n < 4; ++n) out[f][i][n] = is_none ? 0.0f : out[f][i][n] * scale;
+    }
   }
   // By way of shared memory, so that neighbours write neighbours.
   __syncthreads();
@@ -252,9 +255,11 @@ struct AttentionRow {
       own[k] = elementary::exp(own[k] - best);
       sum += static_cast<double>(own[k]);
     }
-    const auto factor = static_cast<float>(1.0 / team.sum(sum));
+    const double all = team.sum(sum);
+    const bool is_none = view.fills && !(all > 0);
+    const auto factor = static_cast<float>(1.0 / all);
     for (std::int64_t k = team.thread; k < view.keys; k += team.size) {
-      own[k] *= factor;
+      own[k] = is_none ? 0.0f : own[k] * factor;
       show(View::Scores::softmax, row, k, own[k]);
     }
     team.barrier();

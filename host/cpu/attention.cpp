@@ -68,6 +68,7 @@ class Row {
     }
     show(View::Scores::capped, scores, row);
     softmax_row(call_.device.vector(), scores, scores, view_.keys);
+    if (view_.fills && scores[0] != scores[0]) std::fill_n(scores, view_.keys, T{0});  // then all of them are NaN
     show(View::Scores::softmax, scores, row);
   }
 

@@ -53,6 +53,7 @@ struct AttentionView {
   AttentionMask mask;
   double scale = 1;
   float softcap = 0;    ///< 0: none
+  bool fills = false;   ///< a query for which no key counts gives zeros, not NaN
   bool causal = false;  ///< a query looks at the past ones and at as many new keys as there are queries up to it
   Scores scores = Scores::products;
 

@@ -156,6 +156,7 @@ AttentionView attention_view(const Call& call) {
   view.scale = call.node.has("scale") ? static_cast<double>(call.node.real("scale"))
                                       : 1.0 / std::sqrt(static_cast<double>(view.features));
   view.softcap = call.node.real("softcap", 0.0f);
+  view.fills = call.node.integer("fills", 0) != 0;
   view.causal = call.node.integer("is_causal", 0) != 0;
   view.scores = scores_of(call);
   return view;

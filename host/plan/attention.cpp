@@ -203,14 +203,33 @@ class Joiner {
     return scores;
   }
 
+  /// The Where of Softmax → IsNaN → Where(it, 0, softmax), by which exporters give zeros where no key counts.
+  std::optional<std::size_t> guard_of(std::size_t softmax) const {
+    const ValueId weights = node(softmax).outputs[0];
+    const auto& readers = readers_[static_cast<std::size_t>(weights)];
+    if (seen_[static_cast<std::size_t>(weights)] || readers.size() != 2) return std::nullopt;
+    const auto test = static_cast<std::size_t>(readers[0]);
+    const auto where = static_cast<std::size_t>(readers[1]);
+    if (!is(test, "IsNaN") || !is(where, "Where") || node(where).inputs.size() != 3) return std::nullopt;
+    const std::vector<ValueId>& inputs = node(where).inputs;
+    if (inner_producer(inputs[0]) != test || inputs[2] != weights || inputs[1] == weights) return std::nullopt;
+    const Tensor* zero = graph_.constant(inputs[1]);
+    const bool is_zero = zero != nullptr && zero->type() == DataType::float32 && zero->elements() == 1 &&
+                         zero->rank() <= rank && real_element(*zero, 0) == 0;
+    return is_zero ? std::optional(where) : std::nullopt;
+  }
+
   void join(std::size_t softmax) {
     const std::int64_t axis = node(softmax).integer("axis", node(softmax).opset < 13 ? 1 : -1);
     if (axis != -1 && axis != static_cast<std::int64_t>(rank) - 1) return;
-    const ValueId weights = node(softmax).outputs[0];
-    if (inner_producer(weights) != softmax) return;
+    const std::optional<std::size_t> guard = guard_of(softmax);
+    const std::size_t maker = guard.value_or(softmax);
+    const ValueId weights = node(maker).outputs[0];
+    if (inner_producer(weights) != maker) return;
     const auto second = static_cast<std::size_t>(readers_[static_cast<std::size_t>(weights)][0]);
     if (!is(second, "MatMul") || node(second).inputs[0] != weights || node(second).inputs[1] == weights) return;
     std::vector<std::size_t> nodes = {softmax};
+    if (guard) nodes.insert(nodes.end(), {producer(node(*guard).inputs[0]), *guard});
     const auto scores = scores_of(node(softmax).inputs[0], nodes);
     if (!scores) return;
     const Operand query = look_through(node(scores->product).inputs[0], true, nodes);
@@ -235,6 +254,7 @@ class Joiner {
       joined.outputs = node(last).outputs;
     }
     joined.attributes.emplace("scale", scores->factor * query.factor * key->factor);
+    if (guard) joined.attributes.emplace("fills", std::int64_t{1});
     joined.attributes.emplace("positions_first", std::vector<std::int64_t>{query.positions_first, key->positions_first,
                                                                            value.positions_first, turns});
     if (!backend_.unsupported(graph_, joined).empty() || !backend_.fallback(graph_, joined).empty()) return;

@@ -9,8 +9,9 @@
 namespace tare {
 
 /// Where nobody looks inside (`visible` as in fuse()) it becomes one tare::Attention (cpu/attention.hpp), with constant
-/// factors, a mask that is added to the scores, and transposes that swap heads and positions, so that no scores lie in
-/// memory. Sums have another order then. Only what `backend` can run is made. Value ids stay the same.
+/// factors, a mask that is added to the scores, zeros for a NaN of the softmax, and transposes that swap heads and
+/// positions, so that no scores lie in memory. Sums have another order then. Only what `backend` can run is made. Value
+/// ids stay the same.
 Graph join_attention(Graph graph, const std::vector<bool>& visible, const Backend& backend);
 
 }  // namespace tare

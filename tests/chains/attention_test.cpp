@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <limits>
 
 #include "chains/graphs.hpp"
 #include "plan/fuse.hpp"
@@ -185,6 +186,7 @@ struct Spelling {
   bool scales_scores = true;    ///< behind the product, not before it
   Shape mask = {};
   bool mask_first = false;
+  bool guarded = false;  ///< zeros where no key counts
 };
 
 struct Model {
@@ -205,8 +207,11 @@ struct Model {
       b.graph.value(mask).shape = s.mask;
       scores = s.mask_first ? b.node("Add", {mask, scores}) : b.node("Add", {scores, mask});
       inputs.push_back(numbers(s.mask, 4));
+      if (s.guarded)  // of one query no key counts
+        std::fill_n(inputs.back().mutable_data<float>(), s.keys, -std::numeric_limits<float>::infinity());
     }
     weights = b.node("Softmax", {scores});
+    if (s.guarded) weights = b.node("Where", {b.node("IsNaN", {weights}), b.number(0), weights});
     const ValueId product = b.node("MatMul", {weights, in_heads(value, s)});
     b.output(b.node("Relu", {s.positions_first ? turned(product, {0, 2, 1, 3}) : product}));
   }
@@ -247,7 +252,9 @@ TEST_P(AttentionTest, SpelledOutItIsOneNode) {
                                      {.heads = 1, .key_heads = 4, .positions_first = false},
                                      {.queries = 1, .mask = {5, 37}},
                                      {.queries = 130, .keys = 129, .features = 64},
-                                     {.queries = 3, .keys = 5, .features = 140}};
+                                     {.queries = 3, .keys = 5, .features = 140},
+                                     {.mask = {40, 37}, .guarded = true},
+                                     {.queries = 3, .keys = 5, .features = 140, .mask = {3, 5}, .guarded = true}};
   for (const Spelling& spelling : spellings) {
     const Model model(spelling);
     const Graph planned =
