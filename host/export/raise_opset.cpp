@@ -294,9 +294,13 @@ class Converter {
 }  // namespace
 
 void raise_opset(onnx::ModelProto& model, std::int64_t target, const KnownValues& values, Names& names) {
+  const auto is_default = [](const onnx::OperatorSetIdProto& import) {
+    return import.domain().empty() || import.domain() == "ai.onnx";
+  };
+  if (std::none_of(model.opset_import().begin(), model.opset_import().end(), is_default))
+    model.add_opset_import()->set_version(target);  // of the nodes that are added: there were no others
   for (onnx::OperatorSetIdProto& import : *model.mutable_opset_import()) {
-    if (!import.domain().empty() && import.domain() != "ai.onnx") continue;
-    if (import.version() >= target) continue;
+    if (!is_default(import) || import.version() >= target) continue;
     if (import.version() < 7)
       throw Error(ErrorKind::unsupported,
                   fmt::format("the model has opset {}; convert it to opset 7 or newer first", import.version()));

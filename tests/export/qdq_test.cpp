@@ -90,6 +90,20 @@ TEST_F(Qdq, WithoutEncodingsTheModelStaysAsItWas) {
   EXPECT_EQ(export_model(model, {}).SerializeAsString(), model.SerializeAsString());
 }
 
+/// What is added needs an opset, also where the model itself has no operator of that domain.
+TEST_F(Qdq, ModelsOfOtherDomainsAlone) {
+  onnx::ModelProto model = test::empty_model(1);
+  model.mutable_opset_import(0)->set_domain("ai.onnx.ml");
+  onnx::GraphProto& graph = *model.mutable_graph();
+  add_input(graph, "x", {-1, 2});
+  add_output(graph, "y", {-1, 2});
+  add_node(graph, "Binarizer", {"x"}, {"y"}).set_domain("ai.onnx.ml");
+  const onnx::ModelProto result = export_model(model, {{encodings_of("x", 8, false, {0.1})}});
+  ASSERT_EQ(result.opset_import_size(), 2);
+  EXPECT_EQ(result.opset_import(1).domain(), "");
+  EXPECT_GE(result.opset_import(1).version(), 13);
+}
+
 /// 8-bit floats stay floats, whose nodes are told of the blocks.
 TEST_F(Qdq, WeightsOfSmallFloatsInBlocks) {
   const onnx::ModelProto model = linear(21);
