@@ -80,15 +80,14 @@ void add_own_sites(std::vector<QuantSite>& sites, const Graph& graph, const Enco
 
 /// What a statistics file holds, and what follows from it for other quantized tensors.
 std::vector<NamedStatistics> statistics_of(const StatisticsFile& file, const Graph& graph,
-                                           std::span<const QuantSite> sites) {
+                                           std::span<const QuantSite> sites, Backend& backend) {
   std::map<ValueId, TensorStatistics> known = statistics_of_values(graph, file.tensors);
   std::vector<bool> observed(graph.values.size());
   for (const QuantSite& site : sites)
     if (site.role == SiteRole::activation && graph.constant(site.value) == nullptr)
       observed[static_cast<std::size_t>(site.value)] = true;
   add_known(observed, graph, known);
-  const std::unique_ptr<Backend> backend = make_cpu_backend();
-  DerivedStatistics(graph, observed, ObserverKind::histogram, false).complete(known, *backend, 1);
+  DerivedStatistics(graph, observed, ObserverKind::histogram, false).complete(known, backend, 1);
   std::vector<NamedStatistics> all;
   all.reserve(known.size());
   for (auto& [value, statistics] : known) all.push_back({graph.value(value).name, std::move(statistics)});
@@ -97,7 +96,8 @@ std::vector<NamedStatistics> statistics_of(const StatisticsFile& file, const Gra
 
 int lint(const Flags& flags) {
   UnquantizedModel parts = take_quantizers(load_model(flags.model));
-  drop_dead_that_cannot_run(parts.model.graph, *make_cpu_backend());  // as a session does, before it places
+  const std::unique_ptr<Backend> backend = make_cpu_backend();
+  drop_dead_that_cannot_run(parts.model.graph, *backend);  // as a session does, before it places
   const Model& model = parts.model;
   const EncodingsFile listed = load_encodings_file(flags.encodings);
   const EncodingSet& encodings = listed.set;
@@ -113,7 +113,7 @@ int lint(const Flags& flags) {
     Fingerprint current = file.fingerprint;
     current.model = hash_of_model(model);
     require_same_origin(file.fingerprint, current, names);
-    statistics = statistics_of(file, model.graph, sites);
+    statistics = statistics_of(file, model.graph, sites, *backend);
   }
   LintReport result = lint_encodings(model.graph, sites, encodings, statistics, listed.version);
   if (!own.tensors.empty())  // and there is none where neither has one

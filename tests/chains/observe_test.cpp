@@ -12,26 +12,6 @@ namespace {
 
 using ObservingChain = Chain;
 
-/// Statistics of all values of a graph, taken by the chains themselves or from whole tensors.
-class StatisticsHook final : public ValueHook {
- public:
-  StatisticsHook(Backend& backend, ObserverKind kind, std::size_t values, bool in_chains)
-      : observer_(backend.make_observer(kind, values)), in_chains_(in_chains) {}
-  Tap tap(std::size_t site) override { return in_chains_ ? Tap{observer_.get(), site} : Tap{}; }
-  Tensor on_value(std::size_t site, Tensor value) override {
-    observer_->observe(site, value);
-    ++whole_;
-    return value;
-  }
-  std::vector<TensorStatistics> statistics() const { return observer_->collect(); }
-  std::size_t whole() const { return whole_; }
-
- private:
-  std::unique_ptr<Observer> observer_;
-  bool in_chains_;
-  std::size_t whole_ = 0;
-};
-
 TEST_P(ObservingChain, ObservesWhatItReadsAndMakes) {
   const auto backend = GetParam().make();
   const std::vector<std::vector<Shape>> all_shapes = {{{3, 5, 7, 9}, {3, 5, 7, 9}},

@@ -39,21 +39,6 @@ std::string text_of(const Graph& graph) {
   return text;
 }
 
-/// Takes the statistics of all values that have a site, in kernels where these can.
-class Statistics final : public ValueHook {
- public:
-  Statistics(Backend& backend, std::size_t sites) : observer_(backend.make_observer(ObserverKind::histogram, sites)) {}
-  Tap tap(std::size_t site) override { return {observer_.get(), site}; }
-  Tensor on_value(std::size_t site, Tensor value) override {
-    observer_->observe(site, value);
-    return value;
-  }
-  std::vector<TensorStatistics> collect() const { return observer_->collect(); }
-
- private:
-  std::unique_ptr<Observer> observer_;
-};
-
 void expect_statistics(const TensorStatistics& found, const Tensor& expected, const std::string& where) {
   const std::span<const float> numbers = expected.span<float>();
   const auto [low, high] = std::minmax_element(numbers.begin(), numbers.end());
@@ -117,11 +102,11 @@ TEST_P(RandomGraphs, WhatIsLookedAtIsObservedAsItIs) {
       for (const ValueId output : node.outputs) look_at(output);
     if (sites.empty()) return;
     Executor executor(make_runnable(graph, visible, *backend_, Visible::observed), *backend_, site_of_value);
-    Statistics statistics(*backend_, sites.size());
+    StatisticsHook statistics(*backend_, ObserverKind::histogram, sites.size(), true);
     const std::vector<Tensor> outputs = executor.run(random.inputs(), &statistics);
     for (std::size_t o = 0; o < outputs.size(); ++o)
       expect_near(outputs[o], random.values().at(graph.outputs[o]), graph.value(graph.outputs[o]).name);
-    const std::vector<TensorStatistics> found = statistics.collect();
+    const std::vector<TensorStatistics> found = statistics.statistics();
     for (std::size_t s = 0; s < sites.size(); ++s)
       expect_statistics(found[s], random.values().at(sites[s]), graph.value(sites[s]).name);
   });

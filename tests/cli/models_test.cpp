@@ -35,6 +35,18 @@ class Models : public testing::Test {
     return {values.span<float>().begin(), values.span<float>().end()};
   }
 
+  /// output = positive ? first(x) : second(x).
+  static void add_choice(onnx::GraphProto& graph, const char* output, const char* x, const char* first,
+                         const char* second) {
+    onnx::NodeProto& choice = add_node(graph, "If", {"positive"}, {output}, "choice");
+    for (const auto& [branch, op] : {std::pair{"then_branch", first}, {"else_branch", second}}) {
+      onnx::GraphProto& taken = *add_attribute(choice, branch, onnx::AttributeProto::GRAPH).mutable_g();
+      taken.set_name(branch);
+      add_node(taken, op, {x}, {"b"}, branch);
+      add_output(taken, "b", {-1, 4, 8, 8});
+    }
+  }
+
   TemporaryFolder folder_;
 };
 
@@ -57,13 +69,7 @@ TEST_F(Models, WithBodies) {
   add_output(body, "after", {-1, 4, 8, 8});
   add_integer(add_node(graph, "ReduceSum", {"grown"}, {"sum"}), "keepdims", 0);
   add_node(graph, "Greater", {"sum", "zero"}, {"positive"});
-  onnx::NodeProto& choice = add_node(graph, "If", {"positive"}, {"z"}, "choice");
-  for (const auto& [branch, op] : {std::pair{"then_branch", "Neg"}, {"else_branch", "Abs"}}) {
-    onnx::GraphProto& taken = *add_attribute(choice, branch, onnx::AttributeProto::GRAPH).mutable_g();
-    taken.set_name(branch);
-    add_node(taken, op, {"grown"}, {"b"}, branch);
-    add_output(taken, "b", {-1, 4, 8, 8});
-  }
+  add_choice(graph, "z", "grown", "Neg", "Abs");
   graph.mutable_output()->Clear();
   add_output(graph, "z", {-1, 4, 8, 8});
   write_model(model, folder_ / "m.onnx");
@@ -87,13 +93,7 @@ TEST_F(Models, WithDeadBodies) {
   add_node(graph, "ReduceMax", {"y"}, {"largest"});
   add_initializer(graph, "zero", 1, {}, std::vector<float>{0});
   add_node(graph, "Greater", {"largest", "zero"}, {"positive"});
-  onnx::NodeProto& choice = add_node(graph, "If", {"positive"}, {"unread"}, "choice");
-  for (const auto& [branch, op] : {std::pair{"then_branch", "Erf"}, {"else_branch", "Tanh"}}) {
-    onnx::GraphProto& taken = *add_attribute(choice, branch, onnx::AttributeProto::GRAPH).mutable_g();
-    taken.set_name(branch);
-    add_node(taken, op, {"y"}, {"b"}, branch);
-    add_output(taken, "b", {-1, 4, 8, 8});
-  }
+  add_choice(graph, "unread", "y", "Erf", "Tanh");
   write_model(model, folder_ / "m.onnx");
   write_samples(folder_ / "x.npz", 8);
   EXPECT_GT(simulated_sqnr(at("x.npz")), 25);

@@ -2,15 +2,12 @@
 // in order. Several outputs and channels share what is loaded; their sums stay in registers.
 // Products are added without rounding them first where the instruction set can, as in the library's convolutions.
 #include "cpu/vector/isa.hpp"
-
-#pragma GCC diagnostic ignored "-Wpsabi"  // of functions with vectors, which are all inlined
+#include "cpu/vector/lanes.hpp"
 
 namespace tare::cpu::TARE_ISA {
 namespace {
 
 constexpr std::size_t lanes = 8;
-typedef float Lanes __attribute__((vector_size(lanes * sizeof(float))));
-typedef float LanesInMemory __attribute__((vector_size(lanes * sizeof(float)), aligned(sizeof(float)), may_alias));
 
 #define TARE_INLINE inline __attribute__((always_inline))
 
@@ -18,10 +15,10 @@ TARE_INLINE float sum_of(float a, float b, float c) { return has_multiply_add ? 
 
 /// The lanes of one output.
 struct One {
-  typedef Lanes Vector;
+  using Vector = Lanes<lanes>::Values;
   static constexpr std::size_t outputs = 1;
-  static TARE_INLINE Vector values(const float* in, std::size_t) { return *reinterpret_cast<const LanesInMemory*>(in); }
-  static TARE_INLINE Vector weights(const float* in) { return *reinterpret_cast<const LanesInMemory*>(in); }
+  static TARE_INLINE Vector values(const float* in, std::size_t) { return Lanes<lanes>::load(in); }
+  static TARE_INLINE Vector weights(const float* in) { return Lanes<lanes>::load(in); }
   static TARE_INLINE Vector sum_of(Vector a, Vector b, Vector c) {
 #if defined(__FMA__)
     return _mm256_fmadd_ps(a, b, c);

@@ -2,8 +2,7 @@
 // channels that share a set a column. Written with the mean taken out first: a folded a*x+b cancels where |mean| >>
 // deviation.
 #include "cpu/vector/isa.hpp"
-
-#pragma GCC diagnostic ignored "-Wpsabi"  // of functions with vectors, which are all inlined
+#include "cpu/vector/lanes.hpp"
 
 namespace tare::cpu::TARE_ISA {
 namespace {
@@ -24,15 +23,13 @@ struct Columns {
 template <std::size_t lanes>
 inline __attribute__((always_inline)) void affine(const Columns& columns, std::size_t first, const float* in,
                                                   float* out) {
-  typedef float Lanes __attribute__((vector_size(lanes * sizeof(float))));
-  typedef float LanesInMemory __attribute__((vector_size(lanes * sizeof(float)), aligned(sizeof(float)), may_alias));
-  const auto load = [](const float* from) -> Lanes { return *reinterpret_cast<const LanesInMemory*>(from); };
-  const Lanes center = load(columns.centers + first);
-  const Lanes factor = load(columns.factors + first);
-  const Lanes addend = load(columns.addends + first);
+  using Vector = Lanes<lanes>;
+  const auto center = Vector::load(columns.centers + first);
+  const auto factor = Vector::load(columns.factors + first);
+  const auto addend = Vector::load(columns.addends + first);
   for (std::size_t r = 0; r < columns.rows; ++r) {
     const std::size_t at = r * columns.stride + first;
-    *reinterpret_cast<LanesInMemory*>(out + at) = (load(in + at) - center) * factor + addend;
+    Vector::store(out + at, (Vector::load(in + at) - center) * factor + addend);
   }
 }
 
