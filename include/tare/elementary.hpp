@@ -1,7 +1,8 @@
 // Elementary functions in float32 for host and device: polynomials and bit tricks, no branches and no library call, so
-// that g++ vectorises loops over them and the CPU and CUDA give the same bits. Every one is within 2 ulp of the exact
-// value over all floats (tests/ops_elementwise/elementary_test.cpp); the composed activations inherit their rounding.
-// Coefficients are minimax fits of our own on the reduced intervals, rounded to float one after the other.
+// that g++ vectorises loops over them; each fused product is said, so that all processors and CUDA give the same bits.
+// Every function is within 2 ulp of the exact value over all floats (tests/ops_elementwise/elementary_test.cpp); the
+// composed activations inherit their rounding. Coefficients are minimax fits of our own on the reduced intervals,
+// rounded to float one after the other.
 // Odd: a function evaluates all its pieces and selects; NaN passes because every clamp is written to let it through.
 #pragma once
 
@@ -23,41 +24,53 @@ TARE_HD float with_sign_of(float magnitude, float sign) {
 /// 2^n for n in [-127, 127]; -127 gives 0.
 TARE_HD float power_of_two(std::int32_t n) { return float_of(static_cast<std::uint32_t>(n + 127) << 23); }
 
-/// x = n ln2 + r with |r| <= ln2 / 2 and e^r = 1 + fraction.
+/// Adding it rounds to an integer, half to even, which then stands in the low bits of the mantissa.
+inline constexpr float shifter = 0x1.8p23f;
+
+/// e^x = 2^n (1 + r slope) with x = n ln2 + r and |r| <= ln2 / 2; the low bits of `exponent` are n + bias.
 struct ReducedExponential {
-  std::int32_t n;
-  float fraction;
+  std::uint32_t exponent;
+  float r;
+  float slope;
 };
-TARE_HD ReducedExponential reduce_exponential(float x) {
-  constexpr float shifter = 0x1.8p23f;  // adding it rounds to an integer, half to even, in the low mantissa bits
-  const float shifted = x * 0x1.715476p0f + shifter;
-  const float rounded = shifted - shifter;
-  const float r = (x - rounded * ln2_high) - rounded * ln2_low;
+TARE_HD ReducedExponential reduce_exponential(float x, float bias) {
+  const float shifted = multiply_add(x, 0x1.715476p0f, shifter + bias);
+  const float n = shifted - (shifter + bias);
+  const float r = multiply_add(-n, ln2_low, multiply_add(-n, ln2_high, x));
   float p = 0x1.6a4154p-10f;
-  p = p * r + 0x1.1239c6p-7f;
-  p = p * r + 0x1.5558bcp-5f;
-  p = p * r + 0x1.555492p-3f;
-  p = p * r + 0x1.fffffcp-2f;
-  return {static_cast<std::int32_t>(bits_of(shifted) - bits_of(shifter)), p * (r * r) + r};
+  p = multiply_add(p, r, 0x1.1239c6p-7f);
+  p = multiply_add(p, r, 0x1.5558bcp-5f);
+  p = multiply_add(p, r, 0x1.555492p-3f);
+  p = multiply_add(p, r, 0x1.fffffcp-2f);
+  return {bits_of(shifted), r, multiply_add(p, r, 1.0f)};
 }
+
+/// 2^m e^x where that is a normal number. 2^(n + m) is made of its bits, so it also carries no NaN: r does.
+TARE_HD float scaled_exp(float x, float m) {
+  const ReducedExponential e = reduce_exponential(x, m + 127.0f);
+  const float power = float_of(e.exponent << 23);
+  return multiply_add(e.slope * power, e.r, power);
+}
+
+/// e^x for x from -104, where it rounds to 0, to 60.
+TARE_HD float exp_below_60(float x) { return scaled_exp(x, 32.0f) * 0x1p-32f; }
 
 TARE_HD float exp(float x) {
   const float low = x < -104.0f ? -104.0f : x;
   const float clamped = low > 89.0f ? 89.0f : low;
-  const ReducedExponential e = reduce_exponential(clamped);
-  // In two factors: 2^n alone is neither finite nor normal at the ends.
-  const std::int32_t half = e.n >> 1;
-  return (1.0f + e.fraction) * power_of_two(half) * power_of_two(e.n - half);
+  const bool negative = x < 0.0f;  // away from the end that is near: there 2^n alone is not a normal number
+  return scaled_exp(clamped, negative ? 32.0f : -32.0f) * (negative ? 0x1p-32f : 0x1p32f);
 }
 
 /// e^x - 1 without cancellation.
 TARE_HD float expm1(float x) {
   const float low = x < -20.0f ? -20.0f : x;
   const float clamped = low > 89.0f ? 89.0f : low;
-  const ReducedExponential e = reduce_exponential(clamped);
-  const std::int32_t half = e.n >> 1;
-  const float one = power_of_two(e.n > 126 ? -127 : -e.n);  // 1 / 2^n
-  const float result = (e.fraction + (1.0f - one)) * power_of_two(half) * power_of_two(e.n - half);
+  const ReducedExponential e = reduce_exponential(clamped, 0.0f);
+  const std::int32_t n = static_cast<std::int32_t>(e.exponent - bits_of(shifter));
+  const std::int32_t half = n >> 1;
+  const float one = power_of_two(n > 126 ? -127 : -n);  // 1 / 2^n
+  const float result = multiply_add(e.slope, e.r, 1.0f - one) * power_of_two(half) * power_of_two(n - half);
   return x == 0.0f ? x : result;
 }
 
@@ -70,16 +83,16 @@ TARE_HD float log(float x) {
   const float f = float_of((bits & 0x7fffffu) + 0x3f3504f3u) - 1.0f;
   const float square = f * f;
   float p = 0x1.147cbep-4f;
-  p = p * f + -0x1.de0e4cp-4f;
-  p = p * f + 0x1.e6c298p-4f;
-  p = p * f + -0x1.fc2740p-4f;
-  p = p * f + 0x1.233b68p-3f;
-  p = p * f + -0x1.555c4ap-3f;
-  p = p * f + 0x1.99a478p-3f;
-  p = p * f + -0x1.000006p-2f;
-  p = p * f + 0x1.555548p-2f;
-  const float tail = (f * square * p + exponent * ln2_low) - 0.5f * square;
-  const float finite = (f + tail) + exponent * ln2_high;
+  p = multiply_add(p, f, -0x1.de0e4cp-4f);
+  p = multiply_add(p, f, 0x1.e6c298p-4f);
+  p = multiply_add(p, f, -0x1.fc2740p-4f);
+  p = multiply_add(p, f, 0x1.233b68p-3f);
+  p = multiply_add(p, f, -0x1.555c4ap-3f);
+  p = multiply_add(p, f, 0x1.99a478p-3f);
+  p = multiply_add(p, f, -0x1.000006p-2f);
+  p = multiply_add(p, f, 0x1.555548p-2f);
+  const float tail = multiply_add(f * square, p, exponent * ln2_low);
+  const float finite = multiply_add(exponent, ln2_high, f + multiply_add(-0.5f, square, tail));
   const float edge = x == 0.0f ? -infinity : x < 0.0f ? not_a_number() : x;
   return x > 0.0f && x < infinity ? finite : edge;
 }
@@ -95,48 +108,46 @@ TARE_HD float tanh(float x) {
   const float magnitude = absolute(x);
   const float square = x * x;
   float p = -0x1.828776p-8f;
-  p = p * square + 0x1.54c3c2p-6f;
-  p = p * square + -0x1.b89abap-5f;
-  p = p * square + 0x1.1109bep-3f;
-  p = p * square + -0x1.55553ep-2f;
-  const float small = x + x * (square * p);
+  p = multiply_add(p, square, 0x1.54c3c2p-6f);
+  p = multiply_add(p, square, -0x1.b89abap-5f);
+  p = multiply_add(p, square, 0x1.1109bep-3f);
+  p = multiply_add(p, square, -0x1.55553ep-2f);
+  const float small = multiply_add(x, square * p, x);
   const float doubled = magnitude > 10.0f ? 20.0f : magnitude + magnitude;
-  const float large = 1.0f - 2.0f / (exp(doubled) + 1.0f);
+  const float large = 1.0f - 2.0f / (exp_below_60(doubled) + 1.0f);
   return with_sign_of(magnitude < 0.6f ? small : large, x);
 }
 
 /// 1 / (1 + e^-x), accurate in both tails.
 TARE_HD float sigmoid(float x) {
-  const float decay = exp(-absolute(x));
-  const float sum = 1.0f + decay;
-  const float lost = decay - (sum - 1.0f);
-  const float quotient = (x < 0.0f ? decay : 1.0f) / sum;
-  const float reciprocal = x < 0.0f ? 1.0f - quotient : quotient;  // of sum, to first order
-  return quotient - quotient * (lost * reciprocal);
+  const float magnitude = absolute(x);
+  const float decay = exp_below_60(magnitude > 104.0f ? -104.0f : -magnitude);
+  const float quotient = (x < 0.0f ? decay : 1.0f) / (1.0f + decay);
+  return x < 0.0f ? multiply_add(-decay, quotient, decay) : quotient;
 }
 
 TARE_HD float erf(float x) {
   const float magnitude = absolute(x);
   const float square = x * x;
   float p = 0x1.4f6760p-14f;
-  p = p * square + -0x1.a60a2ep-11f;
-  p = p * square + 0x1.544a1ap-8f;
-  p = p * square + -0x1.b8011ap-6f;
-  p = p * square + 0x1.ce2d64p-4f;
-  p = p * square + -0x1.812740p-2f;
-  p = p * square + 0x1.06eba8p-3f;
-  const float small = x + x * p;
+  p = multiply_add(p, square, -0x1.a60a2ep-11f);
+  p = multiply_add(p, square, 0x1.544a1ap-8f);
+  p = multiply_add(p, square, -0x1.b8011ap-6f);
+  p = multiply_add(p, square, 0x1.ce2d64p-4f);
+  p = multiply_add(p, square, -0x1.812740p-2f);
+  p = multiply_add(p, square, 0x1.06eba8p-3f);
+  const float small = multiply_add(x, p, x);
   // Beyond: erf = 1 - e^q, with q a fit of log(erfc).
   const float clamped = magnitude > 4.0f ? 4.0f : magnitude;
   float q = -0x1.61e0a2p-16f;
-  q = q * clamped + 0x1.c78c56p-12f;
-  q = q * clamped + -0x1.1159ecp-8f;
-  q = q * clamped + 0x1.9b8e32p-6f;
-  q = q * clamped + -0x1.bb83dap-4f;
-  q = q * clamped + -0x1.44460cp-1f;
-  q = q * clamped + -0x1.2127e4p+0f;
-  q = q * clamped + 0x1.6e5700p-13f;
-  const float large = 1.0f - exp(q);
+  q = multiply_add(q, clamped, 0x1.c78c56p-12f);
+  q = multiply_add(q, clamped, -0x1.1159ecp-8f);
+  q = multiply_add(q, clamped, 0x1.9b8e32p-6f);
+  q = multiply_add(q, clamped, -0x1.bb83dap-4f);
+  q = multiply_add(q, clamped, -0x1.44460cp-1f);
+  q = multiply_add(q, clamped, -0x1.2127e4p+0f);
+  q = multiply_add(q, clamped, 0x1.6e5700p-13f);
+  const float large = 1.0f - exp_below_60(q);
   return magnitude < 0.93f ? small : with_sign_of(large, x);
 }
 

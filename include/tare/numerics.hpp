@@ -103,8 +103,21 @@ TARE_HD float quantize_dequantize(float x, float scale, float zero_point, float 
 TARE_HD float multiply_add(float a, float b, float c) {
 #if defined(__CUDA_ARCH__)
   return ::__fmaf_rn(a, b, c);
-#else
+#elif defined(__FMA__) || defined(__ARM_FEATURE_FMA)
   return __builtin_fmaf(a, b, c);
+#else
+  // The product is exact in float64. Their sum is rounded to odd (what was lost sets its last bit), after which
+  // rounding to float32 gives what one rounding would: S. Boldo, G. Melquiond, "Emulation of a FMA and Correctly
+  // Rounded Sums".
+  const double product = static_cast<double>(a) * static_cast<double>(b);
+  const double addend = static_cast<double>(c);
+  const double sum = product + addend;
+  const double share = sum - product;
+  const double lost = (product - (sum - share)) + (addend - share);  // Knuth's exact sum; NaN where it is infinite
+  const std::uint64_t bits = __builtin_bit_cast(std::uint64_t, sum);
+  const std::uint64_t step = (lost > 0.0) == (sum > 0.0) ? 1u : ~std::uint64_t{0};
+  const bool inexact = (lost > 0.0) | (lost < 0.0);
+  return static_cast<float>(__builtin_bit_cast(double, inexact && (bits & 1u) == 0u ? bits + step : bits));
 #endif
 }
 

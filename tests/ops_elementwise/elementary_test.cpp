@@ -6,6 +6,7 @@
 
 #include <cmath>
 #include <limits>
+#include <random>
 #include <vector>
 
 #include "cpu/vector.hpp"
@@ -84,6 +85,34 @@ TEST(Elementary, SoftplusIsWithinThreeUlp) {
   expect_within(
       3, [](float x) { return elementary::softplus(x); },
       [](double x) { return (x < 0 ? 0 : x) + std::log1p(std::exp(-std::abs(x))); });
+}
+
+/// This file is compiled for every processor: multiply_add is the one without the instruction.
+TEST(Elementary, MultiplyAddRoundsOnceWhereNoInstructionDoes) {
+  std::mt19937 random(1);
+  const auto bits = [&] { return static_cast<std::uint32_t>(random()); };
+  const auto expect_fused = [](float a, float b, float c) {
+    const float expected = std::fma(a, b, c);
+    const float actual = multiply_add(a, b, c);
+    ASSERT_TRUE(bits_of(actual) == bits_of(expected) || (std::isnan(actual) && std::isnan(expected)))
+        << a << " * " << b << " + " << c << " is " << expected << ", not " << actual;
+  };
+  const std::vector<float> edges = {0.0f, -0.0f, inf, -inf, std::nanf(""), 1.0f, -1.0f, 0x1p-149f, 0x1.fffffep127f};
+  for (const float a : edges)
+    for (const float b : edges)
+      for (const float c : edges) expect_fused(a, b, c);
+  for (int i = 0; i < 1'000'000; ++i) {
+    const float a = float_of(bits());
+    const float b = float_of(bits());
+    expect_fused(a, b, float_of(bits()));
+    expect_fused(a, b, -(a * b));  // what rounding lost
+    // Halfway between two floats but for a rest that float64 cannot hold beside it.
+    const float odd = float_of((bits_of(b) & 0x807fffffu) | 0x3f800001u);
+    expect_fused(1.0f + 0x1p-23f * static_cast<float>(bits() % 4096), 0x1p-24f, odd);
+    expect_fused(odd, 0x1p-24f, odd);
+    expect_fused(odd * 0x1p-60f, 0x1.000002p-60f, odd + 0x1p-24f);
+    expect_fused(odd * 0x1p-75f, odd * 0x1p-74f, float_of(bits() & 0x800000ffu));  // a subnormal number
+  }
 }
 
 TEST(Elementary, OddFunctionsKeepTheSignOfZero) {
