@@ -32,6 +32,7 @@ void add_figures(nlohmann::ordered_json& object, const Pass& pass) {
   object["samples"] = pass.samples;
   object["batches"] = pass.batches;
   object["samples_left_out"] = pass.left_out;
+  object["samples_available"] = pass.available;
   object["seconds"] = pass.seconds;
   object["samples_per_second"] = pass.rate();
   object["peak_memory_bytes"] = peak_memory_bytes();
@@ -40,7 +41,7 @@ void add_figures(nlohmann::ordered_json& object, const Pass& pass) {
 Pass run_batches(const std::string& what, Session& session, RunChoice models, Dataset& data, NonfinitePolicy policy,
                  bool quiet, const std::function<void(const Batch&, std::size_t index, const BatchOutputs&)>& receive) {
   ProgressBar progress(what, quiet);
-  Pass pass{.data = data.description(), .left_out = data.left_out()};
+  Pass pass{.data = data.description(), .left_out = data.left_out(), .available = data.available()};
   const auto start = std::chrono::steady_clock::now();
   BatchRuns runs = session.start_runs(models, [&](const Batch& batch, const BatchOutputs& outputs) {
     receive(batch, pass.batches, outputs);
@@ -78,7 +79,11 @@ Pass run_batches(const std::string& what, Session& session, RunChoice models, Da
 }
 
 OutputFile::OutputFile(const std::string& path) {
-  if (!path.empty()) writer_.emplace(path);
+  if (path.empty()) return;
+  if (std::filesystem::path(path).extension() == ".npy")
+    throw Error(ErrorKind::usage,
+                fmt::format("--output: '{}': outputs are several arrays, in an .npz file; let its name end so", path));
+  writer_.emplace(path);
 }
 
 void OutputFile::add(std::size_t batch, const Graph& graph, const std::vector<Tensor>& outputs) {

@@ -15,6 +15,7 @@ namespace tare::cli {
 struct Pass {
   std::string data;          ///< "1000 samples in 125 batches from pages.npz", and what was left out
   std::size_t left_out = 0;  ///< samples that fill no batch
+  std::size_t available = 0;
   std::size_t samples = 0;
   std::size_t batches = 0;
   double seconds = 0;

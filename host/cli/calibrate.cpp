@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "cli/calibrate_flags.hpp"
@@ -46,6 +47,37 @@ Counts count_sites(const CalibrationResult& result) {
   return counts;
 }
 
+std::string parameter_scheme(const CalibrateFlags& flags) {
+  return flags.parameter_scheme.empty() ? flags.scheme : flags.parameter_scheme;
+}
+
+std::string type_text(const QuantizerSpec& spec) {
+  switch (spec.format) {
+    case NumberFormat::float16: return "float16";
+    case NumberFormat::float8e4m3fn: return "float8e4m3fn";
+    case NumberFormat::float8e5m2: return "float8e5m2";
+    case NumberFormat::integer: break;
+  }
+  return fmt::format("int{}", spec.bitwidth);
+}
+
+/// "activations 617 int8, 1 int16; weights 48 int8" where a role has several types; else nothing.
+std::string mixed_types_text(const std::vector<QuantSite>& sites) {
+  std::map<SiteRole, std::map<std::string, std::size_t>> types;
+  for (const QuantSite& site : sites)
+    if (site.enabled) ++types[site.role][type_text(site.spec)];
+  std::string text;
+  bool mixed = false;
+  for (const auto& [role, counts] : types) {
+    std::string part;
+    for (const auto& [type, count] : counts) part += fmt::format("{}{} {}", part.empty() ? "" : ", ", count, type);
+    text +=
+        fmt::format("{}{} {}", text.empty() ? "" : "; ", role == SiteRole::parameter ? "weights" : "activations", part);
+    mixed = mixed || counts.size() > 1;
+  }
+  return mixed ? fmt::format("types       {}\n", text) : std::string();
+}
+
 std::string lines_text(std::string_view what, const std::vector<std::string>& lines) {
   if (lines.empty()) return {};
   std::string text = fmt::format("{:<12}{}\n", what, lines.size());
@@ -59,6 +91,7 @@ std::string lines_text(std::string_view what, const std::vector<std::string>& li
 struct Source {
   std::string description;
   std::size_t left_out = 0;
+  std::size_t available = 0;
 };
 
 void report(const CalibrateFlags& flags, const Source& source, const CalibrationResult& result,
@@ -67,10 +100,18 @@ void report(const CalibrateFlags& flags, const Source& source, const Calibration
   const double rate = result.seconds > 0 ? static_cast<double>(result.samples) / result.seconds : 0;
   if (flags.report.json) {
     nlohmann::ordered_json object = {{"model", flags.model},
+                                     {"data", flags.data.data},
+                                     {"config", flags.config},
                                      {"scheme", name_of(parse_scheme(flags.scheme))},
+                                     {"param_scheme", name_of(parse_scheme(parameter_scheme(flags)))},
+                                     {"param_type", flags.parameter_type},
+                                     {"activation_type", flags.activation_type},
+                                     {"overrides", flags.overrides.overrides},
+                                     {"encoding_version", flags.files.encoding_version},
                                      {"samples", result.samples},
                                      {"batches", result.batches},
                                      {"samples_left_out", source.left_out},
+                                     {"samples_available", source.available},
                                      {"seconds", result.seconds},
                                      {"samples_per_second", rate},
                                      {"quantizers", counts.all()},
@@ -101,6 +142,7 @@ void report(const CalibrateFlags& flags, const Source& source, const Calibration
     text += fmt::format("scheme      {}, weights {}, activations {}, config {}\n", flags.scheme, flags.parameter_type,
                         flags.activation_type, flags.config);
   text += fmt::format("quantizers  {}; {} disabled\n", counts_text(counts), counts.disabled);
+  text += mixed_types_text(result.sites);
   if (result.given > 0) text += fmt::format("given       encodings of {} quantizers\n", result.given);
   text += lines_text("mismatches", result.mismatches) + lines_text("warnings", result.warnings);
   text += fmt::format("memory      {} at most\n", bytes_text(peak_memory_bytes()));
@@ -158,7 +200,7 @@ int calibrate(const CLI::App& command, const CalibrateFlags& flags) {
     result = session.calibrate(options);
   } else if (flags.from_stats.empty()) {
     const std::unique_ptr<Dataset> data = open_data(part, flags.run, session.graph());
-    source = {data->description(), data->left_out()};
+    source = {data->description(), data->left_out(), data->available()};
     ProgressBar progress("calibrating", flags.report.quiet);
     options.progress = [&](std::size_t done, std::size_t total) { return progress.update(done, total); };
     result = calibrate_together(sessions, *data, options);

@@ -33,6 +33,11 @@ void refuse_idle_settings(const CLI::App& command, const CalibrationOptions& opt
     if (changed.scheme) activations.push_back(*changed.scheme);
   std::vector<Scheme> all = activations;
   all.push_back(options.parameter_scheme.value_or(options.search.scheme));
+  const bool overridden = !options.overrides.empty();
+  if (!overridden && !options.types.parameter.quantized)
+    refuse_idle(command, {"--param-scheme"}, "--param-type float32 leaves no weights to search");
+  if (!overridden && !options.given && !options.types.parameter.quantized && !options.types.activation.quantized)
+    throw Error(ErrorKind::usage, "--param-type and --activation-type are both float32: nothing would be quantized");
   const auto none_is = [](const std::vector<Scheme>& schemes, const auto& wanted) {
     return std::none_of(schemes.begin(), schemes.end(), wanted);
   };
@@ -151,6 +156,7 @@ CalibrationOptions calibration_options(const CalibrateFlags& flags) {
 
 void add_calibrate_flags(CLI::App& command, const std::shared_ptr<CalibrateFlags>& flags) {
   command.add_option("model", flags->model, "The model")->type_name("MODEL.onnx")->required();
+  flags->data.samples = DataOptions().samples;
   add_data_flags(command, flags->data, false);
   command.add_option("--config", flags->config, "Quantizer config: a shipped one's name, or a file (docs/config.md)")
       ->type_name("NAME|FILE")

@@ -112,7 +112,7 @@ int diff(const Flags& flags) {
         object["differences"].push_back({{"tensor", d.tensor}, {"difference", d.size}, {"detail", d.detail}});
     print_json(object);
   } else if (!flags.report.quiet) {
-    std::string text;
+    std::string text = "difference  tensor  A and B\n";
     std::size_t shown = 0;
     for (const Difference& d : differences) {
       if (d.size == 0 || shown == flags.shown) break;
@@ -124,7 +124,7 @@ int diff(const Flags& flags) {
     const auto nonzero = static_cast<std::size_t>(
         std::count_if(differences.begin(), differences.end(), [](const Difference& d) { return d.size > 0; }));
     if (nonzero > shown) text += fmt::format("            … and {} more; --show N lists more\n", nonzero - shown);
-    text += fmt::format("{} tensors in both, {} only in A, {} only in B; {} differ by more than {:g} of their range\n",
+    text += fmt::format("{} tensors in both, {} only in A, {} only in B; {} differ by more than {:g} (--rtol)\n",
                         common, only_a, rest.size(), past, flags.rtol);
     print(text);
   }

@@ -133,6 +133,11 @@ class Evaluation {
       if (classes_) {
         const std::int64_t label = label_of(batch.first_sample + row, width);
         const std::size_t k = flags_.metric == "top1" ? 1 : 5;
+        if (k > 1 && width <= k)
+          throw Error(ErrorKind::data,
+                      fmt::format("--metric top{}: output '{}' has {} classes, so that every answer is "
+                                  "among the first {}; use top1",
+                                  k, output_name_, width, k));
         float_sum_ += among_largest(a, label, k) ? 1 : 0;
         simulated_sum_ += among_largest(b, label, k) ? 1 : 0;
       } else if (flags_.metric == "agreement") {
@@ -205,6 +210,7 @@ void report(const Flags& flags, const Evaluation& evaluation, const Pass& pass, 
                                      {"samples", pass.samples},
                                      {"batches", pass.batches},
                                      {"samples_left_out", pass.left_out},
+                                     {"samples_available", pass.available},
                                      {"float_samples_per_second", rate(pass.float_seconds)},
                                      {"peak_memory_bytes", peak_memory_bytes()}};
     if (evaluation.classes()) object["float"] = evaluation.float_figure();

@@ -174,7 +174,6 @@ void add_inspect(CLI::App& root, Action& action) {
     action = [flags, report, &command] {
       const Kind kind = kind_of(flags->file);
       if (kind != Kind::model) refuse_idle(command, {"--config", "--all"}, "it is for models");
-      if (report->json) refuse_idle(command, {"--all"}, "--json lists every site");
       const Inspection result = kind == Kind::model       ? inspect_model(*flags)
                                 : kind == Kind::encodings ? inspect_encodings(*flags)
                                                           : inspect_statistics(*flags);

@@ -70,6 +70,19 @@ void add_kept(Inspection& result, const std::vector<std::string>& kept, bool all
     result.text += fmt::format("            … and {} more; --all lists all\n", kept.size() - shown);
 }
 
+std::vector<std::string> names_of(const Graph& graph, const std::vector<std::int32_t>& nodes) {
+  std::vector<std::string> names;
+  for (const std::int32_t node : nodes)
+    if (node >= 0) names.push_back(graph.nodes[static_cast<std::size_t>(node)].name);
+  return names;
+}
+
+/// As many as a column holds.
+std::string names_text(const std::vector<std::string>& names) {
+  if (names.empty()) return "-";
+  return names.size() == 1 ? names[0] : fmt::format("{} and {} more", names[0], names.size() - 1);
+}
+
 /// A QDQ model has its own quantizers; others are placed by the config.
 void add_sites(Inspection& result, const UnquantizedModel& parts, const InspectFlags& flags) {
   const Graph& graph = parts.model.graph;
@@ -97,13 +110,23 @@ void add_sites(Inspection& result, const UnquantizedModel& parts, const InspectF
                                {"parameters", parameters},
                                {"disabled", sites.size() - activations - parameters}};
   add_kept(result, parts.kept, flags.all);
-  std::vector<std::vector<std::string>> rows = {{"tensor", "role", "bits", "why"}};
+  std::vector<std::vector<std::string>> rows = {{"tensor", "role", "bits", "made by", "read by", "why"}};
+  const std::vector<std::int32_t> makers = producers(graph);
+  const std::vector<std::vector<std::int32_t>> readers = consumers(graph);
   for (const QuantSite& site : sites) {
+    const auto value = static_cast<std::size_t>(site.value);
+    const std::vector<std::string> maker = names_of(graph, {makers[value]});
+    const std::vector<std::string> reader = names_of(graph, readers[value]);
     const char* role = site.role == SiteRole::parameter ? "parameter" : "activation";
-    rows.push_back(
-        {site.tensor, role, site.enabled ? fmt::format("{}", site.spec.bitwidth) : std::string("-"), site.reason});
+    rows.push_back({site.tensor, role, site.enabled ? fmt::format("{}", site.spec.bitwidth) : std::string("-"),
+                    names_text(maker), names_text(reader), site.reason});
     nlohmann::ordered_json entry = {
-        {"tensor", site.tensor}, {"role", role}, {"enabled", site.enabled}, {"reason", site.reason}};
+        {"tensor", site.tensor},
+        {"role", role},
+        {"enabled", site.enabled},
+        {"reason", site.reason},
+        {"producer", maker.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(maker[0])},
+        {"readers", reader}};
     if (site.enabled) {
       entry["bitwidth"] = site.spec.bitwidth;
       entry["symmetric"] = site.spec.symmetric;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <exception>
 #include <new>
@@ -54,9 +55,43 @@ void check_command(CLI::App& app, const std::vector<std::string>& line) {
 }
 
 void check_values(const CLI::App& command) {
-  for (const CLI::Option* option : command.get_options())
+  constexpr std::array<std::string_view, 4> inputs = {"--data", "--labels", "--encodings", "--encodings-in"};
+  for (const CLI::Option* option : command.get_options()) {
     for (const std::string& value : option->results())
       if (value.empty()) refuse_empty(option->get_name());
+    // Of settings the last one counts, as everywhere; of two inputs one would be left out.
+    const bool is_input = std::find(inputs.begin(), inputs.end(), option->get_name()) != inputs.end();
+    if (is_input && option->count() > 1)
+      throw Error(ErrorKind::usage,
+                  fmt::format("{} is given {} times; give it once{}", option->get_name(), option->count(),
+                              option->get_name() == "--data" ? "; several files go into a folder" : ""));
+  }
+}
+
+/// Whether one is in the other, or they begin alike.
+bool are_alike(std::string_view a, std::string_view b) {
+  const auto is_in = [](std::string_view part, std::string_view whole) {
+    return part.size() > 4 && whole.find(part) != std::string_view::npos;
+  };
+  return is_in(a, b) || is_in(b, a) || (a.size() > 4 && a.substr(0, 5) == b.substr(0, 5));
+}
+
+/// What is wrong with the words that neither flags nor arguments take.
+std::string rest_text(const CLI::App& command, const std::vector<std::string>& words) {
+  const auto flag =
+      std::find_if(words.begin(), words.end(), [](const std::string& word) { return word.starts_with("--"); });
+  if (flag == words.end())
+    return fmt::format("'{}' belongs to no flag{}", words.at(0),
+                       command.get_option_no_throw("--data") == nullptr
+                           ? ""
+                           : "; files of data follow --data, and the numbers of a list have commas between them");
+  const std::string name = flag->substr(0, flag->find('='));
+  std::string near;
+  for (const CLI::Option* option : command.get_options())
+    for (const std::string& known : option->get_lnames())
+      if (are_alike(std::string_view(name).substr(2), known))
+        near += (near.empty() ? "; did you mean --" : " or --") + known;
+  return fmt::format("there is no flag '{}'{}", name, near);
 }
 
 int run(int count, const char* const* arguments) {
@@ -87,8 +122,12 @@ int run(int count, const char* const* arguments) {
     app.parse(std::move(line));
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);
-    for (const CLI::App* chosen : app.get_subcommands()) command += " " + chosen->get_name();
-    return fail(ErrorKind::usage, fmt::format("{}; see '{} --help'", error.what(), command));
+    std::string text = error.what();
+    for (CLI::App* chosen : app.get_subcommands()) {
+      command += " " + chosen->get_name();
+      if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr) text = rest_text(*chosen, chosen->remaining());
+    }
+    return fail(ErrorKind::usage, fmt::format("{}; see '{} --help'", text, command));
   }
   for (const CLI::App* chosen : app.get_subcommands()) check_values(*chosen);
   return action();

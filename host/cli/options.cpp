@@ -6,6 +6,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "cli/terminal.hpp"
 #include "export/derived_encodings.hpp"
@@ -69,10 +70,10 @@ void add_data_flags(CLI::App& command, DataFlags& flags, bool data_required) {
                                          "Data to run on: .npz, .npy, a folder, an input list, images (docs/data.md)");
   data->type_name("D");
   if (data_required) data->required();
-  command.add_option("--samples", flags.samples, "Use at most this many samples")
+  command.add_option("--samples", flags.samples, "Use the first N samples")
       ->type_name("N")
       ->check(CLI::Range(std::size_t{1}, std::size_t{1} << 40).description(""))
-      ->capture_default_str();
+      ->default_str(flags.samples == all_samples ? "all" : std::to_string(flags.samples));
   command
       .add_option("--batch-size", flags.batch_size, "Samples a batch (default: as the model or the data say, else 8)")
       ->type_name("N")
@@ -221,6 +222,12 @@ std::unique_ptr<Dataset> open_data(const DataFlags& flags, const RunFlags& run, 
   options.samples = flags.samples;
   options.batch_size = run.reproducible ? 1 : flags.batch_size;
   options.shard = flags.shard;
+  for (const auto& [flag, values] : {std::pair{"--mean", &flags.mean}, {"--std", &flags.std}})
+    for (const float value : *values)
+      if (std::abs(value) > 2)
+        throw Error(ErrorKind::usage,
+                    fmt::format("{} {}: pixels are divided by 255 first, so that they lie in 0 … 1; give {:.6g}", flag,
+                                value, value / 255));
   if (!flags.mean.empty() || !flags.std.empty() || !flags.size.empty() || flags.resize_shorter > 0 ||
       !flags.layout.empty() || !flags.channel_order.empty()) {
     ImageOptions& image = options.image.emplace();
@@ -287,6 +294,8 @@ std::vector<std::string> with_dashes(int count, const char* const* arguments) {
       const std::size_t name = std::min(argument.find('='), argument.size());
       std::replace(argument.begin(), argument.begin() + static_cast<std::ptrdiff_t>(name), '_', '-');
       if (name + 1 == argument.size()) refuse_empty(argument.substr(0, name));
+    } else if (flags && argument.size() > 2 && argument[0] == '-' && argument[2] == '=') {
+      argument.erase(2, 1);  // -o=DIR
     }
     result.push_back(std::move(argument));
   }

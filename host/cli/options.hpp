@@ -17,9 +17,11 @@ class ConvolutionChoices;
 
 namespace tare::cli {
 
+inline constexpr std::size_t all_samples = static_cast<std::size_t>(-1);
+
 struct DataFlags {
   std::string data;
-  std::size_t samples = 2000;
+  std::size_t samples = all_samples;  ///< at most
   std::size_t batch_size = 0;
   std::vector<float> mean;
   std::vector<float> std;

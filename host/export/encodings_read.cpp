@@ -364,8 +364,12 @@ EncodingsFile parse(std::string_view text, const std::string& source) {
     };
     return read(parse_json(text, repeated), source);
   } catch (const json::parse_error& error) {
+    const bool model = text.size() > 1 && text[0] == '\x08' && text[1] < '\x20';  // ONNX: ir_version comes first
     throw Error(ErrorKind::model,
-                fmt::format("{}: not an encodings file: no valid JSON at byte {}", source, error.byte));
+                model ? fmt::format("{}: is an ONNX model, not an encodings file; a model that holds its quantizers "
+                                    "takes the place of the model, without encodings",
+                                    source)
+                      : fmt::format("{}: not an encodings file: no valid JSON at byte {}", source, error.byte));
   } catch (const json::exception& error) {
     throw Error(ErrorKind::model, fmt::format("{}: not an encodings file: {}", source, error.what()));
   }

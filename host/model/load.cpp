@@ -53,6 +53,10 @@ google::protobuf::io::ArrayInputStream message_of(const MappedFile& file, std::s
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   if (text.starts_with("version https://git-lfs"))
     refuse(expected, "it is a Git LFS pointer; fetch the file itself with 'git lfs pull'");
+  if (text.starts_with("PK\x03\x04") || text.starts_with("\x93NUMPY"))
+    refuse(expected, "it is a NumPy file of data, or another archive; the model is another argument");
+  if (text.starts_with('{') || text.starts_with('['))
+    refuse(expected, "it is JSON, as encodings and configs are; the model is another argument");
   return {bytes.data(), static_cast<int>(bytes.size())};
 }
 

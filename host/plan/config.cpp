@@ -162,6 +162,9 @@ Config read_config(const Json& json, const std::string& file) {
   config.per_channel = defaults.boolean("per_channel_quantization").value_or(false);
   check_kernels(defaults);
   config.hw_version = defaults.text("hw_version");
+  if (const std::string& version = config.hw_version;
+      !version.empty() && (version.size() != 3 || version[0] != 'V' || version.find_first_not_of("0123456789", 1) < 3))
+    defaults.fail("hw_version", fmt::format("is '{}'; a version is written as V73", version));
 
   config.parameters = read_parameter_rules(root.section("params"));
   root.section("op_type").each(
@@ -196,6 +199,26 @@ Json parse(const std::string& text, const std::string& file) {
   }
 }
 
+std::optional<Config> read_shipped(const std::string& name) {
+  for (const ShippedConfig& config : shipped_configs())
+    if (config.name == name) return read_config(parse(std::string(config.text), name), name);
+  return std::nullopt;
+}
+
+/// The shipped config that says what AIMET's file of this name says: "htp_quantsim_config_v81.json" is "htp_v81".
+std::string name_of_aimet(std::string file) {
+  const auto without = [&](std::string_view part) {
+    if (const std::size_t at = file.find(part); at != std::string::npos) file.erase(at, part.size());
+  };
+  without(".json");
+  if (file == "default_config") return "default_per_tensor";
+  if (file == "default_config_per_channel") return "default";
+  without("_per_channel_linear");
+  without("quantsim_config_");
+  without("_quantsim_config");
+  return file;
+}
+
 }  // namespace
 
 std::vector<std::string> config_names() {
@@ -205,12 +228,12 @@ std::vector<std::string> config_names() {
 }
 
 Config load_config(const std::string& name_or_path) {
-  for (const ShippedConfig& config : shipped_configs())
-    if (config.name == name_or_path) return read_config(parse(std::string(config.text), name_or_path), name_or_path);
+  if (const auto shipped = read_shipped(name_or_path)) return *shipped;
   std::string text;
   try {
     text = read_text(name_or_path);
   } catch (const Error& error) {
+    if (const auto shipped = read_shipped(name_of_aimet(name_or_path))) return *shipped;
     throw Error(error.kind(), fmt::format("no config '{}': neither one of {} nor a file that can be read: {}",
                                           name_or_path, fmt::join(config_names(), ", "), error.what()));
   }

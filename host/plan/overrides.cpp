@@ -22,7 +22,9 @@ namespace {
 void require_known(const std::vector<std::string>& wanted, const std::set<std::string>& known, std::string_view what) {
   for (const std::string& name : wanted)
     if (!known.contains(name))
-      throw Error(ErrorKind::usage, fmt::format("the model has no {} '{}'; see 'tare inspect'", what, name));
+      throw Error(
+          ErrorKind::usage,
+          fmt::format("the model has no {} '{}'; 'tare inspect --all' names those around every quantizer", what, name));
 }
 
 class Selection {
@@ -119,7 +121,8 @@ const std::map<std::string_view, Setter>& setters() {
       {"scheme",
        [](SiteOverride& o, std::string_view v, std::string_view t) {
          o.scheme = scheme_of(v);
-         if (!o.scheme) refuse(t, fmt::format("'{}' is not a scheme", v));
+         if (!o.scheme)
+           refuse(t, fmt::format("'{}' is none of min_max, sqnr, mse, percentile, entropy, tf_enhanced", v));
        }},
   };
   return all;
@@ -169,6 +172,17 @@ void apply(QuantSite& site, const SiteOverride& given) {
                        spec.fixed_min.value_or(0), spec.fixed_max.value_or(0)));
   if (given.enabled) site.enabled = *given.enabled;
   site.reason = fmt::format("override {}", given.pattern);
+}
+
+[[noreturn]] void refuse_unmatched(const std::string& pattern, const std::vector<QuantSite>& sites) {
+  const std::string anywhere = ".*" + pattern + ".*";
+  const std::regex wider = compile_expression(anywhere, [&](const std::string& why) { refuse(pattern, why); });
+  const auto parts = std::count_if(sites.begin(), sites.end(),
+                                   [&](const QuantSite& site) { return std::regex_match(site.tensor, wider); });
+  refuse(pattern,
+         "no tensor with a quantizer, enabled or not, has such a name; " +
+             (parts == 0 ? "'tare inspect --all' lists them"
+                         : fmt::format("it is compared with whole names: '{}' would match {}", anywhere, parts)));
 }
 
 /// Axes of a weight: of its channels, and along which its blocks are cut.
@@ -244,6 +258,7 @@ SiteOverride parse_override(std::string_view text) {
   SiteOverride result;
   result.pattern = std::string(text.substr(0, colon));
   std::string_view rest = text.substr(colon + 1);
+  std::set<std::string_view> keys;
   while (!rest.empty()) {
     const std::string_view setting = rest.substr(0, rest.find(','));
     rest.remove_prefix(std::min(rest.size(), setting.size() + 1));
@@ -252,8 +267,13 @@ SiteOverride parse_override(std::string_view text) {
     if (setter == setters().end() || equals == setting.size()) {
       refuse(text, fmt::format("'{}' is not KEY=VALUE with one of the keys {}", setting, keys_text()));
     }
+    if (!keys.insert(setter->first).second) refuse(text, fmt::format("{} is given twice", setter->first));
     setter->second(result, setting.substr(equals + 1), text);
   }
+  if (result.type && result.bitwidth) refuse(text, "type says the bits, too; give one of them");
+  if (result.enabled == false && keys.size() > 1) refuse(text, "enabled=false leaves nothing to set; give it alone");
+  if (result.min.value_or(0) > 0) refuse(text, "min is above 0, which every range holds");
+  if (result.max.value_or(0) < 0) refuse(text, "max is below 0, which every range holds");
   if (result.max && !result.min) refuse(text, "max needs min, too");
   if (result.min && result.max && !(*result.min < *result.max)) refuse(text, "min must be below max");
   return result;
@@ -264,8 +284,9 @@ void apply_overrides(std::vector<QuantSite>& sites, const Graph& graph, const st
   for (const SiteOverride& given : overrides) {
     std::set<std::int32_t> groups;
     bool matched = false;
-    const std::regex pattern =
-        compile_expression(given.pattern, [&](const std::string& why) { refuse(given.pattern, why); });
+    const std::regex pattern = compile_expression(given.pattern, [&](const std::string& why) {
+      refuse(given.pattern, given.pattern.starts_with('*') ? why + "; any text is '.*', not '*'" : why);
+    });
     for (QuantSite& site : sites) {
       if (!std::regex_match(site.tensor, pattern)) continue;
       matched = true;
@@ -273,11 +294,7 @@ void apply_overrides(std::vector<QuantSite>& sites, const Graph& graph, const st
       if (given.block_size) cut_into_blocks(site, graph, ops, given);
       if (site.group >= 0) groups.insert(site.group);
     }
-    if (!matched)
-      throw Error(ErrorKind::usage,
-                  fmt::format("override '{}': no tensor with a quantizer, enabled or not, has such a name; "
-                              "'tare inspect --all' lists them",
-                              given.pattern));
+    if (!matched) refuse_unmatched(given.pattern, sites);
     for (QuantSite& site : sites)
       if (groups.contains(site.group)) apply(site, given);
   }

@@ -21,9 +21,11 @@ namespace {
 
 void check_type(const NpyReader& array, const InputSpec& input) {
   if (converts(array.type(), input.type) || (array.opaque16() && input.type == DataType::bfloat16)) return;
-  refuse(array.name(),
-         fmt::format("found {} {}, but input '{}' is {}; convert it, e.g. with numpy: a.astype('{}')",
-                     name_of(array.type()), array.shape().text(), input.name, input.text(), name_of(input.type)));
+  const bool pixels = array.type() == DataType::uint8 && is_quantizable(input.type);
+  refuse(array.name(), fmt::format("found {} {}, but input '{}' is {}; {}, e.g. with numpy: a.astype('{}'){}",
+                                   name_of(array.type()), array.shape().text(), input.name, input.text(),
+                                   pixels ? "scale it as the model was trained" : "convert it", name_of(input.type),
+                                   pixels ? " / 255" : ""));
 }
 
 /// One feed: for every input an array, and which index of its first axis (-1: all of the array).

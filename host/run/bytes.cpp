@@ -101,6 +101,13 @@ std::string read_text(const std::filesystem::path& path, std::uint64_t limit) {
   return text;
 }
 
+std::string read_plain_text(const std::filesystem::path& path, std::string_view expected) {
+  std::string text = read_text(path);
+  if (text.find('\0') != std::string::npos)
+    throw Error(ErrorKind::data, fmt::format("file '{}': is binary, no text; {}", path.string(), expected));
+  return text;
+}
+
 std::uint64_t hash_bytes(std::span<const std::byte> bytes, std::uint64_t hash) {
   for (const std::byte byte : bytes) hash = (hash ^ static_cast<std::uint64_t>(byte)) * 0x100000001b3u;
   return hash;

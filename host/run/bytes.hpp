@@ -31,6 +31,8 @@ std::shared_ptr<ByteSource> bytes_of(std::string name, std::string_view contents
 
 /// Whole small text file. Throws Error(io), or Error(data) above `limit` bytes.
 std::string read_text(const std::filesystem::path& path, std::uint64_t limit = std::uint64_t{64} << 20);
+/// The same of a file that people write. Throws Error(data), which ends with what it should be, for a binary one.
+std::string read_plain_text(const std::filesystem::path& path, std::string_view expected);
 
 /// 64-bit FNV-1a, continued from `hash`.
 inline constexpr std::uint64_t hash_start = 0xcbf29ce484222325u;

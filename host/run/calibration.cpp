@@ -11,6 +11,7 @@
 #include "calib/encoding.hpp"
 #include "calib/parallel_sites.hpp"
 #include "calib/weight_scales.hpp"
+#include "plan/batch_norms.hpp"
 #include "plan/depth_first.hpp"
 #include "plan/fuse.hpp"
 #include "plan/quantized_graph.hpp"
@@ -344,8 +345,8 @@ void Calibration::Implementation::warn_of_sentinels(std::size_t i, const std::op
     lines.push_back(fmt::format("'{}': {} values down to {:g} only mark something; {}", name, sentinels->count,
                                 sentinels->min, clamped ? taken : "they set the range"));
   else if (values.min <= values.max && values.max <= highest_sentinel)
-    lines.push_back(fmt::format("'{}': all {} values ({:g} and above) only mark something; {}", name, values.count,
-                                values.min, clamped ? taken : "kept"));
+    lines.push_back(fmt::format("'{}': all {} values (down to {:g}) only mark something; {}", name, values.count,
+                                values.min, clamped ? taken : "the range keeps them"));
   else if (calib::only_masks(values))
     lines.push_back(
         fmt::format("'{}': all {} values are -inf or NaN, and only mark something; kept", name, values.count));
@@ -374,6 +375,12 @@ void Calibration::Implementation::warn_of_nonfinite(std::size_t i, const std::op
 
 std::vector<std::string> Calibration::Implementation::warnings() const {
   std::vector<std::string> lines = kept_quantizers;
+  if (const std::vector<std::string> norms = unfolded_batch_norms(graph, sites); !norms.empty())
+    lines.push_back(
+        fmt::format("{} BatchNormalizations (the first: '{}') could be folded into the operators in front of them: "
+                    "most converters do, "
+                    "and then have weights and tensors that were not calibrated; fold them first (docs/aimet.md)",
+                    norms.size(), norms[0]));
   for (std::size_t i = 0; i < observed.size(); ++i) {
     const std::string& name = sites[observed[i]].tensor;
     const std::size_t group = group_of[i];  // the search takes the values of all that share a range as one

@@ -60,7 +60,7 @@ DataPaths find_data(const std::filesystem::path& path) {
 
 std::vector<ListLine> read_list(const std::filesystem::path& list) {
   std::vector<ListLine> result;
-  std::istringstream lines(read_text(list));
+  std::istringstream lines(read_plain_text(list, "a list has a line a sample: 'input:=file.raw'"));
   std::size_t number = 0;
   for (std::string line; std::getline(lines, line);) {
     ++number;

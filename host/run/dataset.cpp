@@ -24,6 +24,27 @@ constexpr std::int64_t default_batch = 8;
   throw Error(ErrorKind::data, fmt::format("{}: {}", where, what));
 }
 
+/// What NumPy does about the two commonest reasons why a shape does not fit, or nothing. `wanted`: -1 is any.
+std::string way_to_fit(const Shape& found, const Shape& wanted) {
+  const auto fits = [&](std::size_t skipped, const auto& axis_of) {
+    for (std::size_t axis = skipped; axis < wanted.rank(); ++axis)
+      if (wanted[axis] >= 0 && wanted[axis] != found[axis_of(axis)]) return false;
+    return true;
+  };
+  const std::size_t rank = wanted.rank();
+  if (found.rank() + 1 == rank && wanted[0] <= 1 && fits(1, [](std::size_t axis) { return axis - 1; }))
+    return "; for a single sample add the axis of the batch: a[None]";
+  if (found.rank() == rank && rank == 4 && wanted[1] >= 0) {
+    if (fits(1, [](std::size_t axis) { return axis == 1 ? 3 : axis - 1; }))
+      return "; its channels are last: a.transpose(0, 3, 1, 2)";
+  }
+  if (found.rank() == rank && rank == 4 && wanted[3] >= 0) {
+    if (fits(1, [](std::size_t axis) { return axis == 3 ? 1 : axis + 1; }))
+      return "; its channels are first: a.transpose(0, 2, 3, 1)";
+  }
+  return {};
+}
+
 struct Piece {
   std::size_t record = 0;
   std::int64_t first = 0, rows = 0;
@@ -50,8 +71,8 @@ class Planner {
         for (std::size_t axis = 1; fits && axis < found.rank(); ++axis)
           fits = !input.fixed(axis) || (*input.shape)[axis] == found[axis];
         if (!fits)
-          refuse(records_.where(r, i),
-                 fmt::format("found shape {}, but input '{}' is {}", found.text(), input.name, input.text()));
+          refuse(records_.where(r, i), fmt::format("found shape {}, but input '{}' is {}{}", found.text(), input.name,
+                                                   input.text(), way_to_fit(found, *input.shape)));
       }
   }
 
@@ -99,6 +120,13 @@ class Planner {
 
   /// Samples up to the last one that was taken or looked at: those in batches, and those that fill none.
   std::size_t rows_seen() const { return taken_ + left_over_; }
+  std::size_t rows_there() const {
+    const auto input = static_cast<std::size_t>(std::find(batched_.begin(), batched_.end(), true) - batched_.begin());
+    std::size_t rows = 0;
+    for (std::size_t r = 0; r < records_.count(); ++r)
+      rows += static_cast<std::size_t>(any_batched_ ? records_.shape(r, input)[0] : rows_without_batches(r));
+    return rows;
+  }
 
  private:
   /// Of the first input with a batch axis; `uneven`: another one has more or fewer, so that nothing can be cut.
@@ -128,13 +156,15 @@ class Planner {
     return rows;
   }
 
+  std::int64_t rows_without_batches(std::size_t r) const {
+    const bool one = records_.one_sample_each() || records_.shape(r, 0).rank() == 0;
+    return one ? 1 : std::max<std::int64_t>(1, records_.shape(r, 0)[0]);
+  }
+
   void add_record(std::size_t r) {
     if (taken_ + current_.samples >= options_.samples) return;
     if (!any_batched_) {
-      std::int64_t samples = 1;
-      if (!records_.one_sample_each() && records_.shape(r, 0).rank() > 0)
-        samples = std::max<std::int64_t>(1, records_.shape(r, 0)[0]);
-      current_ = {{{r, 0, 0, true}}, record_start_, static_cast<std::size_t>(samples)};
+      current_ = {{{r, 0, 0, true}}, record_start_, static_cast<std::size_t>(rows_without_batches(r))};
       record_start_ += current_.samples;
       close();
       return;
@@ -195,8 +225,9 @@ class Planner {
 
 class PlannedDataset final : public Dataset {
  public:
+  /// `beyond`: samples that are not among the records, as the limit of the options leaves them out.
   PlannedDataset(std::unique_ptr<Records> records, std::vector<InputSpec> inputs, const DataOptions& options,
-                 std::string source)
+                 std::string source, std::size_t beyond)
       : records_(std::move(records)), inputs_(std::move(inputs)), source_(std::move(source)) {
     if (inputs_.empty()) {
       refuse(source_, "the model has no inputs, so there is nothing to feed");
@@ -214,6 +245,8 @@ class PlannedDataset final : public Dataset {
                                   "more, or export the model with a dynamic one",
                                   rows));
     choose_shard(options.shard, rows);
+    available_ = planner.rows_there() + beyond;
+    limited_ = rows < available_;
   }
 
   std::optional<Batch> next() override {
@@ -229,11 +262,14 @@ class PlannedDataset final : public Dataset {
   std::size_t samples() const override { return samples_; }
   std::size_t batches() const override { return end_ - begin_; }
   std::size_t left_out() const override { return left_out_; }
+  std::size_t available() const override { return available_; }
   Shard shard() const override { return shard_; }
 
   std::string description() const override {
-    std::string text = fmt::format("{} sample{} in {} batch{} from {}", samples_, samples_ == 1 ? "" : "s", batches(),
-                                   batches() == 1 ? "" : "es", source_);
+    const std::string of = limited_ ? fmt::format(" of {}", available_) : "";
+    std::string text =
+        fmt::format("{}{} sample{} in {} batch{} from {}", samples_, of, samples_ == 1 && !limited_ ? "" : "s",
+                    batches(), batches() == 1 ? "" : "es", source_);
     if (shard_.count > 1) text += fmt::format(", shard {}/{}", shard_.index, shard_.count);
     if (left_out_ != 0) text += fmt::format(" ({} left out: no full batch of the model's fixed size)", left_out_);
     return text;
@@ -294,7 +330,8 @@ class PlannedDataset final : public Dataset {
   std::vector<PlannedBatch> batches_;
   Shard shard_;
   std::size_t begin_ = 0, end_ = 0;  ///< of `batches_`: those of the shard
-  std::size_t position_ = 0, samples_ = 0, left_out_ = 0;
+  std::size_t position_ = 0, samples_ = 0, left_out_ = 0, available_ = 0;
+  bool limited_ = false;  ///< by DataOptions::samples
 };
 
 }  // namespace
@@ -335,8 +372,9 @@ Tensor slice_rows(const Tensor& whole, std::int64_t first, std::int64_t rows) {
 
 namespace {
 
+/// Adds to `beyond` what the limit of the options leaves unopened.
 std::unique_ptr<Records> open_records(const std::filesystem::path& path, const std::vector<InputSpec>& inputs,
-                                      const DataOptions& options) {
+                                      const DataOptions& options, std::size_t& beyond) {
   DataPaths data = find_data(path);
   switch (data.kind) {
     case DataKind::npz: return open_npz_records(data.paths, inputs);
@@ -344,13 +382,22 @@ std::unique_ptr<Records> open_records(const std::filesystem::path& path, const s
     case DataKind::list: return open_list_records(path, inputs);
     case DataKind::onnx_tests: return open_onnx_records(data.paths, inputs);
     case DataKind::images:
+      beyond += data.paths.size() - std::min(data.paths.size(), options.samples);
       data.paths.resize(std::min(data.paths.size(), options.samples));
       return open_image_records(data.paths, inputs, options.image.value_or(ImageOptions()));
     case DataKind::none: break;
   }
-  if (std::filesystem::is_directory(path))
-    refuse(fmt::format("folder '{}'", path.string()),
-           "holds no .npz files, no test_data_set_* folders and no images (.jpg, .png, .bmp)");
+  if (std::filesystem::is_directory(path)) {
+    const auto arrays = std::count_if(std::filesystem::directory_iterator(path), {},
+                                      [](const auto& entry) { return entry.path().extension() == ".npy"; });
+    refuse(
+        fmt::format("folder '{}'", path.string()),
+        fmt::format("holds no .npz files, no test_data_set_* folders and no images (.jpg, .png, .bmp){}",
+                    arrays == 0 ? ""
+                                : fmt::format("; its {} .npy files have to be one array: numpy.stack, then numpy.save "
+                                              "or numpy.savez",
+                                              arrays)));
+  }
   refuse(fmt::format("file '{}'", path.string()),
          "is of no known kind; data is an .npz or .npy file, a .txt list of raw files, or a folder of .npz files, "
          "images or test_data_set_* folders");
@@ -366,8 +413,9 @@ std::unique_ptr<Dataset> open_dataset(const std::filesystem::path& path, const G
     throw Error(ErrorKind::io, fmt::format("data '{}': no such file or folder", path.string()));
   const std::vector<InputSpec> inputs = inputs_of(graph);
   std::unique_ptr<Records> records;
+  std::size_t beyond = 0;
   try {
-    records = open_records(path, inputs, options);
+    records = open_records(path, inputs, options, beyond);
   } catch (const std::filesystem::filesystem_error& error) {
     throw Error(ErrorKind::io, fmt::format("data '{}': {}", path.string(), error.code().message()));
   }
@@ -377,7 +425,7 @@ std::unique_ptr<Dataset> open_dataset(const std::filesystem::path& path, const G
                             "--channel-order change nothing there; leave them out",
                             path.string()));
   return std::make_unique<PlannedDataset>(std::move(records), inputs, options,
-                                          path.filename().empty() ? path.string() : path.filename().string());
+                                          path.filename().empty() ? path.string() : path.filename().string(), beyond);
 }
 
 }  // namespace tare

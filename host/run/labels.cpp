@@ -24,7 +24,10 @@ std::string_view trimmed(std::string_view text, std::string_view what = blanks) 
 /// line.
 class Rows {
  public:
-  Rows(const std::filesystem::path& path, bool table) : path_(path), text_(read_text(path)), table_(table) {
+  Rows(const std::filesystem::path& path, bool table)
+      : path_(path),
+        text_(read_plain_text(path, "labels are an .npy file of integers, text with one a line, or a .csv file")),
+        table_(table) {
     if (text_.starts_with("\xef\xbb\xbf")) at_ = 3;  // a byte order mark, as spreadsheets write it
   }
 

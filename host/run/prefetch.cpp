@@ -38,6 +38,7 @@ class Prefetched final : public Dataset {
   std::size_t samples() const override { return dataset_->samples(); }
   std::size_t batches() const override { return dataset_->batches(); }
   std::size_t left_out() const override { return dataset_->left_out(); }
+  std::size_t available() const override { return dataset_->available(); }
   std::string description() const override { return dataset_->description(); }
   Shard shard() const override { return dataset_->shard(); }
   /// Reads files by position, as the reader does: not while it runs.

@@ -62,6 +62,7 @@ class Part final : public Dataset {
   std::size_t samples() const override { return shared_.data().samples(); }
   std::size_t batches() const override { return shared_.data().batches(); }
   std::size_t left_out() const override { return shared_.data().left_out(); }
+  std::size_t available() const override { return shared_.data().available(); }
   std::string description() const override { return shared_.data().description(); }
   std::uint64_t fingerprint() const override { return shared_.data().fingerprint(); }
   Shard shard() const override { return {index_, count_}; }

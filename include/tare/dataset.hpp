@@ -65,6 +65,8 @@ class Dataset {
   virtual std::size_t batches() const = 0;
   /// Samples between those, or behind them, that fill no batch of the size that the model fixes.
   virtual std::size_t left_out() const { return 0; }
+  /// Samples there are, also behind the last one that DataOptions::samples takes, and of all shards.
+  virtual std::size_t available() const { return samples() + left_out(); }
   /// "1000 samples in 125 batches from pages.npz", and what was left out, on one line.
   virtual std::string description() const = 0;
   /// Changes with the data, its order and the grouping into batches. Large files count by size, checksum or spot

@@ -135,7 +135,15 @@ TEST_F(Accidents, RefiningWithoutRangesFromDataTakesThemAllTheSame) {
 }
 
 TEST_F(Accidents, ImpossibleOverridesAreFoundAtOnce) {
-  expect_error(calibrate({"--override", "y:min=1e9"}), 2, "'y' would range from 1e+09 to 0");
+  expect_error(calibrate({"--override", "y:min=1e9"}), 2, "min is above 0, which every range holds");
+  expect_error(calibrate({"--override", "y:min=-2,max=-1"}), 2, "max is below 0, which every range holds");
+  expect_error(calibrate({"--override", "y:bits=4,bits=8"}), 2, "bits is given twice");
+  expect_error(calibrate({"--override", "y:bits=4,type=int8"}), 2, "type says the bits, too");
+  expect_error(calibrate({"--override", "y:enabled=false,bits=4"}), 2, "enabled=false leaves nothing to set");
+  expect_error(calibrate({"--override", "*y:bits=4"}), 2, "any text is '.*', not '*'");
+  expect_error(calibrate({"--override", "y.+:bits=4"}), 2, "'tare inspect --all' lists them");
+  expect_error(calibrate({"--override", "[^a-x]:bits=4", "--override", ":bits=4"}), 2, "REGEX:KEY=VALUE");
+  expect_error(calibrate({"--param-type", "float32", "--activation-type", "float32"}), 2, "nothing would be quantized");
   expect_error(calibrate({"--override", "x:decompressed_bits=8"}), 2, "decompressed_bits goes with block");
   expect_error(calibrate({"--override", "x:foo=1"}), 2, "with keys of bits, block,");
   expect_error(calibrate({"--param-scheme", "foo"}), 2, "--param-scheme: 'foo'");

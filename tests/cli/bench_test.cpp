@@ -33,7 +33,7 @@ TEST(Bench, TimesThreeRunsAndSaysWhatMemoryGives) {
   ordered.insert(ordered.end(), {"--scheme", "tf_enhanced"});
   EXPECT_GT(tare(ordered).json()["observed_elements"], report["observed_elements"]);
   const CommandResult text = tare({"bench", model, "--data", data, "--samples", "1", "--repetitions", "1"});
-  for (const char* part : {"1 sample in 1 batch from inputs.npz, on cpu, ", "plain ", "observe ", "simulate ",
+  for (const char* part : {"1 of 16 samples in 1 batch from inputs.npz, on cpu, ", "plain ", "observe ", "simulate ",
                            "for 401 quantizers (sqnr)", "bandwidth ", "memory "})
     EXPECT_THAT(text.output, HasSubstr(part));
 }

@@ -70,7 +70,7 @@ TEST_F(Commands, SummaryIsShortAndNamesTheFiles) {
                                      "--output", at("second"), "--no-qdq"});
   ASSERT_EQ(result.exit_code, 0) << result.errors;
   EXPECT_EQ(result.errors, "");
-  EXPECT_THAT(result.output, HasSubstr("2 samples in 2 batches"));
+  EXPECT_THAT(result.output, HasSubstr("2 of 16 samples in 2 batches"));
   EXPECT_THAT(result.output, HasSubstr("quantizers  401"));
   EXPECT_THAT(result.output, HasSubstr(at("second/ch_ppocr_mobile_v2.0_cls_infer.encodings")));
   EXPECT_LT(std::count(result.output.begin(), result.output.end(), '\n'), 25);

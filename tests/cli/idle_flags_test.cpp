@@ -127,7 +127,6 @@ TEST_F(IdleFlags, OfOtherCommands) {
       {{"diff", encodings, encodings, "--json", "--show", "3"}, "--show", "--json lists all tensors"},
       {{"inspect", encodings, "--all"}, "--all", "it is for models"},
       {{"inspect", encodings, "--config", "default"}, "--config", "it is for models"},
-      {{"inspect", "m.onnx", "--all", "--json"}, "--all", "--json lists every site"},
   });
   for (const auto& [flag, value] : {std::pair{"--fallback", "cpu"}, {"--graphs", "off"}})
     expect_error(tare({"run", "m.onnx", "--data", "x.npz", flag, value}, options_), 2,

@@ -103,6 +103,17 @@ TEST_F(Measures, ClassesAreCountedAgainstLabels) {
   }
 }
 
+TEST_F(Measures, FiveOfFourClassesAreAllOfThem) {
+  onnx::ModelProto model = relu_model();
+  add_output(*model.mutable_graph(), "r", {-1, 4});
+  write_model(model, folder_ / "m.onnx");
+  write_x({3, 0, 0, 0});
+  write_bytes(folder_ / "labels.txt", "0\n");
+  expect_error(
+      tare({"evaluate", at("m.onnx"), "--data", at("x.npy"), "--labels", at("labels.txt"), "--metric", "top5"}), 4,
+      "output 'r' has 4 classes, so that every answer is among the first 5; use top1");
+}
+
 TEST_F(Measures, IntegersAndTruthValuesAreComparedAndTextsAreNot) {
   calibrate(class_model(false));
   write_x({3, 0, 0, 0, 0.4f, 0.3f, 0, 0, 0, 0.4f, 0, 0, 0, 0, 0, 3});

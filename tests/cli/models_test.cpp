@@ -193,16 +193,22 @@ TEST_F(Models, FedWithImages) {
   EXPECT_FALSE(std::filesystem::exists(at("out")));
 }
 
-TEST_F(Models, TwoThousandSamplesUnlessAskedForMore) {
+TEST_F(Models, CalibrationTakesTwoThousandSamplesAndAllElseAll) {
   write_model(small_model(), folder_ / "m.onnx");
   write_samples(folder_ / "x.npz", 2050);
   const auto samples = [&](std::vector<std::string> arguments) {
     arguments.insert(arguments.end(), {"--data", at("x.npz"), "--json"});
-    return tare(arguments).json()["samples"].get<int>();
+    const auto report = tare(arguments).json();
+    EXPECT_EQ(report["samples_available"], 2050);
+    return report["samples"].get<int>();
   };
-  EXPECT_EQ(samples({"run", at("m.onnx")}), 2000);
+  EXPECT_EQ(samples({"run", at("m.onnx")}), 2050);
   EXPECT_EQ(samples({"calibrate", at("m.onnx"), "--output", at("out")}), 2000);
-  EXPECT_EQ(samples({"run", at("m.onnx"), "--samples", "3000"}), 2050);
+  EXPECT_EQ(samples({"calibrate", at("m.onnx"), "--output", at("out"), "--samples", "3000"}), 2050);
+  EXPECT_EQ(samples({"simulate", at("m.onnx"), "--encodings", at("out/m.encodings")}), 2050);
+  EXPECT_EQ(samples({"run", at("m.onnx"), "--samples", "20"}), 20);
+  EXPECT_THAT(tare({"run", at("m.onnx"), "--samples", "20", "--data", at("x.npz")}).output,
+              HasSubstr("20 of 2050 samples in 3 batches"));
 }
 
 }  // namespace

@@ -79,11 +79,11 @@ class Overrides : public testing::Test {
 
 TEST_F(Overrides, TextHasTheLastColonAndEveryKey) {
   const SiteOverride given = parse_override(
-      "a:b=c.*:enabled=true,type=float16,bits=12,symmetric=true,strict=true,unsigned=false,scheme=tf,min=-1.5,max=2");
+      "a:b=c.*:enabled=true,type=float16,symmetric=true,strict=true,unsigned=false,scheme=tf,min=-1.5,max=2");
   EXPECT_EQ(given.pattern, "a:b=c.*");
   EXPECT_EQ(given.enabled, true);
   EXPECT_EQ(given.type->format, NumberFormat::float16);
-  EXPECT_EQ(given.bitwidth, 12);
+  EXPECT_EQ(parse_override("c1:bits=12").bitwidth, 12);
   EXPECT_EQ(given.symmetric, true);
   EXPECT_EQ(given.strict_symmetric, true);
   EXPECT_EQ(given.unsigned_symmetric, false);

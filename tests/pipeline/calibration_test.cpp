@@ -157,7 +157,7 @@ TEST_F(CalibrationTest, SaysWhatARangeThatIsSharedMakesOfSentinels) {
 
   result = calibrate(model, {masked, row({-1e4f, -2e4f, -1e4f})}, {});
   EXPECT_THAT(result.warnings, ElementsAre("'a': 1 values down to -10000 only mark something; taken for -19.5",
-                                           "'b': all 3 values (-20000 and above) only mark something; taken for -19.5",
+                                           "'b': all 3 values (down to -20000) only mark something; taken for -19.5",
                                            "'y': 4 values down to -20000 only mark something; taken for -19.5"));
   EXPECT_NEAR(lowest(result, "a"), -19.5, 0.2);
 }

@@ -1,4 +1,5 @@
 // Reading configs: the shipped ones by name and by path, and what is wrong with a file, by its JSON path.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -78,6 +79,27 @@ TEST(ShippedConfigNames, SayWhatTheHardwareIs) {
   EXPECT_EQ(load_config("enpu_v7").model_output_quantized, true);
   EXPECT_EQ(load_config("enpu_v7_per_channel").op_types.at("Gemm").per_channel, true);
   EXPECT_NE(load_config("dsp").default_parameter.symmetric, true);
+}
+
+TEST(ShippedConfigNames, OfAimetsFilesAreTakenToo) {
+  for (const auto& [file, name] :
+       std::map<std::string, std::string>{{"default_config.json", "default_per_tensor"},
+                                          {"default_config_per_channel", "default"},
+                                          {"htp_quantsim_config_v73.json", "htp_v73"},
+                                          {"htp_quantsim_config_v81_per_channel_linear.json", "htp_v81"},
+                                          {"dsp_quantsim_config.json", "dsp"}})
+    EXPECT_EQ(load_config(file).source, name);
+  for (const char* none : {"htp_quantsim_config_v99", "default_config_2", ".json", ""})
+    EXPECT_THROW(load_config(none), Error) << none;
+}
+
+TEST(ConfigFile, VersionsOfHardwareAreWrittenAsAimetDoes) {
+  for (const char* wrong : {"v73", "V9", "V730", "73", "Vxy"}) {
+    ConfigText text;
+    text.more_defaults = fmt::format(R"(, "hw_version": "{}")", wrong);
+    EXPECT_THAT(complaint(text),
+                HasSubstr(fmt::format("$.defaults.hw_version is '{}'; a version is written as V73", wrong)));
+  }
 }
 
 TEST(ConfigFile, BooleansAreStringsOrReal) {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "placement/scene.hpp"
+#include "plan/batch_norms.hpp"
 
 namespace tare {
 namespace {
@@ -229,6 +230,28 @@ TEST_F(MaskedBelow, TheSmallestScoreByTwentyOrMore) {
 TEST_F(MaskedBelow, OnlyScoresOfFourAxesAlongTheLast) {
   EXPECT_EQ(place(-20, {3, 4, 4}), apart);
   EXPECT_EQ(place(-20, {2, 3, 4, 4}, 2), apart);
+}
+
+TEST(BatchNorms, ThatConvertersFoldAreFound) {
+  const auto unfolded = [](const ConfigText& config, bool read_twice, std::int64_t training) {
+    Scene scene;
+    scene.input("x", {1, 1, 4, 4}).output("y", {1, 1, 4, 4}).constant("w", {1, 1, 1, 1}).constant("k", {1});
+    scene.node("Conv", {"x", "w"}, {"c"}).set_name("convolution");
+    onnx::NodeProto& norm = scene.node("BatchNormalization", {"c", "k", "k", "k", "k"}, {"n"});
+    norm.set_name("norm");
+    if (training != 0) test::add_integer(norm, "training_mode", training);
+    scene.node("BatchNormalization", {"x", "k", "k", "k", "k"}, {"m"});
+    scene.node("Add", {"n", "m"}, {"s"});
+    scene.node("Add", {"s", read_twice ? "c" : "x"}, {"y"});
+    scene.place(config);
+    return unfolded_batch_norms(scene.loaded, scene.sites);
+  };
+  EXPECT_THAT(unfolded({}, false, 0), testing::ElementsAre("norm"));
+  EXPECT_THAT(unfolded({}, true, 0), testing::IsEmpty());
+  EXPECT_THAT(unfolded({}, false, 1), testing::IsEmpty());
+  ConfigText fused;
+  fused.supergroups = R"([{"op_list": ["Conv", "BatchNormalization"]}])";
+  EXPECT_THAT(unfolded(fused, false, 0), testing::IsEmpty());
 }
 
 }  // namespace
