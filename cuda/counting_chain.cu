@@ -145,13 +145,15 @@ void launch(const ChainProgram& program, const ChainTaps& taps, StreamView strea
     chain.ahead = program.in[source.index];
     source.kind = ChainSource::Kind::last;
   }
-  const int memory = taps.count * static_cast<int>(sizeof(TapCounters));
+  const std::size_t memory = static_cast<std::size_t>(taps.count) * sizeof(TapCounters);
   const auto kernel = counting_chain_kernel<wide, saves>;
-  TARE_CUDA_CHECK(
-      cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize, memory));
+  // The limit is the kernel's, for all threads and recordings of the process: one that holds for every launch.
+  TARE_CUDA_CHECK(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
+                                       cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                       taps_of_a_launch() * static_cast<int>(sizeof(TapCounters))));
   const std::int64_t tiles = (chain.elements.vectors + threads - 1) / threads;
   const auto blocks = static_cast<unsigned>(std::min<std::int64_t>(tiles, most_observer_blocks()));
-  cuda::launch(kernel, blocks, threads, static_cast<std::size_t>(memory), stream, chain);
+  cuda::launch(kernel, blocks, threads, memory, stream, chain);
   TARE_CUDA_CHECK_LAUNCH("counting_chain_kernel");
 }
 

@@ -221,17 +221,13 @@ Tensor Device::take(DataType type, const Shape& shape, Layout layout) const {
   return Tensor(type, shape, std::shared_ptr<void>(memory_->take(bytes), Release{index(), bytes, memory_}), layout);
 }
 
-/// From pageable memory the call returns when the elements have been staged: `from` may go.
-void Device::copy_list(Tensor& to, const void* from) const {
-  if (to.bytes() == 0) return;
-  if (RecordedMemory* recording = memory_->recording()) from = recording->keep(from, to.bytes());
-  TARE_CUDA_CHECK(cudaMemcpyAsync(to.mutable_data(), from, to.bytes(), cudaMemcpyHostToDevice, stream().get()));
-}
-
 /// `from` may be the caller's, and page-locked. It may go.
-void Device::copy_in(Tensor& to, const Tensor& from) {
-  if (memory_->recording() != nullptr) return copy_list(to, from.data());
-  staging_->copy(to.mutable_data(), from.data(), to.bytes());
+void Device::copy_in(Tensor& to, const void* from) const {
+  if (to.bytes() == 0) return;
+  RecordedMemory* const recording = memory_->recording();
+  if (recording == nullptr) return staging_->copy(to.mutable_data(), from, to.bytes());
+  TARE_CUDA_CHECK(cudaMemcpyAsync(to.mutable_data(), recording->keep(from, to.bytes()), to.bytes(),
+                                  cudaMemcpyHostToDevice, stream().get()));
 }
 
 Tensor Device::allocate(DataType type, const Shape& shape, Layout layout) {
@@ -246,7 +242,7 @@ Tensor Device::upload(const Tensor& tensor) {
                 fmt::format("a tensor lies on cuda:{}, but is given to a session on cuda:{}", there->device, index()));
   }
   Tensor copy = take(tensor.type(), tensor.shape(), tensor.layout());
-  copy_in(copy, tensor);
+  copy_in(copy, tensor.data());
   return copy;
 }
 
@@ -265,7 +261,7 @@ Tensor Device::upload_beside(const Tensor& tensor) {
 void Device::overwrite(Tensor& there, const Tensor& tensor) {
   if (there.bytes() == 0) return;
   if (!is_on_device(tensor) && (there.bytes() < UploadsBeside::least_bytes || memory_->is_callers()))
-    return copy_in(there, tensor);
+    return copy_in(there, tensor.data());
   const Tensor arrived = upload_beside(tensor);
   TARE_CUDA_CHECK(
       cudaMemcpyAsync(there.mutable_data(), arrived.data(), there.bytes(), cudaMemcpyDeviceToDevice, stream().get()));

@@ -116,11 +116,11 @@ class Device final : public cpu::Device {
   Tensor download(const Tensor& tensor);
   /// Into memory that is there already: what is queued later finds the elements, what was queued before does not.
   void overwrite(Tensor& there, const Tensor& tensor);
-  /// A list of ours, in pageable memory, that launches read; given back, in stream order, when the last view goes.
+  /// A list that launches read; given back, in stream order, when the last view goes.
   template <class T>
   Tensor upload_to(std::span<const T> values) const {
     Tensor list = take(type_of<T>(), {static_cast<std::int64_t>(values.size())}, Layout::plain);
-    copy_list(list, values.data());
+    copy_in(list, values.data());
     return list;
   }
 
@@ -150,8 +150,7 @@ class Device final : public cpu::Device {
 
  private:
   Tensor take(DataType type, const Shape& shape, Layout layout) const;
-  void copy_list(Tensor& to, const void* from) const;
-  void copy_in(Tensor& to, const Tensor& from);
+  void copy_in(Tensor& to, const void* from) const;
 
   cpu::Device host_;
   std::shared_ptr<Memory> memory_;
@@ -159,8 +158,8 @@ class Device final : public cpu::Device {
   std::shared_ptr<ConvolutionChoices> choices_;
   std::optional<Products> products_;
   std::shared_ptr<ResultMemory> results_ = std::make_shared<ResultMemory>();
-  std::optional<Staging> staging_;       ///< in the kernels' order
-  std::optional<UploadsBeside> beside_;  ///< made for the first large input
+  mutable std::optional<Staging> staging_;  ///< in the kernels' order
+  std::optional<UploadsBeside> beside_;     ///< made for the first large input
 };
 
 bool is_on_device(const Tensor& tensor);

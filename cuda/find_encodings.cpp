@@ -95,18 +95,28 @@ Encoding encoding_of(const SearchResult& result, const SearchTask& task, const Q
   return calib::constrain({result.scale * offset, result.scale * (offset + task.steps), result.scale, offset}, spec);
 }
 
+/// The bins travel in pieces, and what has all of its bins there is searched while the host packs the next ones.
 std::vector<SearchResult> search(const Histograms& histograms, std::span<const SearchTask> tasks, StreamView stream,
                                  const Allocator& allocator, int threads) {
   DeviceBuffer<PackedBin> bins(histograms.bins(), stream, allocator);
   DeviceBuffer<SearchTask> device_tasks(tasks.size(), stream, allocator);
   DeviceBuffer<SearchResult> device_results(tasks.size(), stream, allocator);
+  device_tasks.upload(tasks, stream);
+  std::size_t launched = 0;
+  const auto launch_up_to = [&](std::size_t there, std::size_t least) {
+    std::size_t end = launched;
+    while (end < tasks.size() && tasks[end].first_bin + tasks[end].bin_count <= there) ++end;
+    if (end - launched < least) return;
+    search(device_tasks.data() + launched, end - launched, bins.data(), device_results.data() + launched, stream);
+    launched = end;
+  };
   Staging staging(stream, std::min(packed_piece * sizeof(PackedBin), bins.bytes()));
   staging.write(bins.data(), bins.bytes(), [&](std::byte* piece, std::size_t begin, std::size_t count) {
+    launch_up_to(begin / sizeof(PackedBin), tasks_of_a_launch);  // pieces in front of this one are on their way
     histograms.pack(begin / sizeof(PackedBin), (begin + count) / sizeof(PackedBin), reinterpret_cast<PackedBin*>(piece),
                     threads);
   });
-  device_tasks.upload(tasks, stream);
-  search(device_tasks.data(), tasks.size(), bins.data(), device_results.data(), stream);
+  launch_up_to(histograms.bins(), 0);
   std::vector<SearchResult> results(tasks.size());
   device_results.download(results, stream);
   stream.synchronize();

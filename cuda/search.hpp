@@ -10,7 +10,8 @@ namespace tare::cuda {
 /// A bin of a histogram and its count in one word: what travels to the device.
 using PackedBin = std::uint64_t;
 inline constexpr int packed_count_bits = 51;
-inline constexpr std::size_t packed_piece = std::size_t{1} << 19;  ///< bins that travel at once
+inline constexpr std::size_t packed_piece = std::size_t{1} << 17;  ///< bins that travel at once
+inline constexpr std::size_t tasks_of_a_launch = 1024;  ///< at least, but for the last one: several a multiprocessor
 static_assert(histogram_bin_count <= 1u << (64 - packed_count_bits));
 TARE_HD PackedBin packed_bin(std::uint32_t bin, std::uint64_t count) {
   return (std::uint64_t{bin} << packed_count_bits) | count;

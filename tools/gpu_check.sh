@@ -9,7 +9,7 @@
 set -u
 cd "$(dirname "$0")/.." || exit 1
 all="graphs kernels bench_kernels bench_resnet50 bench_minilm pytorch conformance golden random sweep"
-all="$all memcheck memcheck_operators racecheck"
+all="$all memcheck memcheck_operators racecheck memcheck_chains racecheck_kernels"
 begin=$(date +%s)
 total=${GPU_CHECK_SECONDS:-450}
 grace=5  # seconds that a step has to end when its time is up
@@ -80,7 +80,7 @@ step() { # name, seconds, command…
     ours timeout -k "$grace" "$limit" "$@" > "$logs/$name.log" 2>&1
     status=$?
     case $name in # whatever the exit status: nothing was checked
-      memcheck* | racecheck) if grep -qi 'device not supported' "$logs/$name.log"; then status=unsupported; fi ;;
+      memcheck* | racecheck*) if grep -qi 'device not supported' "$logs/$name.log"; then status=unsupported; fi ;;
     esac
     case $status-$name in
       0-*) outcome=passed ;;
@@ -151,7 +151,7 @@ for step in $steps; do
       ;;
     conformance) tests conformance 95 16 "$bin/test_conformance=cuda_*" ;;
     golden) tests golden 40 8 "$bin/test_golden=*cuda_*:*/cuda-*minilm*" ;;
-    random) tests random 40 0 "$bin/test_chains=*RandomGraphs*/cuda" ;;
+    random) tests random 40 3 "$bin/test_chains=*RandomGraphs*/cuda" ;;
     sweep) tests sweep 40 0 "$bin/test_cuda=*EveryFloat*" ;;
     memcheck)
       checked memcheck 30 "$bin/test_cuda" \
@@ -164,6 +164,14 @@ for step in $steps; do
     racecheck)
       checked racecheck 25 --tool racecheck "$bin/test_conformance" \
         --gtest_filter="${node}_softmax_large*:${node}_layer_normalization_2d*:${node}_reduce_sum*random"
+      ;;
+    memcheck_chains)
+      checked memcheck_chains 30 "$bin/test_chains" \
+        --gtest_filter='*AttentionTest.IsRightInOddCorners/cuda:*ObservingChain.TellsAGate*/cuda'
+      ;;
+    racecheck_kernels)
+      checked racecheck_kernels 30 --tool racecheck "$bin/test_cuda" \
+        --gtest_filter='CudaObserve.CountsNothing*:CudaObserve.GivesThemOfOddValues'
       ;;
   esac
 done

@@ -68,11 +68,12 @@ TEST_P(ObservingChain, TellsAGateFromWhatItOpens) {
     }
 }
 
-/// Of this size devices count on the way what they leave to an observer otherwise.
+/// Devices count on the way what they leave to an observer otherwise: more than half of the largest second-level cache
+/// there is (126 MB).
 TEST_P(ObservingChain, ObservesWhatIsLargerThanTheCaches) {
   const auto backend = GetParam().make();
   const auto host = make_cpu_backend();
-  const Shape shape{7, 8, 500, 250};
+  const Shape shape{17, 8, 500, 250};
   Builder b;
   const ValueId x = b.input("x");
   b.output(b.node("Relu", {b.batch_norm(x, static_cast<std::size_t>(shape[1]))}));

@@ -31,6 +31,7 @@ class DeviceBytes {
   DeviceBytes(const void* bytes, std::size_t size, std::size_t shift = 0)
       : buffer_(size + shift + 16, cuda::StreamView(nullptr)), size_(size), shift_(shift) {
     TARE_CUDA_CHECK(cudaMemcpy(data(), bytes, size, cudaMemcpyHostToDevice));
+    TARE_CUDA_CHECK(cudaStreamSynchronize(nullptr));  // from pageable memory the call may return earlier
   }
   void* data() const { return buffer_.data() + shift_; }
   std::vector<std::uint8_t> download() const {
