@@ -97,6 +97,36 @@ void compare(Call& call) {
   combine(plan, a, b, result.mutable_data<std::uint8_t>(), stream_of(call), Predicate{});
 }
 
+struct And {
+  TARE_HD bool operator()(bool x, bool y) const { return x && y; }
+};
+struct Or {
+  TARE_HD bool operator()(bool x, bool y) const { return x || y; }
+};
+struct Xor {
+  TARE_HD bool operator()(bool x, bool y) const { return x != y; }
+};
+/// Of masks, which comparisons leave on the device.
+template <class Formula>
+void logic(Call& call) {
+  cpu::require_inputs(call, 2);
+  const Tensor a = call.input(0);
+  const Tensor b = call.input(1);
+  for (const Tensor& operand : {a, b})
+    if (operand.type() != DataType::boolean) cpu::fail_type(call, operand.type());
+  const cpu::Broadcast plan = cpu::plan_broadcast(call, {&a, &b});
+  Tensor& result = call.output(0, DataType::boolean, plan.shape);
+  Nest<2> nest = nest_of(plan);
+  const std::int64_t steps = nest.finish();
+  const auto* first = a.data<std::uint8_t>();
+  const auto* second = b.data<std::uint8_t>();
+  auto* out = result.mutable_data<std::uint8_t>();
+  for_each(steps, stream_of(call), [=] __device__(std::int64_t i) {
+    const auto at = nest.at(i);
+    out[i] = Formula{}(first[at.of[0]] != 0, second[at.of[1]] != 0);
+  });
+}
+
 /// `tensor` with ones appended until it reaches from `axis` to the end of a shape of this rank.
 Tensor with_trailing_ones(const Tensor& tensor, std::size_t rank, std::size_t axis) {
   Shape shape = tensor.shape();
@@ -241,7 +271,9 @@ void register_binary(OperatorTable& table) {
   const auto add = [&](std::string_view name, cpu::Function function, Places places = {}) {
     table.add(name, cpu::Operator{.function = function, .half = cpu::Half::native, .first_opset = 6}, places);
   };
+  constexpr Places masks{.device = 3};
   add("Add", binary<Add>);
+  add("And", logic<And>, masks);
   add("Div", binary<Divide>);
   add("Equal", compare<Equal>);
   add("Greater", compare<Greater>);
@@ -253,10 +285,12 @@ void register_binary(OperatorTable& table) {
   add("Min", variadic<Minimum>);
   add("Mod", modulo_of);
   add("Mul", binary<Multiply>);
+  add("Or", logic<Or>, masks);
   add("Pow", power_of, {.host = 2});
   add("PRelu", prelu_of);
   add("Sub", binary<Subtract>);
   add("Sum", variadic<Add>);
+  add("Xor", logic<Xor>, masks);
   // A mask comes from the host or from a comparison; the values may be integers, too.
   table.add("Where", where_of, cpu::Half::native, {.device = 7});
 }

@@ -175,7 +175,6 @@ void apply_updates(const Call& call, const Tensor& updates, const std::vector<st
     return move_runs(call, updates.data(), out.mutable_data(), size_of(out.type()), source_list, target_list, count,
                      run);
   }
-  if (!is_quantizable(out.type())) cpu::fail_type(call, out.type());
   const Tensor begin_list = device.upload_to<std::int64_t>(begins);
   const Tensor order_list = device.upload_to<std::int64_t>(order);
   for_each(count * run, stream_of(call),
@@ -190,6 +189,7 @@ void scatter(Call& call, const std::vector<std::int64_t>& offsets, std::int64_t 
   if (updates.type() != data.type())
     call.fail(joined("updates are ", name_of(updates.type()), ", data ", name_of(data.type())));
   const cpu::ScatterReduction reduction = cpu::reduction_of(call);
+  if (reduction != cpu::ScatterReduction::none && !is_quantizable(data.type())) return run_on_host(call);
   Tensor& out = call.output(0, data.type(), data.shape());
   if (out.bytes() == 0) return;
   TARE_CUDA_CHECK(

@@ -140,6 +140,17 @@ void is_inf_of(Call& call) {
   test(call, IsInf{call.node.integer("detect_negative", 1) != 0, call.node.integer("detect_positive", 1) != 0});
 }
 
+/// Of a mask, which a comparison leaves on the device.
+void not_of(Call& call) {
+  cpu::require_inputs(call, 1);
+  const Tensor x = call.input(0);
+  if (x.type() != DataType::boolean) cpu::fail_type(call, x.type());
+  Tensor& y = call.output(0, DataType::boolean, x.shape());
+  const auto* in = x.data<std::uint8_t>();
+  auto* out = y.mutable_data<std::uint8_t>();
+  for_each(y.elements(), stream_of(call), [=] __device__(std::int64_t i) { out[i] = in[i] == 0; });
+}
+
 }  // namespace
 
 void register_unary(OperatorTable& table) {
@@ -169,6 +180,7 @@ void register_unary(OperatorTable& table) {
   add("Log", log_of);
   add("Mish", mish_of);
   add("Neg", neg_of);
+  table.add("Not", not_of, cpu::Half::native, {.device = 1});
   add("Reciprocal", reciprocal_of);
   add("Relu", relu_of);
   add("Round", round_of);

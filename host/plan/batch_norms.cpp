@@ -33,8 +33,8 @@ std::vector<std::string> unfolded_batch_norms(const Graph& graph, const std::vec
         std::find(graph.outputs.begin(), graph.outputs.end(), x) != graph.outputs.end())
       continue;
     const Node& product = graph.nodes[static_cast<std::size_t>(before)];
-    const bool folds = product.domain.empty() && (product.op_type == "Conv" || product.op_type == "ConvTranspose" ||
-                                                  product.op_type == "Gemm");
+    const bool folds = product.domain.empty() &&
+                       (product.op_type == "Conv" || product.op_type == "ConvTranspose" || product.op_type == "Gemm");
     if (folds && has_constants(graph, product, 1, 2)) names.push_back(node.name);
   }
   return names;

@@ -47,8 +47,9 @@ TEST_F(Mistakes, InputsGivenTwice) {
   expect_error(run({"--data", at("x.npz"), "--data", at("x.npz")}), 2,
                "--data is given 2 times; give it once; several files go into a folder");
   const std::string encodings = at("out/m.encodings");
-  expect_error(tare({"simulate", at("m.onnx"), "--data", at("x.npz"), "--encodings", encodings, "--encodings", encodings}),
-               2, "--encodings is given 2 times; give it once");
+  expect_error(
+      tare({"simulate", at("m.onnx"), "--data", at("x.npz"), "--encodings", encodings, "--encodings", encodings}), 2,
+      "--encodings is given 2 times; give it once");
   EXPECT_EQ(run({"--data", at("x.npz"), "--threads", "2", "--threads", "1"}).exit_code, 0);  // the last one counts
 }
 

@@ -7,10 +7,8 @@
 #include <cstring>
 #include <map>
 
+#include "cuda_host/charts.hpp"
 #include "cuda_host/ledger.hpp"
-#include "cuda_host/one_node.hpp"
-#include "cuda_host/stand_in.hpp"
-#include "run/executor.hpp"
 #include "runtime.hpp"
 #include "support/golden.hpp"
 #include "tare/cuda.hpp"
@@ -20,38 +18,14 @@ namespace tare {
 namespace {
 
 using cuda::graph_use;
+using test::backend_with;
+using test::Chart;
+using test::CudaGraphs;
+using test::expect_same;
 using test::floats;
 using test::integers;
+using test::Pair;
 using test::stand_in;
-
-std::unique_ptr<Backend> backend_with(bool graphs) {
-  cuda::CudaOptions options;
-  options.graphs = graphs;
-  return cuda::make_cuda_backend(options);
-}
-
-void expect_same(const std::vector<Tensor>& have, const std::vector<Tensor>& want, const std::string& where) {
-  ASSERT_EQ(have.size(), want.size()) << where;
-  for (std::size_t o = 0; o < want.size(); ++o) {
-    ASSERT_EQ(have[o].type(), want[o].type()) << where;
-    ASSERT_EQ(have[o].shape().text(), want[o].shape().text()) << where;
-    EXPECT_EQ(std::memcmp(have[o].data(), want[o].data(), want[o].bytes()), 0) << where << ", output " << o;
-  }
-}
-
-class CudaGraphs : public testing::Test {
- protected:
-  void SetUp() override {
-    stand_in() = {.captures = 0, .launches = 0, .graphs = stand_in().graphs, .invalid = 0};
-    stand_in().poisons = true;
-  }
-  void TearDown() override {
-    EXPECT_TRUE(stand_in().idle);
-    EXPECT_EQ(stand_in().graphs, 0u);
-    stand_in().poisons = false;
-    stand_in().fails_to_instantiate = stand_in().fails_to_launch = false;
-  }
-};
 
 /// One sample of a golden model, and others in its shapes: every value has another size.
 std::vector<Tensor> batch_of(const test::GoldenModel& golden, const Graph& graph, int number) {
@@ -122,53 +96,12 @@ TEST_P(CudaGraphsOfModels, ObserveAndSimulateTheSame) {
 INSTANTIATE_TEST_SUITE_P(Models, CudaGraphsOfModels, testing::Values(test::golden_models[0], test::golden_models[7]),
                          [](const auto& test) { return std::string(test.param.name); });
 
-/// A graph of single nodes on its inputs x, y, …
-class Chart {
- public:
-  ValueId input(DataType type) {
-    graph_.inputs.push_back(graph_.add_value({fmt::format("x{}", graph_.inputs.size()), type, std::nullopt}));
-    return graph_.inputs.back();
-  }
-  ValueId node(const std::string& type, std::vector<ValueId> inputs,
-               std::map<std::string, Attribute, std::less<>> attributes = {}) {
-    Node node;
-    node.name = fmt::format("{}{}", type, graph_.nodes.size());
-    node.op_type = type;
-    node.opset = 17;
-    node.inputs = std::move(inputs);
-    node.attributes = {attributes.begin(), attributes.end()};
-    node.outputs = {graph_.add_value({fmt::format("v{}", graph_.values.size()), DataType::undefined, std::nullopt})};
-    graph_.nodes.push_back(std::move(node));
-    return graph_.nodes.back().outputs[0];
-  }
-  Graph finish(std::vector<ValueId> outputs) {
-    graph_.outputs = std::move(outputs);
-    return graph_;
-  }
-
- private:
-  Graph graph_;
-};
-
 /// sqrt(relu(x)) + x, on the device alone.
 Graph floating() {
   Chart chart;
   const ValueId x = chart.input(DataType::float32);
   return chart.finish({chart.node("Add", {chart.node("Sqrt", {chart.node("Relu", {x})}), x})});
 }
-
-struct Pair {
-  explicit Pair(const Graph& graph) : on(graph, *with), off(graph, *without) {}
-  void check(std::span<const Tensor> inputs, const std::string& where) {
-    expect_same(on.run(inputs), off.run(inputs), where);
-  }
-  cuda::GraphUse use() const { return graph_use(*with); }
-
-  std::unique_ptr<Backend> with = backend_with(true);
-  std::unique_ptr<Backend> without = backend_with(false);
-  Executor on;
-  Executor off;
-};
 
 TEST_F(CudaGraphs, AKindOfRunForEveryShapeAndNoMoreThanEight) {
   Pair pair(floating());
