@@ -79,9 +79,9 @@ bool are_alike(std::string_view a, std::string_view b) {
 /// What is wrong with the words that neither flags nor arguments take.
 std::string rest_text(const CLI::App& command, const std::vector<std::string>& words) {
   const auto flag =
-      std::find_if(words.begin(), words.end(), [](const std::string& word) { return word.starts_with("--"); });
+      std::find_if(words.begin(), words.end(), [](const std::string& word) { return word.starts_with('-'); });
   if (flag == words.end())
-    return fmt::format("'{}' belongs to no flag{}", words.at(0),
+    return fmt::format("'{}' belongs to no flag{}", words.front(),
                        command.get_option_no_throw("--data") == nullptr
                            ? ""
                            : "; files of data follow --data, and the numbers of a list have commas between them");
@@ -89,7 +89,7 @@ std::string rest_text(const CLI::App& command, const std::vector<std::string>& w
   std::string near;
   for (const CLI::Option* option : command.get_options())
     for (const std::string& known : option->get_lnames())
-      if (are_alike(std::string_view(name).substr(2), known))
+      if (are_alike(std::string_view(name).substr(std::min(name.find_first_not_of('-'), name.size())), known))
         near += (near.empty() ? "; did you mean --" : " or --") + known;
   return fmt::format("there is no flag '{}'{}", name, near);
 }
@@ -125,7 +125,8 @@ int run(int count, const char* const* arguments) {
     std::string text = error.what();
     for (CLI::App* chosen : app.get_subcommands()) {
       command += " " + chosen->get_name();
-      if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr) text = rest_text(*chosen, chosen->remaining());
+      const std::vector<std::string> rest = app.remaining(true);
+      if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr && !rest.empty()) text = rest_text(*chosen, rest);
     }
     return fail(ErrorKind::usage, fmt::format("{}; see '{} --help'", text, command));
   }

@@ -205,14 +205,17 @@ std::optional<Config> read_shipped(const std::string& name) {
   return std::nullopt;
 }
 
-/// The shipped config that says what AIMET's file of this name says: "htp_quantsim_config_v81.json" is "htp_v81".
+/// The shipped config that says what AIMET's file of this name says: "htp_quantsim_config_v81.json" is "htp_v81". Other
+/// names stay: a file of the user's that is missing must not be taken for a shipped one.
 std::string name_of_aimet(std::string file) {
   const auto without = [&](std::string_view part) {
     if (const std::size_t at = file.find(part); at != std::string::npos) file.erase(at, part.size());
   };
+  const std::string whole = file;
   without(".json");
   if (file == "default_config") return "default_per_tensor";
   if (file == "default_config_per_channel") return "default";
+  if (file.find("quantsim_config") == std::string::npos) return whole;
   without("_per_channel_linear");
   without("quantsim_config_");
   without("_quantsim_config");

@@ -175,8 +175,9 @@ void apply(QuantSite& site, const SiteOverride& given) {
 }
 
 [[noreturn]] void refuse_unmatched(const std::string& pattern, const std::vector<QuantSite>& sites) {
-  const std::string anywhere = ".*" + pattern + ".*";
-  const std::regex wider = compile_expression(anywhere, [&](const std::string& why) { refuse(pattern, why); });
+  const bool choice = pattern.find('|') != std::string::npos;
+  const std::string anywhere = choice ? ".*(" + pattern + ").*" : ".*" + pattern + ".*";
+  const std::regex wider = compile_expression(anywhere, [&](const std::string& why) { refuse(anywhere, why); });
   const auto parts = std::count_if(sites.begin(), sites.end(),
                                    [&](const QuantSite& site) { return std::regex_match(site.tensor, wider); });
   refuse(pattern,

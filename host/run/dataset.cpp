@@ -34,14 +34,11 @@ std::string way_to_fit(const Shape& found, const Shape& wanted) {
   const std::size_t rank = wanted.rank();
   if (found.rank() + 1 == rank && wanted[0] <= 1 && fits(1, [](std::size_t axis) { return axis - 1; }))
     return "; for a single sample add the axis of the batch: a[None]";
-  if (found.rank() == rank && rank == 4 && wanted[1] >= 0) {
-    if (fits(1, [](std::size_t axis) { return axis == 1 ? 3 : axis - 1; }))
-      return "; its channels are last: a.transpose(0, 3, 1, 2)";
-  }
-  if (found.rank() == rank && rank == 4 && wanted[3] >= 0) {
-    if (fits(1, [](std::size_t axis) { return axis == 3 ? 1 : axis + 1; }))
-      return "; its channels are first: a.transpose(0, 2, 3, 1)";
-  }
+  if (found.rank() != 4 || rank != 4) return {};
+  if (wanted[1] >= 0 && fits(1, [](std::size_t axis) { return axis == 1 ? 3 : axis - 1; }))
+    return "; its channels are last: a.transpose(0, 3, 1, 2)";
+  if (wanted[3] >= 0 && fits(1, [](std::size_t axis) { return axis == 3 ? 1 : axis + 1; }))
+    return "; its channels are first: a.transpose(0, 2, 3, 1)";
   return {};
 }
 
@@ -124,7 +121,8 @@ class Planner {
     const auto input = static_cast<std::size_t>(std::find(batched_.begin(), batched_.end(), true) - batched_.begin());
     std::size_t rows = 0;
     for (std::size_t r = 0; r < records_.count(); ++r)
-      rows += static_cast<std::size_t>(any_batched_ ? records_.shape(r, input)[0] : rows_without_batches(r));
+      rows += static_cast<std::size_t>(any_batched_ && records_.shape(r, input).rank() > 0 ? records_.shape(r, input)[0]
+                                                                                           : rows_without_batches(r));
     return rows;
   }
 

@@ -40,6 +40,9 @@ TEST_F(Mistakes, FlagsThatThereAreNot) {
   expect_error(run({"--data", at("x.npz"), "--bits", "4"}), 2, "there is no flag '--bits'; see 'tare run --help'");
   expect_error(run({at("x.npz"), "--data", at("x.npz")}), 2, "x.npz' belongs to no flag; files of data follow --data");
   expect_error(run({"--data", at("x.npz"), "--mean", "0.4", "0.5"}), 2, "'0.5' belongs to no flag");
+  expect_error(tare({"--bogus", "run", at("m.onnx"), "--data", at("x.npz")}), 2, "there is no flag '--bogus'");
+  expect_error(run({"--data", at("x.npz"), "-z"}), 2, "there is no flag '-z'");
+  expect_error(run({"--data", at("x.npz"), "-", "--"}), 2, "tare run --help");
   expect_error(tare({"diff", "a", "b", "c"}), 2, "'c' belongs to no flag; see 'tare diff --help'");
 }
 
@@ -98,6 +101,7 @@ TEST_F(Mistakes, NamesThatOnlyPartsMatch) {
     return tare({"calibrate", at("m.onnx"), "--data", at("x.npz"), "--output", at("o"), "--override", text});
   };
   expect_error(calibrate("^:bits=4"), 2, "it is compared with whole names: '.*^.*' would match 4");
+  expect_error(calibrate("z|$:bits=4"), 2, "'.*(z|$).*' would match 4");
   expect_error(calibrate("x:scheme=best"), 2, "'best' is none of min_max, sqnr,");
   expect_error(tare({"calibrate", at("m.onnx"), "--data", at("x.npz"), "--output", at("o"), "--nodes-to-exclude", "n"}),
                2, "the model has no node 'n'; 'tare inspect --all' names those around every quantizer");

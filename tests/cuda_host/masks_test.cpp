@@ -34,8 +34,8 @@ TEST_F(CudaGraphs, VotesAreCounted) {
     Chart chart;
     const ValueId x = chart.input(DataType::float32);
     const ValueId indices = chart.input(DataType::int64);
-    const ValueId votes = chart.node("Cast", {chart.node("Greater", {x, chart.node("Neg", {x})})},
-                                     {{"to", std::int64_t{7}}});  // int64
+    const ValueId votes =
+        chart.node("Cast", {chart.node("Greater", {x, chart.node("Neg", {x})})}, {{"to", std::int64_t{7}}});  // int64
     Pair pair(chart.finish({chart.node("ScatterElements", {votes, indices, votes},
                                        {{"reduction", std::string(reduction)}, {"axis", std::int64_t{1}}})}));
     const auto host = make_cpu_backend();

@@ -89,7 +89,8 @@ TEST(ShippedConfigNames, OfAimetsFilesAreTakenToo) {
                                           {"htp_quantsim_config_v81_per_channel_linear.json", "htp_v81"},
                                           {"dsp_quantsim_config.json", "dsp"}})
     EXPECT_EQ(load_config(file).source, name);
-  for (const char* none : {"htp_quantsim_config_v99", "default_config_2", ".json", ""})
+  for (const char* none :
+       {"htp_quantsim_config_v99", "default_config_2", ".json", "", "default.json", "htp_v81.json", "quantsim_config"})
     EXPECT_THROW(load_config(none), Error) << none;
 }
 
