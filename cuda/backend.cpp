@@ -51,13 +51,14 @@ class PlacedKernel final : public Kernel {
     op_ = all_known || belongs_to_host(node) ? nullptr : operator_table().find(node);
     host_only_ = all_known || belongs_to_host(node);
     stays_the_same_ = all_known && !is_random(node);
-    if (op_ == nullptr) return;
-    kernel_ = op_->op.factory != nullptr ? op_->op.factory(cpu::Compile{graph, node, device, constants})
-                                         : std::make_unique<FunctionKernel>(node, device, op_->op.function);
     // A constant that is read on the host is brought there once.
     known_.resize(constants.size());
     for (std::size_t i = 0; i < constants.size(); ++i)
-      if (constants[i] != nullptr && has(op_->places.host, i)) known_[i] = device.download(*constants[i]);
+      if (constants[i] != nullptr && !all_known && (op_ == nullptr || has(op_->places.host, i)))
+        known_[i] = device.download(*constants[i]);
+    if (op_ != nullptr)
+      kernel_ = op_->op.factory != nullptr ? op_->op.factory(cpu::Compile{graph, node, device, constants})
+                                           : std::make_unique<FunctionKernel>(node, device, op_->op.function);
   }
 
   void run(std::span<Tensor> inputs, std::span<Tensor> outputs) override {
@@ -103,7 +104,7 @@ class PlacedKernel final : public Kernel {
                     fmt::format("{}: does not take an input of type {}", node_.label(), name_of(input.type())));
       }
       if (has(op_->places.host, i)) {
-        input = i < known_.size() && known_[i].present() ? known_[i] : device_.download(input);
+        input = on_host(i, input);
         if (op_->op.half == cpu::Half::widen) input = widen_on_host(input);
         continue;
       }
@@ -120,12 +121,16 @@ class PlacedKernel final : public Kernel {
       if (output.type() == DataType::float32) output = narrow(device_, device_.upload(output), half);
   }
 
+  Tensor on_host(std::size_t i, const Tensor& input) const {
+    return i < known_.size() && known_[i].present() ? known_[i] : device_.download(input);
+  }
+
   void run_on_host(std::span<Tensor> inputs, std::span<Tensor> outputs) {
     if (host_kernel_ == nullptr) {
       const std::vector<const Tensor*> unknown(node_.inputs.size(), nullptr);
       host_kernel_ = host_.compile(graph_, node_, unknown);
     }
-    for (Tensor& input : inputs) input = device_.download(input);
+    for (std::size_t i = 0; i < inputs.size(); ++i) inputs[i] = on_host(i, inputs[i]);
     host_kernel_->run(inputs, outputs);
     for (Tensor& output : outputs)
       if (output.layout() != Layout::plain) output = host_.to_plain(output);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "tare/error.hpp"
@@ -80,8 +81,9 @@ void refuse_nonfinite(std::string_view what, const Tensor& tensor, std::size_t f
     sample += static_cast<std::size_t>(index[0]);
     index.erase(0);
   }
+  const double value = element(tensor, *found);  // the sign of a NaN is the processor's
   throw Error(ErrorKind::data, fmt::format("{} holds {} at {}sample {}; mend the data, or use --nonfinite skip", what,
-                                           element(tensor, *found),
+                                           std::isnan(value) ? "nan" : fmt::format("{}", value),
                                            index.rank() > 0 ? fmt::format("index {} of ", index.text()) : "", sample));
 }
 

@@ -55,6 +55,11 @@ class Chart {
     graph_.inputs.push_back(graph_.add_value({fmt::format("x{}", graph_.inputs.size()), type, std::nullopt}));
     return graph_.inputs.back();
   }
+  ValueId constant(const Tensor& tensor) {
+    const ValueId id = graph_.add_value({fmt::format("c{}", graph_.values.size()), tensor.type(), tensor.shape()});
+    graph_.constants.emplace(id, tensor);
+    return id;
+  }
   ValueId node(const std::string& type, std::vector<ValueId> inputs,
                std::map<std::string, Attribute, std::less<>> attributes = {}) {
     Node node;

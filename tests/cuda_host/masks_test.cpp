@@ -48,6 +48,24 @@ TEST_F(CudaGraphs, VotesAreCounted) {
   }
 }
 
+/// Its values, floats, are constant; the indices are the host's.
+TEST_F(CudaGraphs, OneHotOfConstantValues) {
+  Chart chart;
+  const ValueId x = chart.input(DataType::float32);
+  const ValueId indices = chart.input(DataType::int64);
+  const ValueId depth = chart.constant(integers({}, {4}));
+  const ValueId values = chart.constant(Tensor::of<float>({2}, std::vector<float>{-0.5f, 1.5f}));
+  Pair pair(chart.finish({chart.node("Add", {chart.node("OneHot", {indices, depth, values}), x})}));
+  const auto host = make_cpu_backend();
+  Executor expected(pair.graph, *host);
+  for (unsigned batch = 0; batch < 4; ++batch) {
+    const std::vector<Tensor> inputs{floats({3, 4}, batch), integers({3}, {1, 3, 0})};
+    expect_same(pair.on.run(inputs), expected.run(inputs), "one-hot");
+    pair.check(inputs, "node by node");
+  }
+  EXPECT_EQ(pair.use().recorded, 1u) << pair.use().why_refused;
+}
+
 /// A table of constants that has a quantizer is in the observed graph, and computed once.
 TEST_F(CudaGraphs, TablesOfConstantsKeepNoCalibrationFromBeingRecorded) {
   onnx::ModelProto model = empty_model();

@@ -8,7 +8,7 @@
 
 struct cudnnContext {
   cudaStream_t stream = nullptr;
-  std::unique_ptr<tare::Backend> host = tare::make_cpu_backend({.threads = 2});
+  std::unique_ptr<tare::Backend> host = tare::make_cpu_backend({.threads = 1});
 };
 struct cudnnTensorStruct {
   cudnnDataType_t type = CUDNN_DATA_FLOAT;
