@@ -7,6 +7,7 @@
 
 #include "cli/calibrate_flags.hpp"
 #include "cli/terminal.hpp"
+#include "export/given_encodings.hpp"
 #include "tare/export.hpp"
 
 namespace tare::cli {
@@ -51,14 +52,9 @@ std::string parameter_scheme(const CalibrateFlags& flags) {
   return flags.parameter_scheme.empty() ? flags.scheme : flags.parameter_scheme;
 }
 
+/// As --param-type has it.
 std::string type_text(const QuantizerSpec& spec) {
-  switch (spec.format) {
-    case NumberFormat::float16: return "float16";
-    case NumberFormat::float8e4m3fn: return "float8e4m3fn";
-    case NumberFormat::float8e5m2: return "float8e5m2";
-    case NumberFormat::integer: break;
-  }
-  return fmt::format("int{}", spec.bitwidth);
+  return spec.format == NumberFormat::integer ? fmt::format("int{}", spec.bitwidth) : kind_text(spec);
 }
 
 /// "activations 617 int8, 1 int16; weights 48 int8" where a role has several types; else nothing.

@@ -127,17 +127,16 @@ class Evaluation {
     error_.add_batch(s, q);  // without a simulated model it finds out whether there are numbers
     const std::size_t rows = rows_of(batch, exact);
     const std::size_t width = s.size() / rows;
+    const std::size_t k = flags_.metric == "top5" ? 5 : 1;
+    if (k > 1 && width <= k)
+      throw Error(ErrorKind::data, fmt::format("--metric top{}: output '{}' has {} classes, so that every answer is "
+                                               "among the first {}; use top1",
+                                               k, output_name_, width, k));
     for (std::size_t row = 0; row < rows; ++row) {
       const std::span<const float> a = std::span(s).subspan(row * width, width);
       const std::span<const float> b = q.subspan(row * width, width);
       if (classes_) {
         const std::int64_t label = label_of(batch.first_sample + row, width);
-        const std::size_t k = flags_.metric == "top1" ? 1 : 5;
-        if (k > 1 && width <= k)
-          throw Error(ErrorKind::data,
-                      fmt::format("--metric top{}: output '{}' has {} classes, so that every answer is "
-                                  "among the first {}; use top1",
-                                  k, output_name_, width, k));
         float_sum_ += among_largest(a, label, k) ? 1 : 0;
         simulated_sum_ += among_largest(b, label, k) ? 1 : 0;
       } else if (flags_.metric == "agreement") {

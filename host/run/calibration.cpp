@@ -378,8 +378,8 @@ std::vector<std::string> Calibration::Implementation::warnings() const {
   if (const std::vector<std::string> norms = unfolded_batch_norms(graph, sites); !norms.empty())
     lines.push_back(
         fmt::format("{} BatchNormalizations (the first: '{}') could be folded into the operators in front of them: "
-                    "most converters do, "
-                    "and then have weights and tensors that were not calibrated; fold them first (docs/aimet.md)",
+                    "most converters do, and then have weights and tensors that were not calibrated; fold them first "
+                    "(docs/aimet.md)",
                     norms.size(), norms[0]));
   for (std::size_t i = 0; i < observed.size(); ++i) {
     const std::string& name = sites[observed[i]].tensor;

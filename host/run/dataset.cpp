@@ -26,18 +26,18 @@ constexpr std::int64_t default_batch = 8;
 
 /// What NumPy does about the two commonest reasons why a shape does not fit, or nothing. `wanted`: -1 is any.
 std::string way_to_fit(const Shape& found, const Shape& wanted) {
-  const auto fits = [&](std::size_t skipped, const auto& axis_of) {
-    for (std::size_t axis = skipped; axis < wanted.rank(); ++axis)
+  const auto fits = [&](const auto& axis_of) {  // but for the batch
+    for (std::size_t axis = 1; axis < wanted.rank(); ++axis)
       if (wanted[axis] >= 0 && wanted[axis] != found[axis_of(axis)]) return false;
     return true;
   };
   const std::size_t rank = wanted.rank();
-  if (found.rank() + 1 == rank && wanted[0] <= 1 && fits(1, [](std::size_t axis) { return axis - 1; }))
+  if (found.rank() + 1 == rank && wanted[0] <= 1 && fits([](std::size_t axis) { return axis - 1; }))
     return "; for a single sample add the axis of the batch: a[None]";
   if (found.rank() != 4 || rank != 4) return {};
-  if (wanted[1] >= 0 && fits(1, [](std::size_t axis) { return axis == 1 ? 3 : axis - 1; }))
+  if (wanted[1] >= 0 && fits([](std::size_t axis) { return axis == 1 ? 3 : axis - 1; }))
     return "; its channels are last: a.transpose(0, 3, 1, 2)";
-  if (wanted[3] >= 0 && fits(1, [](std::size_t axis) { return axis == 3 ? 1 : axis + 1; }))
+  if (wanted[3] >= 0 && fits([](std::size_t axis) { return axis == 3 ? 1 : axis + 1; }))
     return "; its channels are first: a.transpose(0, 2, 3, 1)";
   return {};
 }
@@ -120,9 +120,10 @@ class Planner {
   std::size_t rows_there() const {
     const auto input = static_cast<std::size_t>(std::find(batched_.begin(), batched_.end(), true) - batched_.begin());
     std::size_t rows = 0;
-    for (std::size_t r = 0; r < records_.count(); ++r)
-      rows += static_cast<std::size_t>(any_batched_ && records_.shape(r, input).rank() > 0 ? records_.shape(r, input)[0]
-                                                                                           : rows_without_batches(r));
+    for (std::size_t r = 0; r < records_.count(); ++r) {
+      const Shape shape = any_batched_ ? records_.shape(r, input) : Shape();
+      rows += static_cast<std::size_t>(shape.rank() > 0 ? shape[0] : rows_without_batches(r));
+    }
     return rows;
   }
 
